@@ -167,6 +167,7 @@ def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module 
     """Add normalisation to a layer and return the result, for example the layer followed by batch norm.
 
     The networks call this hook through `spec.normalize`, for each convolution and linear layer that may be normalised.
+    For feature maps (B, C, H, W) that are the input of a residual block, the layer is `nn.Identity`.
     `features` is the layer's number of output channels. The plugin `normalization.generator` is called only for the
     generator's layers, and the plugin `normalization.discriminator` only for the discriminator's layers.
 

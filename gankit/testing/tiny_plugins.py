@@ -265,7 +265,8 @@ class TinyNorm(Plugin):
 
     @hookimpl
     def normalization(self, layer: nn.Module, features: int) -> nn.Module:
-        norm = nn.BatchNorm2d if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) else nn.BatchNorm1d
+        vectors_or_audio = nn.Linear | nn.Conv1d | nn.ConvTranspose1d
+        norm = nn.BatchNorm1d if isinstance(layer, vectors_or_audio) else nn.BatchNorm2d
         return nn.Sequential(layer, norm(features))
 
 

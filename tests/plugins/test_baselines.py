@@ -11,6 +11,7 @@ from gankit.training.assembly import assemble
 ADAM, RMSPROP = {"lr": 2e-4, "betas": (0.5, 0.999)}, {"lr": 5e-5}
 SAME_WEIGHTS = dict.fromkeys(("real_weight", "fake_weight", "generator_weight"), 1.0)
 WGAN_GP = {"lr": 1e-4, "betas": (0.0, 0.9)}
+SNGAN = {"lr": 2e-4, "betas": (0.0, 0.9)}
 
 # batch size, D steps, loss, tricks, optimiser of both players, normalisations of G and D, latent
 PAPERS = {
@@ -36,9 +37,21 @@ PAPERS = {
     "projection_cifar10": (
         64, 1, "hinge", {"projection": {}}, ADAM, ("conditional_batch_norm", "spectral_norm"), "normal"
     ),
+    "sngan_cifar10": (64, 1, "hinge", {}, SNGAN, ("batch_norm", "spectral_norm"), "normal"),
+    "sngan_paper": (64, 5, "hinge", {}, SNGAN, ("batch_norm", "spectral_norm"), "normal"),
+    "sagan_cifar10": (
+        64, 1, "hinge",
+        {
+            "projection": {},
+            "self_attention": {"side": 16, "players": ["generator", "discriminator"]},
+            "spectral_weights": {"iterations": 1, "players": ["generator"]},
+        },
+        {"betas": (0.0, 0.9)}, ("conditional_batch_norm", "spectral_norm"), "normal",
+    ),
 }  # fmt: skip
 
 CONDITIONAL = {"cgan_mnist", "conditional_dcgan_mnist"} | {name for name in PAPERS if name.endswith("_cifar10")}
+CONDITIONAL -= {"sngan_cifar10"}
 SHAPES = ["data={use='shapes', resolution=28, count=40}", "train.batch_size=12", "train.device=cpu"]
 NARROW = {
     "gan_mnist": ["generator.hidden=[8, 8]", "discriminator.units=[8, 8]"],
@@ -75,3 +88,11 @@ def test_recipe_trains(name):
     train_iterations(run, 2)
     assert run.spec.conditional is (name in CONDITIONAL)
     assert all(torch.isfinite(p).all() for player in run.parameters.values() for p in player)
+
+
+def test_sagan_has_two_time_scales():
+    recipe = Recipe.load(find_recipe("sagan_cifar10"), SHAPES[:1])
+    assert [settings_of(recipe, f"optimizer.{player}")["lr"] for player in ("generator", "discriminator")] == [
+        1e-4,
+        4e-4,
+    ]

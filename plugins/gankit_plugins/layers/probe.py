@@ -1,13 +1,16 @@
-"""Output of a discriminator for fixed images, to read its shapes."""
+"""Outputs of networks for fixed inputs, to read the shapes of logits, features and feature maps."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from gankit import DiscriminatorOutput, Run
+from gankit import DiscriminatorOutput, Player, Run, Spec
 
 COUNT = 2
 """Number of images. One would be too few for layers that compare the images of a batch."""
@@ -40,3 +43,83 @@ def probe(network: nn.Module, run: Run, shift: int = 0) -> DiscriminatorOutput:
 def feature_count(network: nn.Module, run: Run) -> int:
     """Return F, the number of features in the output of a discriminator."""
     return probe(network, run).features.shape[1]
+
+
+@torch.no_grad()
+def probe_generator(network: nn.Module, spec: Spec) -> Tensor:
+    """Return the images of a generator for z = 0, one for each class, at least two. The network is not changed."""
+    count = max(COUNT, spec.classes)
+    device = next(network.parameters()).device
+    condition = None if spec.condition is None else spec.condition.blank(count).to(device)
+    training = network.training
+    network.eval()
+    images = network(torch.zeros(count, spec.latent_size, device=device), condition)
+    network.train(training)
+    return images
+
+
+class FeatureMap(NamedTuple):
+    """Feature maps (B, C, H, W) that a module of a network returns."""
+
+    module: str
+    """Name of the module."""
+
+    channels: int
+    size: tuple[int, int]
+    """Height and width in pixels."""
+
+
+def feature_maps(network: nn.Module, player: Player, spec: Spec, run: Run | None) -> list[FeatureMap]:
+    """Return the feature maps that modules of a network return, in the order in which the modules finish.
+
+    Not included are images, the output of the network itself, a module that is called repeatedly, the parts of a
+    residual block or a similar module, and an `nn.Sequential` whose layers return different sizes, because these
+    layers are included. `run` is not needed for a generator.
+    """
+    calls: list[tuple[str, Any]] = []
+
+    def record(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        calls.append((name, output))
+
+    # A parametrisation, such as that of spectral norm, returns a weight.
+    names = [name for name, _ in network.named_modules() if name and "parametrizations" not in name]
+    handles = [network.get_submodule(name).register_forward_hook(partial(record, name)) for name in names]
+    if player == "generator":
+        probe_generator(network, spec)
+    else:
+        assert run is not None, "a discriminator is built only in a run"
+        probe(network, run)
+    for handle in handles:
+        handle.remove()
+    image = (spec.channels * (1 if player == "generator" else spec.pack), *spec.shape[1:])
+    count = Counter(name for name, _ in calls)
+    found = {
+        name: FeatureMap(name, output.shape[1], (output.shape[2], output.shape[3]))
+        for name, output in calls
+        if isinstance(output, Tensor) and output.dim() == 4 and tuple(output.shape[1:]) != image
+    }
+    # With virtual batch norm, two batches pass through the network, so each module is called at least twice.
+    passes = min((count[name] for name in found), default=1)
+    maps = [one for name, one in found.items() if count[name] == passes]
+    return [one for one in maps if not is_container(network, one, maps) and not in_block(network, one, maps)]
+
+
+def is_container(network: nn.Module, one: FeatureMap, maps: list[FeatureMap]) -> bool:
+    """Return whether a module is an `nn.Sequential` whose layers return feature maps of different sizes."""
+    sizes = {other.size for other in maps if other.module.rpartition(".")[0] == one.module}
+    return len(sizes) > 1 and isinstance(network.get_submodule(one.module), nn.Sequential)
+
+
+def in_block(network: nn.Module, one: FeatureMap, maps: list[FeatureMap]) -> bool:
+    """Return whether a module is a part of a block: of a module that changes the size by a factor of at most 2.
+
+    An `nn.Sequential` is not a block.
+    """
+    for block in maps:
+        if one.module.startswith(f"{block.module}.") and not isinstance(
+            network.get_submodule(block.module), nn.Sequential
+        ):
+            inside = [min(other.size) for other in maps if f"{other.module}.".startswith(f"{block.module}.")]
+            if max(inside) <= 2 * min(inside):
+                return True
+    return False

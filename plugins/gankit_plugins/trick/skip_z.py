@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit import InputError, Player, Plugin, RecipeInfo, Spec, hookimpl
+from gankit_plugins.layers.probe import probe_generator
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
 """Activation modules before which z can be added."""
@@ -77,13 +78,7 @@ def levels(network: nn.Module, spec: Spec) -> list[tuple[str, int]]:
         for name, module in network.named_modules()
         if isinstance(module, ACTIVATIONS)
     ]
-    count = max(2, spec.classes)
-    training = network.training
-    network.eval()
-    with torch.no_grad():
-        condition = None if spec.condition is None else spec.condition.blank(count)
-        network(torch.zeros(count, spec.latent_size), condition)
-    network.train(training)
+    probe_generator(network, spec)
     for hook in hooks:
         hook.remove()
     names = [name for name, _ in calls]

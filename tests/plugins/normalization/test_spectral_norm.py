@@ -8,8 +8,9 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from gankit.training.update import train_iteration
+from gankit_plugins.layers.spectral import Spectral, power_iteration, singular_value
 from gankit_plugins.layers.weights import LAYERS, filters
-from gankit_plugins.normalization.spectral_norm import Spectral, SpectralNorm, power_iteration, singular_value
+from gankit_plugins.normalization.spectral_norm import SpectralNorm
 
 
 def test_power_method_finds_the_largest_singular_value_of_each_matrix():
@@ -139,3 +140,11 @@ def test_singular_values_of_a_moving_average_are_1(run):
     for layer in (m for m in average.modules() if isinstance(m, LAYERS)):
         for W in filters(layer).detach():
             assert torch.linalg.svdvals(W)[0].item() == pytest.approx(1, abs=0.1)
+
+
+def test_identity_before_a_residual_block_is_returned_unchanged():
+    plugin = SpectralNorm(SpectralNorm.Config())
+    layer = nn.Identity()
+    assert plugin.normalization(layer=layer) is layer
+    plugin.wrap_network(player="discriminator", network=nn.Linear(2, 2), run=None)
+    assert plugin.normalization(layer=layer) is layer

@@ -1,0 +1,70 @@
+"""SNGAN's residual discriminator (Miyato 2018)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
+from gankit_plugins.layers.residual import WIDEST, down_block, first_block, glorot, sizes_of
+
+SMALLEST = 8
+"""Largest value of the smaller side, in pixels, of the last feature map in a network of constant width (table 4)."""
+
+SMALLEST_DOUBLED = 4
+"""The same value for a network whose channels double (tables 5 and 6)."""
+
+
+class SnganDiscriminatorNetwork(nn.Module):
+    """Network of residual blocks, a sum over all positions of the last feature map, and a linear layer to one logit."""
+
+    def __init__(self, spec: Spec, width: int, double_channels: bool) -> None:
+        super().__init__()
+        halvings = len(sizes_of(spec, "sngan", SMALLEST_DOUBLED if double_channels else SMALLEST)) - 1
+        blocks = [first_block(spec.channels, width)]
+        channels = width
+        # Blocks without a halving at the end: two in table 4, one in tables 5 and 6.
+        for block in range(1, halvings + (1 if double_channels else 2)):
+            more = width * min(2**block, WIDEST) if double_channels else width
+            blocks.append(down_block(spec, channels, more, halve=block < halvings))
+            channels = more
+        self.body = nn.Sequential(*blocks)
+        self.head = glorot(nn.Linear(channels, 1))
+
+    def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
+        """Return logits (B,) and features (B, F) of images (B, C, H, W). The condition is unused."""
+        features = self.body(images).relu().sum((2, 3))
+        return DiscriminatorOutput(self.head(features).flatten(), features)
+
+
+class SnganDiscriminator(Plugin):
+    """SNGAN's discriminator: residual blocks with average pooling, and a sum over all positions before the last layer.
+
+    Source: Miyato 2018, appendix B.4. Table 4 has the network for 32x32: two blocks that halve the size and two that do
+    not, with 128 channels. Tables 5 and 6 have those for 48x48 and 128x128: blocks that halve the size, with 64
+    channels and twice as many after each, up to 1,024, and one block that does not: `width` 64 and `double_channels`.
+    The paper has spectral norm in every layer and no other normalisation. Another `normalization.discriminator`
+    applies before every ReLU in all blocks except the first. The initial weights are as in the generator.
+
+    Images may have any size of at least 4x4. The blocks halve the sides, rounded up, until the smaller one is at most
+    8, or at most 4 with `double_channels`.
+
+    When to use: with the generator `sngan`, `normalization.discriminator = "spectral_norm"` and the loss `hinge`. For
+    classes, add the trick `projection`.
+    When not: for a first quick run; use `dcgan`, which has one convolution at each size instead of two or three.
+    """
+
+    name = "sngan"
+    kind = "discriminator"
+
+    class Config(Settings):
+        width: int = Field(128, ge=1, description="channels of the first feature map")
+        double_channels: bool = Field(
+            False, description="double the channels in each block, up to 16 times; else all have the same number"
+        )
+
+    config: Config
+
+    @hookimpl
+    def build_discriminator(self, spec: Spec) -> nn.Module:
+        return SnganDiscriminatorNetwork(spec, self.config.width, self.config.double_channels)

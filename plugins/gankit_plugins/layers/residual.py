@@ -1,0 +1,134 @@
+"""Residual blocks that double or halve the size of feature maps, as in SNGAN's networks."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from gankit import InputError, Player, Spec
+from gankit_plugins.layers.dcgan import Size, half
+
+SMALLEST_IMAGE = 4
+"""Smallest side of an image, in pixels."""
+
+WIDEST = 16
+"""Largest number of channels, as a multiple of `width`, if the channels double at each halving of the size."""
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+
+
+def sizes_of(spec: Spec, owner: str, smallest: int) -> list[Size]:
+    """Return the sizes of all feature maps, starting with the image. Each is half of the previous one, rounded up.
+
+    There is at least one halving. The last size is the first whose smaller side is at most `smallest`.
+
+    Args:
+        spec: specification of the images.
+        owner: name of the plugin, for error messages.
+        smallest: largest value of the smaller side of the last size, in pixels.
+
+    Raises:
+        InputError: the data are not images, or a side of the image is below 4.
+    """
+    sizes = [spec.image_size(owner)]
+    if (smaller := min(sizes[0])) < SMALLEST_IMAGE:
+        raise InputError(
+            f"images are {smaller} pixels wide or high, and {owner} needs {SMALLEST_IMAGE} or more; use mlp"
+        )
+    while len(sizes) < 2 or min(sizes[-1]) > smallest:
+        sizes.append(half(sizes[-1]))
+    return sizes
+
+
+def glorot(layer: Layer, gain: float = 1.0) -> Layer:
+    """Initialise a layer with Glorot's uniform distribution times `gain` and biases of 0, and return it."""
+    nn.init.xavier_uniform_(layer.weight, gain)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def convolution(before: int, after: int) -> nn.Conv2d:
+    """Return a 3x3 convolution of a residual branch. The gain makes up for ReLU, which halves the variance."""
+    return glorot(nn.Conv2d(before, after, 3, padding=1), math.sqrt(2))
+
+
+def pointwise(before: int, after: int) -> nn.Conv2d:
+    """Return a 1x1 convolution of a shortcut."""
+    return glorot(nn.Conv2d(before, after, 1))
+
+
+def pooling() -> nn.AvgPool2d:
+    """Return average pooling that halves the size, rounding up. The mean at an odd border is over fewer pixels."""
+    return nn.AvgPool2d(2, ceil_mode=True)
+
+
+def activated(spec: Spec, player: Player, channels: int) -> nn.Sequential:
+    """Return the recipe's normalisation of feature maps for `player`, followed by ReLU.
+
+    The normalisation applies to an input instead of the output of a layer. So the layer that it gets is the identity.
+    """
+    return nn.Sequential(spec.normalize(player, nn.Identity(), channels), nn.ReLU())
+
+
+class ResidualBlock(nn.Module):
+    """Sum of a residual branch and a shortcut, which get the same input."""
+
+    def __init__(self, residual: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.residual = residual
+        self.shortcut = shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return feature maps (B, C', H', W') for x (B, C, H, W)."""
+        return self.residual(x) + self.shortcut(x)
+
+
+def up_block(spec: Spec, before: int, after: int, size: Size) -> ResidualBlock:
+    """Return a block of a generator that upsamples feature maps to `size` by nearest neighbours.
+
+    The recipe's normalisation and ReLU come before each convolution. A 1x1 convolution of the shortcut commutes with
+    the upsampling, so it comes first, where it has a quarter of the cost.
+
+    Source: Gulrajani 2017, appendix; Miyato 2018, appendix B.4.
+    """
+    residual = nn.Sequential(
+        activated(spec, "generator", before),
+        nn.Upsample(size),
+        nn.Sequential(spec.normalize("generator", convolution(before, after), after), nn.ReLU()),
+        convolution(after, after),
+    )
+    return ResidualBlock(residual, nn.Sequential(pointwise(before, after), nn.Upsample(size)))
+
+
+def down_block(spec: Spec, before: int, after: int, halve: bool = True) -> ResidualBlock:
+    """Return a block of a discriminator, with average pooling if `halve`.
+
+    ReLU comes before each convolution, after the recipe's normalisation, if there is one. The first convolution keeps
+    the number of channels, as in the authors' code. The shortcut is the identity if the block changes neither size nor
+    channels. Otherwise it is average pooling and a 1x1 convolution; they commute, and this order is cheaper.
+
+    Source: Miyato 2018, appendix B.4.
+    """
+    residual = nn.Sequential(
+        activated(spec, "discriminator", before),
+        nn.Sequential(spec.normalize("discriminator", convolution(before, before), before), nn.ReLU()),
+        convolution(before, after),
+        *([pooling()] if halve else []),
+    )
+    if not halve and before == after:
+        return ResidualBlock(residual, nn.Identity())
+    return ResidualBlock(residual, nn.Sequential(*([pooling()] if halve else []), pointwise(before, after)))
+
+
+def first_block(before: int, after: int) -> ResidualBlock:
+    """Return the first block of a discriminator, which halves the size. Its input is the image.
+
+    There is no ReLU at the input, which would remove the negative half of the pixel values, and no normalisation.
+
+    Source: Gulrajani 2017, appendix; Miyato 2018, appendix B.4.
+    """
+    residual = nn.Sequential(convolution(before, after), nn.ReLU(), convolution(after, after), pooling())
+    return ResidualBlock(residual, nn.Sequential(pooling(), pointwise(before, after)))

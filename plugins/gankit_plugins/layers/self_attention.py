@@ -1,0 +1,62 @@
+"""Self-attention between the positions of a feature map (Zhang 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+REDUCTION = 8
+"""k, ratio of the channels of x to those of f, g and h (Zhang 2019, section 3)."""
+
+
+def attention(f: Tensor, g: Tensor, h: Tensor) -> Tensor:
+    """Return the attention of each position to all positions (Zhang 2019, equations 1 and 2, without the layer v).
+
+    s_ij = f_i . g_j, beta_ji = exp(s_ij) / sum_i exp(s_ij), and o_j = sum_i beta_ji h_i.
+
+    Args:
+        f: keys, (B, K, N), for N positions.
+        g: queries, (B, K, N).
+        h: values, (B, C, N).
+
+    Returns:
+        o, (B, C, N). The softmax is computed in float32 or a wider type.
+    """
+    # `scaled_dot_product_attention` needs less memory, but torch cannot differentiate its fast versions twice, and a
+    # gradient penalty of D needs second derivatives.
+    s = f.transpose(1, 2) @ g
+    beta = s.to(torch.promote_types(s.dtype, torch.float32)).softmax(dim=1)
+    return h @ beta.to(h.dtype)
+
+
+class SelfAttention(nn.Module):
+    """Layer y = x + gamma v(o), where o is the attention of 1x1 convolutions f, g and h of x (Zhang 2019, equation 3).
+
+    gamma begins at 0, so the layer begins as the identity.
+
+    Args:
+        channels: C, number of channels of x. f, g and h have C / 8, at least 1.
+        normalize: function that normalises the weight of a layer with a number of output channels, and returns the
+            layer.
+    """
+
+    def __init__(self, channels: int, normalize: Callable[[nn.Module, int], nn.Module]) -> None:
+        super().__init__()
+        fewer = max(1, channels // REDUCTION)
+        self.f, self.g, self.h = (normalize(weight_matrix(channels, fewer), fewer) for _ in range(3))
+        self.v = normalize(weight_matrix(fewer, channels), channels)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return feature maps with the shape and the data type of x, (B, C, H, W)."""
+        o = attention(*(layer(x).flatten(2) for layer in (self.f, self.g, self.h)))
+        return x + (self.gamma * self.v(o.unflatten(2, x.shape[2:]))).to(x.dtype)
+
+
+def weight_matrix(before: int, after: int) -> nn.Conv2d:
+    """Return a 1x1 convolution without biases, with initial weights from Glorot's uniform distribution."""
+    layer = nn.Conv2d(before, after, 1, bias=False)
+    nn.init.xavier_uniform_(layer.weight)
+    return layer
