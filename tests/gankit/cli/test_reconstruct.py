@@ -109,7 +109,7 @@ def test_prepared_images(gankit, pairs, unlabelled):
     answer = pairs("large.safetensors", of="plain")
     assert answer.code == 2
     assert answer.err == (
-        "error: large.safetensors: the images are 1x16x16, and the run's images are 1x8x8; name other images\n"
+        "error: large.safetensors: the images are 1x16x16, and images of 1x8x8 are needed; name other images\n"
     )
 
 

@@ -184,7 +184,7 @@ def test_another_format_is_refused_and_not_changed(saved, resume_toy):
         plain["format"] = 99
         (place / "state.json").write_text(json.dumps(plain | {"sha256": checkpoint._digest(plain)}))
     before = {p: p.read_bytes() for p in saved.path.rglob("*") if p.is_file()}
-    with pytest.raises(InputError, match=r"000006/state\.json has format 99; this version of gankit reads format 3"):
+    with pytest.raises(InputError, match=r"000006/state\.json has format 99; this version of gankit reads format 4"):
         resume_toy()
     assert {p: p.read_bytes() for p in saved.path.rglob("*") if p.is_file()} == before
 

@@ -196,7 +196,7 @@ def test_a_failure_at_the_end_warns_too(tmp_path, monkeypatch):
 
 
 def test_a_failure_at_the_start_is_an_error_before_training(tmp_path):
-    with pytest.raises(InputError, match=r"^csv cannot start: .*Is a directory"):
+    with pytest.raises(InputError, match=r"^recipe: tricks\.csv: csv cannot start: .*Is a directory"):
         train(recipe_with("csv", csv={"file": "."}), tmp_path / "run")
     assert not (tmp_path / "run" / "log.jsonl").exists()
 
