@@ -40,7 +40,7 @@ class Samples:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Class names, in the order of the labels. Empty if the condition is not a class, or has no description."""
-        return self.described.names if isinstance(self.described, ClassCondition) else ()
+        return () if self.described is None else self.described.class_names
 
     def digest(self) -> str:
         """Return the SHA-256 hash of the images and their condition, in hexadecimal."""

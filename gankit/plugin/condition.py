@@ -75,6 +75,11 @@ class Condition(ABC):
             InputError: the condition has no such name or value, or examples are needed.
         """
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the labels. Empty if the condition is not a class."""
+        return ()
+
     def name_of(self, row: Tensor) -> str:
         """Return a name of a row for the name of a file. It may be empty."""
         return ""
@@ -97,6 +102,10 @@ class ClassCondition(Condition):
 
     def __post_init__(self) -> None:
         _check_names("ClassCondition", self.names)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.names
 
     @classmethod
     def of(cls, names: tuple[str, ...]) -> ClassCondition | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gankit.errors import InputError
-from gankit.plugin.condition import KINDS, ClassCondition, Condition, values_mistake
+from gankit.plugin.condition import KINDS, Condition, values_mistake
 
 Loaded = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Mapping[str, Tensor]]
 """Return value of a function that loads samples: `(images, condition)` or `(images, condition, fields)`."""
@@ -115,7 +115,7 @@ class Dataset:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the labels. Empty if the condition is not a class."""
-        return self.condition.names if isinstance(self.condition, ClassCondition) else ()
+        return () if self.condition is None else self.condition.class_names
 
     def read(self) -> Rows:
         """Load the rows, and check that they match the description.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from gankit.errors import InputError
-from gankit.plugin.condition import ClassCondition, Condition
+from gankit.plugin.condition import Condition
 from gankit.plugin.slots import Player
 
 Normalize = Callable[[Player, nn.Module, int], nn.Module]
@@ -70,7 +70,7 @@ class Spec:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the labels. Empty if the condition is not a class."""
-        return self.condition.names if isinstance(self.condition, ClassCondition) else ()
+        return () if self.condition is None else self.condition.class_names
 
     @property
     def classes(self) -> int:

@@ -19,7 +19,6 @@ from gankit.images.io import save_png
 from gankit.images.picture import as_pictures
 from gankit.plugin.build import build_network, build_plugins, to_channels_last
 from gankit.plugin.condition import (
-    ClassCondition,
     Condition,
     ImageCondition,
     Requested,
@@ -90,7 +89,7 @@ class Sampler:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the image classes. Empty if the condition is not a class."""
-        return self.condition.names if isinstance(self.condition, ClassCondition) else ()
+        return () if self.condition is None else self.condition.class_names
 
     @classmethod
     def of_run(cls, run: SampledRun) -> Sampler:
