@@ -6,10 +6,10 @@ Trains each recipe in this process for each seed. Then a classifier, which is in
 class of `--count` generated images with equally many of each class. The classifier is a feature extractor of gankit:
 `bundled` (default) has a linear layer on the features of its network, which was trained on CIFAR-10 or MNIST, and
 `classifier` is trained on the data of the recipe. Settings KEY=VALUE are those of all recipes. With `--test`, the
-accuracy of the classifier on real images is printed first: `--test data.split=test` for MNIST, and `--test
-data.path=FILE` for images. It is the share that perfect images would have.
+accuracy of the classifier on real images is printed first: `--test data.split=test` for MNIST and CIFAR-10, and
+`--test data.path=FILE` for images. It is the share that perfect images would have.
 
-    python benchmarks/asked_classes.py conditional_dcgan_cifar10 ac_gan_cifar10 projection_cifar10 data.path=cifar10.zip
+    python benchmarks/asked_classes.py conditional_dcgan_cifar10 ac_gan_cifar10 projection_cifar10
 """
 
 from __future__ import annotations
