@@ -12,14 +12,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from small_grid import save_small_grid
 from timing import parser_of, table
+from workloads import finish
 
 from gankit.evaluation.standalone import evaluate
 from gankit.recipe.bundled import bundled_recipe
@@ -56,19 +55,9 @@ class Baseline(NamedTuple):
     protocol: dict[str, str | int | float]
 
 
-def trained(recipe: str, out: Path) -> RunDir:
-    """Return the finished run of a recipe."""
-    folder = out / recipe
-    if folder.exists() and RunDir.open(folder).read_last_environment().get("ended", {}).get("state") == "finished":
-        return RunDir.open(folder)
-    command = ["resume", str(folder)] if (folder / "recipe.toml").exists() else ["run", recipe, "--out", str(folder)]
-    subprocess.run([sys.executable, "-m", "gankit", *command, "--quiet"], check=True)
-    return RunDir.open(folder)
-
-
 def evaluated(recipe: str, out: Path) -> Baseline:
     """Return a recipe with its run and its metrics."""
-    directory = trained(recipe, out)
+    directory = finish(recipe, out / recipe)
     file = directory.path / "baseline.json"
     if not file.exists():
         changes = {"evaluation": {"count": COUNT}, "extractor": {"use": "classifier"}}

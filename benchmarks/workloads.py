@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from gankit import Recipe
 from gankit.recipe.bundled import bundled_recipe
+from gankit.storage.run_dir import RunDir
 from gankit.training.assembly import assemble
 from gankit.training.launch import prepare_torch
 from gankit.training.run import TrainingRun
@@ -53,3 +57,18 @@ def iteration_of(run: TrainingRun) -> Callable[[], None]:
         run.after_iteration(run)
 
     return iteration
+
+
+def finish(recipe: str, folder: Path, settings: Iterable[str] = (), threads: int | None = None) -> RunDir:
+    """Return the finished run of a bundled recipe in a folder. It is trained, or resumed, unless it is finished.
+
+    `threads` is the number of CPU threads of the run. Default: as `gankit run`.
+    """
+    directory = RunDir(folder)
+    if folder.exists() and directory.read_last_environment().get("ended", {}).get("state") == "finished":
+        return directory
+    begun = (folder / "recipe.toml").exists()
+    command = ["resume", str(folder)] if begun else ["run", recipe, "--out", str(folder), *settings]
+    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    subprocess.run([sys.executable, "-m", "gankit", *command, "--quiet"], check=True, env=environment)
+    return directory

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import adagan_modes
 import asked_classes
+import budget
 import cost
 import data
 import gpu
@@ -22,6 +23,7 @@ import pytest
 import reconstructions
 import startup
 import torch
+import workloads
 from timing import Ratio, Rounds, bytes_of_tensors, command_line, interleaved, peak_of_tensors
 
 import gankit
@@ -40,8 +42,8 @@ def has_table(text):
 
 
 PROGRAMS = (
-    "adagan_modes asked_classes baselines cost frechet_bias gpu memory_by_hand mnist_classifier modes performance "
-    "reconstructions table1 together"
+    "adagan_modes asked_classes baselines budget cost frechet_bias gpu memory_by_hand mnist_classifier modes "
+    "performance reconstructions table1 together"
 )
 
 
@@ -343,3 +345,35 @@ def test_studies_are_compared_with_runs_on_the_data_of_the_recipe(tmp_path, caps
         ours, control = (line.split(" | ") for line in text.splitlines()[2:])
         # The first generator is the same.
         assert ours[2] == control[2]
+
+
+def test_systems_are_trained_for_the_same_time(tmp_path, monkeypatch):
+    recipe = ["data={use='shapes', resolution=8, count=40}", "generator.width=2", "discriminator.width=2"]
+    monkeypatch.setattr(budget, "SYSTEMS", {"DCGAN": ("dcgan_mnist", [*recipe, "train.batch_size=8"])})
+    monkeypatch.setattr(budget, "TIMED_SECONDS", 0.0)
+    monkeypatch.setattr(budget, "COUNT", 16)
+    monkeypatch.setattr(budget, "ROOT", tmp_path)
+    start = workloads.subprocess.run
+
+    def run(command, **options):
+        """Run a Python program in this process, and start all others."""
+        if command[1:3] == ["-m", "gankit"]:
+            with pytest.raises(SystemExit, match=r"^0$"):
+                main(command[3:])
+        elif command[1:2] == [budget.__file__]:
+            budget.main(command[2:])
+        else:
+            return start(command, **options)
+
+    monkeypatch.setattr(workloads.subprocess, "run", run)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "plan.json").write_text('{"minutes": 8, "machine": "a machine", "iterations": {"DCGAN": 2}}')
+    arguments = ["--work", str(tmp_path), "--seeds", "0", "1", "--jobs", "1", "--page"]
+    budget.main(arguments)
+    written = (tmp_path / "docs" / "cifar10.md").read_text()
+    assert has_table(written)
+    assert re.search(r"\| DCGAN \| `dcgan_mnist` \| 2 \| 2 \| ", written)
+    finished = (tmp_path / "DCGAN-0" / "recipe.toml").stat().st_mtime_ns
+    budget.main(arguments)  # what is finished is kept
+    assert (tmp_path / "DCGAN-0" / "recipe.toml").stat().st_mtime_ns == finished
+    assert (tmp_path / "docs" / "cifar10.md").read_text() == written
