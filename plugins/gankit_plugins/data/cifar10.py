@@ -16,7 +16,13 @@ from torch import Tensor
 from gankit import ClassCondition, Dataset, InputError, Plugin, RecipePath, Settings, hookimpl
 from gankit_plugins.data.decode import Channels
 from gankit_plugins.data.folder import open_files, open_selection
-from gankit_plugins.data.idx_collection import check_classes, resize, select_classes
+from gankit_plugins.data.idx_collection import (
+    PER_CLASS,
+    check_classes,
+    first_of_each_class,
+    resize,
+    select_classes,
+)
 from gankit_plugins.data.images import UnpreparedImages, prepare_command
 from gankit_plugins.data.listing import Listing, shortened
 from gankit_plugins.data.standard_datasets import data_path
@@ -72,6 +78,7 @@ class Cifar10(Plugin):
             min_length=1,
             description="use only these of the classes 0 (airplane) to 9 (truck); they become 0, 1, ... in this order",
         )
+        per_class: int | None = Field(None, ge=1, description=PER_CLASS)
         resolution: int = Field(
             SIDE, ge=4, le=1024, description=f"height and width; images are resized if it is not {SIDE}"
         )
@@ -102,7 +109,7 @@ class Cifar10(Plugin):
             read = images.load
 
         def load() -> tuple[Tensor, Tensor | None]:
-            pixels, labels = read()
+            pixels, labels = first_of_each_class(*read(), config.per_class)
             return resize(pixels, config.resolution), labels
 
         return Dataset((CHANNELS, config.resolution, config.resolution), ClassCondition(names), load, contents=contents)

@@ -20,6 +20,9 @@ SIDE = 28
 CHUNK = 1000
 """Number of images that are resized together. It limits the memory use."""
 
+PER_CLASS = "use only this many images of each class, the first in the order of the files; default: all"
+"""Description of the setting `per_class`."""
+
 
 class IdxSettings(Settings):
     """Settings that all datasets in the format of MNIST share."""
@@ -34,6 +37,7 @@ class IdxSettings(Settings):
     classes: tuple[int, ...] | None = Field(
         None, min_length=1, description="use only these of the classes 0 to 9; they become 0, 1, ... in this order"
     )
+    per_class: int | None = Field(None, ge=1, description=PER_CLASS)
     resolution: int = Field(SIDE, ge=4, le=1024, description="height and width; images are resized if it is not 28")
 
     @field_validator("classes")
@@ -81,6 +85,7 @@ class Collection:
         def load() -> tuple[Tensor, Tensor]:
             images, labels = read_pair(*(files or self.download(settings)))
             images, labels = select_classes(images, labels, classes)
+            images, labels = first_of_each_class(images, labels, settings.per_class)
             return resize(images, settings.resolution), labels
 
         return Dataset((1, settings.resolution, settings.resolution), ClassCondition(names), load)
@@ -155,6 +160,21 @@ def select_classes(images: Tensor, labels: Tensor, classes: tuple[int, ...]) -> 
     if len(classes) == 10:
         return images, labels
     return images[labels >= 0], labels[labels >= 0]
+
+
+def first_of_each_class(images: Tensor, labels: Tensor, count: int | None) -> tuple[Tensor, Tensor]:
+    """Return the first `count` images (N, ...) of each class and their labels (N,). None: all images.
+
+    Raises:
+        InputError: a class has fewer images.
+    """
+    if count is None:
+        return images, labels
+    found = labels.bincount()
+    if int(found.min()) < count:
+        raise InputError(f"data.per_class: {count} given, and a class has only {int(found.min())} images")
+    chosen = torch.cat([(labels == k).nonzero().flatten()[:count] for k in range(len(found))]).sort().values
+    return images[chosen], labels[chosen]
 
 
 def resize(images: Tensor, resolution: int) -> Tensor:

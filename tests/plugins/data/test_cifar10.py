@@ -178,6 +178,16 @@ def test_selected_classes_are_renumbered_in_their_order(tmp_path, form):
         assert expected_labels[number] == [8, 3][label]
 
 
+@pytest.mark.parametrize("form", ["binary", "images"])
+def test_a_number_of_images_of_each_class(tmp_path, form):
+    path = write_folder(tmp_path / "x", binary_files()) if form == "binary" else write_images(tmp_path / "x")
+    images, labels = dataset(path, per_class=1).read()[:2]
+    assert sorted(labels.tolist()) == list(range(10))
+    expected, expected_labels = examples("train")
+    for image, label in zip(images, labels.tolist(), strict=True):
+        assert torch.equal(image, expected[expected_labels.tolist().index(label)])
+
+
 def test_both_forms_are_resized_alike(tmp_path):
     binary = dataset(write_folder(tmp_path / "x", binary_files()), resolution=16).load()[0]
     images = dataset(write_images(tmp_path / "y"), resolution=16).load()[0]

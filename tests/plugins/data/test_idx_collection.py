@@ -207,3 +207,15 @@ def test_the_real_mnist(monkeypatch):
     assert images.shape == (60000, 1, 28, 28)
     assert labels.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert hashlib.md5(images.numpy().tobytes()).hexdigest() == "6510e85a72c3e9475c492d559d3770d2"
+
+
+def test_a_number_of_images_of_each_class(tmp_path):
+    images, labels = dataset(Mnist, folder=write(tmp_path / "x"), classes=[8, 3], per_class=2).load()
+    chosen = [index for k in (3, 8) for index in (TRAIN[1] == k).nonzero().flatten().tolist()[:2]]
+    assert torch.equal(images[:, 0], TRAIN[0][sorted(chosen)])
+    assert sorted(labels.tolist()) == [0, 0, 1, 1]
+
+
+def test_too_many_images_of_each_class_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"^data\.per_class: 4 given, and a class has only 3 images$"):
+        dataset(Mnist, folder=write(tmp_path / "x"), per_class=4).load()
