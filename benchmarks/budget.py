@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from small_grid import save_small_grid
-from timing import machine, parser_of, table
+from timing import machine, parser_of, peak_of_tensors, table
 from workloads import finish, iteration_of, started
 
 from gankit import Recipe
@@ -60,33 +60,44 @@ def recipe_of(system: str, settings: Sequence[str]) -> Recipe:
     return Recipe.load(bundled_recipe(name), [*own, *settings])
 
 
-def seconds_per_iteration(system: str, settings: Sequence[str]) -> float:
-    """Return the median time of an iteration of a system, in seconds."""
-    iteration = iteration_of(started(recipe_of(system, settings)))
+def measured(system: str, settings: Sequence[str]) -> dict[str, Any]:
+    """Return the median time of an iteration of a system, in seconds, and what the system needs.
+
+    `images` is the number of real images that D is trained on in an iteration. `parameters` counts both networks.
+    `memory` is the peak of the bytes that tensors take in an iteration, beyond those before it; None if the run is not
+    on a CPU.
+    """
+    run = started(recipe_of(system, settings))
+    iteration = iteration_of(run)
     times: list[float] = []
-    for number in range(1_000_000):
+    while len(times) < WARM_UP + LEAST_TIMED or sum(times) < TIMED_SECONDS:
         begin = time.perf_counter()
         iteration()
-        if torch.cuda.is_available():
+        if run.device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - begin)
-        if number >= WARM_UP + LEAST_TIMED and sum(times) > TIMED_SECONDS:
-            break
-    return statistics.median(times[WARM_UP:])
+    train = run.recipe.train
+    networks = (run.generator, run.discriminator)
+    return {
+        "seconds": statistics.median(times[WARM_UP:]),
+        "images": train.batch_size * train.discriminator_steps,
+        "parameters": sum(parameter.numel() for network in networks for parameter in network.parameters()),
+        "memory": peak_of_tensors(iteration) if run.device.type == "cpu" else None,
+    }
 
 
 def plan(work: Path, minutes: float, settings: Sequence[str]) -> dict[str, Any]:
-    """Return the number of iterations of each system and the machine. A stored plan is kept, and new systems added."""
+    """Return the costs and the iterations of each system, and the machine. A stored plan is kept, and extended."""
     file = work / "plan.json"
-    found: dict[str, Any] = {"minutes": minutes, "machine": machine(), "iterations": {}}
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {"minutes": minutes, "machine": machine(), "costs": {}, "iterations": {}}
     if file.exists():
         found = json.loads(file.read_text(encoding="utf-8"))
-    torch.set_num_threads(1)
     for system in SYSTEMS:
         if system not in found["iterations"]:
-            seconds = seconds_per_iteration(system, settings)
-            found["iterations"][system] = max(1, round(60 * found["minutes"] / seconds))
-            print(f"{system}: {1000 * seconds:.1f} ms, {found['iterations'][system]:,} iterations", flush=True)
+            cost = found["costs"][system] = measured(system, settings)
+            found["iterations"][system] = max(1, round(60 * found["minutes"] / cost["seconds"]))
+            print(f"{system}: {1000 * cost['seconds']:.1f} ms, {found['iterations'][system]:,} iterations", flush=True)
             write_json(file, found)
     return found
 
@@ -130,7 +141,7 @@ def cell(values: list[float]) -> str:
 def page(work: Path, seeds: Sequence[int], note: str) -> str:
     """Return the page as Markdown, and write its images. `note` is a text on the machine."""
     found = json.loads((work / "plan.json").read_text(encoding="utf-8"))
-    rows, pictures, protocol = [], [], ""
+    rows, costs, pictures, protocol = [], [], [], ""
     for system in SYSTEMS:
         done = [path for seed in seeds if (path := place(work, system, seed) / "budget.json").exists()]
         if not done:
@@ -139,6 +150,12 @@ def page(work: Path, seeds: Sequence[int], note: str) -> str:
         protocol = ", ".join(f"{name}: {fact}" for name, fact in results[0]["protocol"].items() if name != "generator")
         cells = [cell([result["metrics"][metric] for result in results]) for metric in METRICS]
         rows.append([system, f"`{SYSTEMS[system][0]}`", f"{found['iterations'][system]:,}", len(done), *cells])
+        cost = found["costs"][system]
+        memory = f"{cost['memory'] / 2**20:,.0f} MiB" if cost["memory"] else ""
+        speed = f"{cost['images'] / cost['seconds']:,.0f}"
+        costs.append(
+            [system, f"{cost['parameters'] / 1e6:.2f} million", f"{1000 * cost['seconds']:.0f} ms", speed, memory]
+        )
         image = Path("images") / "cifar10" / f"{SYSTEMS[system][0]}.png"
         save_small_grid(done[0].parent, ROOT / "docs" / image)
         pictures += ["", f"## {system}", "", f"![Images of {system}]({image.as_posix()})"]
@@ -158,6 +175,11 @@ def page(work: Path, seeds: Sequence[int], note: str) -> str:
         f"Protocol: {protocol}. How each number is measured: [metrics](metrics.md).",
         "",
         *table(["system", "recipe", "iterations", "seeds", *METRICS.values()], rows),
+        "",
+        "Cost of an iteration with one CPU thread. Images are the real images that D is trained on. Memory is the peak "
+        "of tensors, beyond weights and optimisers.",
+        "",
+        *table(["system", "parameters of G and D", "iteration", "images/s", "memory"], costs),
     ]
     return "\n".join([*lines, *pictures, ""])
 
