@@ -67,7 +67,7 @@ SMALL: dict[str, Change] = {
 PARTNERS: dict[str, Change] = {
     "began": {"discriminator": {"use": "began", "width": 2, "code": 4}},
     "ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
-    "progressive_growing": dict.fromkeys(PLAYERS, {"use": "pggan", "width": 2, "max_width": 3}),
+    "progressive_growing": {player: {"use": "pggan", "width": 2, "max_width": 3} for player in PLAYERS},
     **{
         name: {"generator": {"use": "conditional_dcgan", "width": 2}} for name in ("auxiliary_classifier", "projection")
     },

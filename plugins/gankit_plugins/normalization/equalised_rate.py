@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from gankit import Plugin, hookimpl
+from gankit import Plugin, Settings, hookimpl
 from gankit_plugins.layers.equalised_weights import equalise, equalise_weights
 from gankit_plugins.layers.weights import LAYERS
 
@@ -29,7 +29,7 @@ class EqualisedRate(Plugin):
     name = "equalised_rate"
     kind = "normalization"
 
-    def __init__(self, config: EqualisedRate.Config) -> None:
+    def __init__(self, config: Settings) -> None:
         super().__init__(config)
         self.wrapped = False
 

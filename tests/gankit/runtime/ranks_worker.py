@@ -56,7 +56,7 @@ PARTNERS: dict[str, dict[str, Any]] = {
     "ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
     "auxiliary_classifier": {"data": {"classes": 2}, "discriminator": {"use": "dcgan", "width": 2}},
     "projection": {"data": {"classes": 2}},
-    "progressive_growing": dict.fromkeys(PLAYERS, {"use": "pggan", "width": 2, "max_width": 3}),
+    "progressive_growing": {player: {"use": "pggan", "width": 2, "max_width": 3} for player in PLAYERS},
 }
 """Other parts of the recipe that a loss or a trick needs."""
 

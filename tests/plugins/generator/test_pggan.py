@@ -188,3 +188,47 @@ def test_sizes(side, channels):
     images = G(torch.randn(2, 5), None)
     assert images.shape == (2, channels, side, side)
     assert D(images, None).logits.shape == (2,)
+
+
+def test_no_waiting_while_a_level_fades_in(no_waiting):
+    """In training, the growth is not read from the device."""
+    G, D = networks(16, 1)
+    for network in (G, D):
+        network.grow(Growth(1, 1, 2))
+    z = torch.randn(4, 5)
+    with no_waiting:
+        images = D.fade_detail(D.to_level(G(z, None)))
+        D(images, None).logits.sum().backward()
+
+
+def test_memory_format_does_not_change_the_output():
+    nets = networks(16, 1)
+    for network, x in zip(nets, (torch.randn(4, 5), torch.randn(4, 3, 16, 16)), strict=True):
+        network.grow(Growth(2, 1, 2))
+        expected = network(x, None)
+        network.to(memory_format=torch.channels_last)
+        x = x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
+        torch.testing.assert_close(network(x, None), expected)
+
+
+def test_second_gradient_of_d():
+    """A gradient penalty differentiates the gradient with respect to the images."""
+    D = networks(8, 1)[1].double()
+    D.grow(Growth(1, 1, 2))
+    weight = D.blocks[1][0][0].weight
+    images = torch.randn(3, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+
+    def penalty():
+        (gradient,) = torch.autograd.grad(D(images, None).logits.sum(), images, create_graph=True)
+        return gradient.square().sum()
+
+    (exact,) = torch.autograd.grad(penalty(), weight)
+    for index in ((0, 0, 1, 1), (0, 0, 0, 2)):
+        values, h = [], 1e-6
+        for sign in (1, -1):
+            with torch.no_grad():
+                weight[index] += sign * h
+            values.append(penalty().item())
+            with torch.no_grad():
+                weight[index] -= sign * h
+        assert exact[index].item() == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-4, abs=1e-6)
