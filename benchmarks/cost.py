@@ -46,6 +46,10 @@ PARTNERS: dict[str, dict[str, Any]] = {
         f"trick {name}": {"normalization": {"generator": {"use": FOR_GENERATOR}}}
         for name in ("auxiliary_classifier", "projection")
     },
+    "trick progressive_growing": {
+        "data": {"resolution": 32},
+        **{player: {"use": "pggan", "max_width": 64} for player in PLAYERS},
+    },
 }
 """Change of the plain recipe that a plugin needs, by the name in the table. The time without it has this change too."""
 

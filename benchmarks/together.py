@@ -60,12 +60,14 @@ SMALL: dict[str, Change] = {
     "unrolled_discriminator": {"steps": 2},
     "balanced_steps": {"patience": 1},
     "dropout": {"p": 0.3},
+    "progressive_growing": {"stable": 1, "fade": 1},
 }
 """Settings for plugins whose defaults do not suit a tiny run."""
 
 PARTNERS: dict[str, Change] = {
     "began": {"discriminator": {"use": "began", "width": 2, "code": 4}},
     "ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
+    "progressive_growing": {player: {"use": "pggan", "width": 2, "max_width": 3} for player in PLAYERS},
     **{
         name: {"generator": {"use": "conditional_dcgan", "width": 2}} for name in ("auxiliary_classifier", "projection")
     },

@@ -12,6 +12,17 @@ ADAM, RMSPROP = {"lr": 2e-4, "betas": (0.5, 0.999)}, {"lr": 5e-5}
 SAME_WEIGHTS = dict.fromkeys(("real_weight", "fake_weight", "generator_weight"), 1.0)
 WGAN_GP = {"lr": 1e-4, "betas": (0.0, 0.9)}
 SNGAN = {"lr": 2e-4, "betas": (0.0, 0.9)}
+PGGAN_ADAM = {"lr": 1e-3, "betas": (0.0, 0.99), "eps": 1e-8}
+PGGAN = {
+    "gradient_penalty": {"weight": 10.0, "every": 1},
+    "drift": {"weight": 0.001},
+    "moving_average": {"decay": 0.999, "start": 0},
+}
+
+
+def growth(iterations):
+    return {"progressive_growing": {"stable": iterations, "fade": iterations}}
+
 
 # batch size, D steps, loss, tricks, optimiser of both players, normalisations of G and D, latent
 PAPERS = {
@@ -39,6 +50,8 @@ PAPERS = {
     ),
     "sngan_cifar10": (64, 1, "hinge", {}, SNGAN, ("batch_norm", "spectral_norm"), "normal"),
     "sngan_paper": (64, 5, "hinge", {}, SNGAN, ("batch_norm", "spectral_norm"), "normal"),
+    "pggan_cifar10": (32, 1, "wasserstein", PGGAN | growth(400), PGGAN_ADAM, ("pixel_norm", "none"), "normal"),
+    "pggan_paper": (16, 1, "wasserstein", PGGAN | growth(50_000), PGGAN_ADAM, ("pixel_norm", "none"), "normal"),
     "sagan_cifar10": (
         64, 1, "hinge",
         {
@@ -51,9 +64,12 @@ PAPERS = {
 }  # fmt: skip
 
 CONDITIONAL = {"cgan_mnist", "conditional_dcgan_mnist"} | {name for name in PAPERS if name.endswith("_cifar10")}
-CONDITIONAL -= {"sngan_cifar10"}
+CONDITIONAL -= {"sngan_cifar10", "pggan_cifar10"}
 SHAPES = ["data={use='shapes', resolution=28, count=40}", "train.batch_size=12", "train.device=cpu"]
+GROWING = ["data.resolution=8", *(f"{player}.max_width=4" for player in ("generator", "discriminator"))]
 NARROW = {
+    "pggan_cifar10": GROWING,
+    "pggan_paper": GROWING,
     "gan_mnist": ["generator.hidden=[8, 8]", "discriminator.units=[8, 8]"],
     "cgan_mnist": ["generator.joint_units=8", "discriminator.image_units=8", "discriminator.joint_units=8"],
 }

@@ -39,6 +39,9 @@ SMALL = {
     "ada": {"initial": 0.5},
     "generator.sngan": {"width": 4},
     "discriminator.sngan": {"width": 4},
+    "generator.pggan": {"width": 2, "max_width": 3},
+    "discriminator.pggan": {"width": 2, "max_width": 3},
+    "progressive_growing": {"stable": 1, "fade": 2},
     "self_attention": {"side": 4},
     "generator.bigan": {"units": 8},
     "discriminator.bigan": {"units": 8, "encoder_units": 8},
@@ -54,7 +57,10 @@ SMALL = {
 }
 """Settings for a run of four iterations, by name or by kind and name."""
 
+PGGAN = {player: {"use": "pggan", "width": 2, "max_width": 3} for player in ("generator", "discriminator")}
+
 REQUIRED = {
+    "progressive_growing": PGGAN,
     "label_weights": {"loss": {"use": "igan_label"}},
     "loss.began": {"discriminator": {"use": "began", "width": 2, "code": 4}},
     "loss.ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
@@ -65,6 +71,12 @@ REQUIRED = {
 """Other parts of the recipe that a plugin needs, or that it does not refuse, by name or by kind and name."""
 
 NEED_CLASSES = ("igan_v2", "conditional_dcgan", "cgan", "auxiliary_classifier", "projection", "conditional_batch_norm")
+LINEAR_OUTPUT = ("generator.pggan", "trick.progressive_growing")
+"""Plugins whose generator, or that of whose partner, may return values outside [-1, 1]."""
+
+UNREACHED = {"generator.pggan": ["to_image.0."], "discriminator.pggan": ["from_image.0."]}
+"""Parameters without a gradient. The layers of a lower level are unused without `progressive_growing`."""
+
 CLASSES = dict.fromkeys(NEED_CLASSES, (2,))
 """Supported numbers of classes, for plugins that do not support all."""
 
@@ -80,4 +92,6 @@ def test_plugin_passes_all_checks(entry, check_plugin):
         REQUIRED.get(entry.label, REQUIRED.get(entry.name)),
         classes=CLASSES.get(entry.name, (2,) if entry.kind in WITHOUT_LABELS else (0, 2)),
         affects=entry.name not in NO_EFFECT,
+        unreached=UNREACHED.get(entry.label, ()),
+        linear_output=entry.label in LINEAR_OUTPUT,
     )

@@ -390,6 +390,7 @@ def test_a_plugin_without_a_file_may_name_a_path(monkeypatch):
 def test_values_out_of_range_are_detected():
     with pytest.raises(AssertionError, match=r"G returns values up to .*; images are in \[-1, 1\]"):
         check_training({Loud: {}})
+    check_training({Loud: {}}, linear_output=True)
 
 
 def test_a_dataset_that_differs_from_its_description_is_detected():

@@ -1,0 +1,93 @@
+"""PGGAN's discriminator, which grows during the training (Karras 2017)."""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
+from gankit_plugins.layers.equalised import EqualisedConv2d, EqualisedLinear
+from gankit_plugins.layers.minibatch_stddev import DeviationMap
+from gankit_plugins.layers.pggan import GAIN, activation, channels_of, convolution
+from gankit_plugins.layers.progressive import BASE, Growing, blend, levels_of, shrink
+
+WHOLE_BATCH = sys.maxsize
+"""Number of images in a group of `DeviationMap`: all images of a batch are one group."""
+
+
+class PgganDiscriminatorNetwork(Growing):
+    """Network with a layer from the image and a block of two convolutions for each level."""
+
+    def __init__(self, spec: Spec, width: int, max_width: int) -> None:
+        super().__init__(levels_of(spec, "pggan"))
+        channels = channels_of(self.levels, width, max_width)
+        self.from_image = nn.ModuleList(
+            nn.Sequential(EqualisedConv2d(spec.channels, before, 1, GAIN), activation()) for before in channels
+        )
+        last = EqualisedConv2d(channels[0], channels[0], BASE, GAIN, padding=0)
+        # The input has one more channel, the standard deviation over the batch.
+        first = convolution(spec, "discriminator", channels[0] + 1, channels[0])
+        blocks = [nn.Sequential(DeviationMap(WHOLE_BATCH), first, last, activation(), nn.Flatten())]
+        for after, before in pairwise(channels):
+            layers = (
+                convolution(spec, "discriminator", before, before),
+                convolution(spec, "discriminator", before, after),
+            )
+            blocks.append(nn.Sequential(*layers, nn.AvgPool2d(2)))
+        self.blocks = nn.ModuleList(blocks)
+        self.head = EqualisedLinear(channels[0], 1)
+
+    def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
+        """Return logits (B,) and features (B, F). The condition is unused.
+
+        Args:
+            images: images (B, C, H, W) of the full size, or of the present level.
+        """
+        level, alpha = self.level_and_alpha()
+        images = self.to_level(images)
+        x = self.from_image[level](images)
+        if level > 0:
+            x = self.blocks[level](x)
+        if alpha is not None:
+            x = blend(self.from_image[level - 1](shrink(images)), x, alpha)
+        for lower in range(level - 1, 0, -1):
+            x = self.blocks[lower](x)
+        features = self.blocks[0](x)
+        return DiscriminatorOutput(self.head(features).flatten(), features)
+
+
+class PgganDiscriminator(Plugin):
+    """PGGAN's discriminator: the mirror image of its generator, with the standard deviation over the batch.
+
+    Source: Karras 2017, table 2 and appendix A.1. Two 3x3 convolutions with leaky ReLU and the mean of 2x2 pixels halve
+    the size, down to 4x4. There, a further channel has the standard deviation over the batch, averaged over all
+    features (section 3). Two convolutions, which leave 1x1, and a linear layer follow. Table 2, for 1024x1024, has
+    `width` 16 and `max_width` 512. All weights have an equalised learning rate (section 4.1). The paper has no
+    normalisation. Another `normalization.discriminator` applies after leaky ReLU, except in the first and the last two
+    layers.
+
+    Images are squares with a side of 4 times a power of two. The trick `progressive_growing` sets the size that is
+    trained. Images are averaged down to this size at the input. With several ranks or `train.accumulate`, the standard
+    deviation is over the images of a rank or a part.
+
+    When to use: with the generator `pggan` and the trick `progressive_growing`.
+    When not: with the trick `minibatch_stddev`, which it already contains.
+    """
+
+    name = "pggan"
+    kind = "discriminator"
+
+    class Config(Settings):
+        width: int = Field(
+            16, ge=1, description="channels of the first feature map; twice as many at each smaller size"
+        )
+        max_width: int = Field(512, ge=1, description="largest number of channels")
+
+    config: Config
+
+    @hookimpl
+    def build_discriminator(self, spec: Spec) -> nn.Module:
+        return PgganDiscriminatorNetwork(spec, self.config.width, self.config.max_width)

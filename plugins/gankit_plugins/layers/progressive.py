@@ -1,0 +1,119 @@
+"""Growth of networks during the training, from images of 4x4 to the full size (Karras 2017, section 2)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gankit import InputError, Spec
+
+BASE = 4
+"""Side of the images of level 0, in pixels. The images of level k have the side 4 * 2^k."""
+
+
+class Growth(NamedTuple):
+    """Present level of a network, which fades in with alpha = step / steps. At alpha = 1 it is complete."""
+
+    level: int
+    step: int
+    steps: int
+
+    @property
+    def alpha(self) -> float:
+        """Weight of the level, in [0, 1]. The level below it has the weight 1 - alpha."""
+        return self.step / self.steps
+
+
+def growth_at(iteration: int, stable: int, fade: int, levels: int) -> Growth:
+    """Return the growth at iteration t = 0, 1, ... (Karras 2017, appendix A.1).
+
+    Level 0 is trained for `stable` iterations. Each further level fades in during `fade` iterations, with alpha from 0
+    to 1 - 1 / fade, and is then trained for `stable` iterations. The last level is trained until the end.
+    """
+    level, rest = divmod(iteration + fade, stable + fade)
+    return Growth(level, rest, fade) if level < levels and rest < fade else Growth(min(level, levels - 1), 1, 1)
+
+
+def complete_at(stable: int, fade: int, levels: int) -> int:
+    """Return the number of iterations until the last level is complete."""
+    return (levels - 1) * (stable + fade)
+
+
+def levels_of(spec: Spec, owner: str) -> int:
+    """Return the number of levels for the images of a specification.
+
+    Args:
+        spec: specification of the images.
+        owner: name of the plugin, for error messages.
+
+    Raises:
+        InputError: the data are not images, or the images are not squares with a side of 4 times a power of two.
+    """
+    height, width = spec.image_size(owner)
+    levels = (height // BASE).bit_length()
+    if height != width or levels == 0 or height != BASE << (levels - 1):
+        raise InputError(
+            f"{owner} needs square images with a side of 4, 8, 16, 32 or another 4 times a power of two, and these "
+            f"have {height}x{width} pixels; change data.resolution"
+        )
+    return levels
+
+
+def enlarge(x: Tensor, factor: int = 2) -> Tensor:
+    """Repeat each pixel of x, (B, C, H, W), as in nearest-neighbour upsampling: (B, C, factor H, factor W)."""
+    return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="nearest")
+
+
+def shrink(x: Tensor, factor: int = 2) -> Tensor:
+    """Return the means of squares of pixels of x, (B, C, H, W): (B, C, H / factor, W / factor)."""
+    return x if factor == 1 else F.avg_pool2d(x, factor)
+
+
+def blend(lower: Tensor, higher: Tensor, alpha: Tensor) -> Tensor:
+    """Return (1 - alpha) lower + alpha higher (Karras 2017, figure 2b). alpha is a scalar tensor."""
+    return (1 - alpha) * lower + alpha * higher
+
+
+class Growing(nn.Module):
+    """Base class of networks that grow. Without growth, all levels are in use.
+
+    The growth is a buffer, so that a file of the network contains it. In training, its copy in Python decides which
+    layers are called: reading the buffer would make the CPU wait for the GPU. A copy of the network whose state was
+    loaded or copied is in evaluation mode, where the buffer is read.
+    """
+
+    growth: Tensor
+    """Level, step and steps of `Growth`, int64 (3,). Integers, so that averages over several ranks are exact."""
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.levels = levels
+        self.now = Growth(levels - 1, 1, 1)
+        self.register_buffer("growth", torch.tensor(self.now))
+
+    def grow(self, growth: Growth) -> None:
+        """Set the growth. It may only change between two training steps."""
+        self.now = growth
+        for number, value in zip(self.growth, growth, strict=True):
+            number.fill_(value)
+
+    def level_and_alpha(self) -> tuple[int, Tensor | None]:
+        """Return the present level, and its weight alpha as a scalar tensor, or None if the level is complete."""
+        level, step, steps = self.now if self.training else map(int, self.growth)
+        return level, None if step == steps else self.growth[1] / self.growth[2]
+
+    def to_level(self, images: Tensor) -> Tensor:
+        """Return images (B, C, H, W) of the full size or of the present level in the size of the present level."""
+        level, _ = self.level_and_alpha()
+        return shrink(images, images.shape[2] // (BASE << level))
+
+    def fade_detail(self, images: Tensor) -> Tensor:
+        """Return images of the present level, whose detail fades in with alpha, as the level does.
+
+        Source: Karras 2017, section 2 and figure 2: real images are interpolated between two resolutions, too.
+        """
+        _, alpha = self.level_and_alpha()
+        return images if alpha is None else blend(enlarge(shrink(images)), images, alpha)

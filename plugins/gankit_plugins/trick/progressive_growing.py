@@ -1,0 +1,80 @@
+"""Progressive growing: training at 4x4 pixels first, then at twice the size, until the full size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field
+from torch import Tensor
+
+from gankit import InputError, Player, Plugin, Run, Settings, Source, hookimpl
+from gankit_plugins.layers.progressive import BASE, Growing, complete_at, growth_at
+
+
+class ProgressiveGrowing(Plugin):
+    """Growth of both networks during the training: 4x4 pixels are trained first, then 8x8, up to the full size.
+
+    Source: Karras 2017, section 2, figure 2 and appendix A.1. At each size the networks are trained for `stable`
+    iterations. Then the layers of the next size fade in during `fade` iterations: their weight alpha grows from 0 to 1.
+    The paper has 800,000 images for each, 50,000 iterations with batches of 16. The full size is trained until the end.
+
+    Images that enter D are averaged down to the present size, so small sizes cost less time, and penalties on D's
+    gradient act on the small images. The detail of real images fades in as the layers do. Place this trick after
+    augmentations and noise, which then act on images of the full size. Layers that are not reached have no gradient,
+    and Adam does not change them. The paper has smaller batches for sizes above 128x128; here the batch size is
+    constant.
+
+    When to use: with the generator and the discriminator `pggan`, above all for large images.
+    When not: with other networks, which cannot grow; the recipe is then rejected.
+    """
+
+    name = "progressive_growing"
+
+    class Config(Settings):
+        stable: int = Field(50_000, ge=1, description="iterations of training at each size")
+        fade: int = Field(50_000, ge=1, description="iterations in which the layers of the next size fade in")
+
+    config: Config
+
+    @hookimpl
+    def on_start(self, run: Run) -> None:
+        self.generator, self.discriminator = growing_part(run, "generator"), growing_part(run, "discriminator")
+        needed = complete_at(self.config.stable, self.config.fade, self.generator.levels)
+        if run.iteration == 0 and run.recipe.train.iterations < needed:
+            run.warn(
+                f"the full size is complete after {needed} iterations, and train.iterations is "
+                f"{run.recipe.train.iterations}; lower stable and fade of progressive_growing, or train for longer"
+            )
+
+    @hookimpl
+    def before_iteration(self, run: Run) -> None:
+        growth = growth_at(run.iteration, self.config.stable, self.config.fade, self.generator.levels)
+        for network in (self.generator, self.discriminator):
+            network.grow(growth)
+
+    @hookimpl
+    def discriminator_inputs(
+        self, images: Tensor, condition: Tensor | None, source: Source
+    ) -> tuple[Tensor, Tensor | None]:
+        images = self.discriminator.to_level(images)
+        return (self.discriminator.fade_detail(images) if source == "real" else images), condition
+
+    @hookimpl
+    def log_values(self) -> Mapping[str, float]:
+        growth = self.generator.now
+        return {"trained_side": BASE << growth.level, "alpha": growth.alpha}
+
+
+def growing_part(run: Run, player: Player) -> Growing:
+    """Return the part of a player's network that grows. Plugins may have wrapped it.
+
+    Raises:
+        InputError: no part grows.
+    """
+    for module in run.networks[player].modules():
+        if isinstance(module, Growing):
+            return module
+    raise InputError(
+        f"{run.recipe.use_of(player)} cannot grow; use pggan as generator and as discriminator, or remove "
+        "progressive_growing"
+    )
