@@ -39,6 +39,8 @@ SMALL = {
     "ada": {"initial": 0.5},
     "generator.sngan": {"width": 4},
     "discriminator.sngan": {"width": 4},
+    "generator.r3gan": {"width": 4, "max_width": 8},
+    "discriminator.r3gan": {"width": 4, "max_width": 8},
     "self_attention": {"side": 4},
     "generator.bigan": {"units": 8},
     "discriminator.bigan": {"units": 8, "encoder_units": 8},
