@@ -14,12 +14,14 @@ class R3ganDiscriminatorNetwork(nn.Module):
 
     def __init__(self, spec: Spec, config: Architecture) -> None:
         super().__init__()
-        (_, channels, blocks), *smaller = stages(spec, "discriminator", config)
+        levels = list(stages(spec, "discriminator", config))
+        _, channels, blocks = levels[0]
         layers = [pointwise(spec.channels, channels), *blocks]
-        for size, after, blocks in smaller:
+        for _, after, blocks in levels[1:]:
             layers += [downsampling(), *changed_width(channels, after), *blocks]
             channels = after
-        pool = he(nn.Conv2d(channels, channels, size, groups=channels, bias=False))
+        smallest, _, _ = levels[-1]
+        pool = he(nn.Conv2d(channels, channels, smallest, groups=channels, bias=False))
         self.body = nn.Sequential(*layers, pool, nn.Flatten())
         self.embedding = None
         if spec.conditional:

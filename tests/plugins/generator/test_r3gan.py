@@ -1,5 +1,7 @@
 """R3GAN's networks: the paper's configurations, any size, classes, and a run with its loss."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -35,7 +37,7 @@ def block(channels):
 
 def trunk(widths):
     """Return the parameters of two blocks at each size, the 1x1 convolutions between sizes, and that of the image."""
-    between = sum(a * b for a, b in zip(widths, widths[1:], strict=False) if a != b)
+    between = sum(a * b for a, b in pairwise(widths) if a != b)
     return sum(2 * block(c) for c in widths) + between + 3 * widths[0]
 
 
