@@ -11,10 +11,9 @@ from gankit import Plugin, Run, Settings, hookimpl
 
 
 def cosine(t: int, init_lr: float, end_lr: float, T: int) -> float:
-    """Return LR(t) = end_lr + (init_lr - end_lr) (1 + cos(pi t/T)) / 2, at iteration t = 0, 1, ..., and end_lr for t > T.
+    """Return LR(t) = end_lr + (init_lr - end_lr) (1 + cos(pi t/T)) / 2, at iteration t = 0, 1, ..., T, and then end_lr.
 
-    Source:
-        Loshchilov 2016 (SGDR), equation 5, without restarts.
+    Source: Loshchilov 2016 (SGDR), equation 5, without restarts.
     """
     return end_lr + (init_lr - end_lr) * (1 + math.cos(math.pi * min(t / T, 1.0))) / 2
 
