@@ -17,8 +17,8 @@ class AdaSchedule(ImageAugmentation):
     Each geometric or colour change is applied to each real and generated image with probability p before it enters D.
     p does not depend on D.
 
-    Source: Karras 2020 (Training Generative Adversarial Networks with Limited Data), section 2, for a number; Huang 2024
-    (R3GAN), appendix, for a schedule that rises from 0.
+    Source: Karras 2020 (Training Generative Adversarial Networks with Limited Data), section 2, for a number;
+    Huang 2024 (R3GAN), appendix, for a schedule that rises from 0.
 
     When to use: with relativistic losses, for which `ada` cannot measure D's overfitting by the sign of its logits.
     When not: if a good p is unknown; `ada` finds one. With p near 1, the changes appear in the generated images.

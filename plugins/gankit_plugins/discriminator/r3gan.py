@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from gankit import DiscriminatorOutput, Plugin, Spec, hookimpl
 from gankit_plugins.layers.conditioning import refuse_other_conditions
-from gankit_plugins.layers.r3gan import Architecture, changed_width, downsampling, he, pointwise, stages
+from gankit_plugins.layers.r3gan import Architecture, Downsampling, changed_width, he, pointwise, stages
 
 
 class R3ganDiscriminatorNetwork(nn.Module):
@@ -15,13 +15,12 @@ class R3ganDiscriminatorNetwork(nn.Module):
     def __init__(self, spec: Spec, config: Architecture) -> None:
         super().__init__()
         levels = list(stages(spec, "discriminator", config))
-        _, channels, blocks = levels[0]
+        size, channels, blocks = levels[0]
         layers = [pointwise(spec.channels, channels), *blocks]
-        for _, after, blocks in levels[1:]:
-            layers += [downsampling(), *changed_width(channels, after), *blocks]
-            channels = after
-        smallest, _, _ = levels[-1]
-        pool = he(nn.Conv2d(channels, channels, smallest, groups=channels, bias=False))
+        for smaller, after, blocks in levels[1:]:
+            layers += [Downsampling(size), *changed_width(channels, after), *blocks]
+            size, channels = smaller, after
+        pool = he(nn.Conv2d(channels, channels, size, groups=channels, bias=False))
         self.body = nn.Sequential(*layers, pool, nn.Flatten())
         self.embedding = None
         if spec.conditional:

@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator
 from typing import TypeVar
 
+import torch
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from gankit import Player, Settings, Spec
 from gankit_plugins.layers.dcgan import Size
-from gankit_plugins.layers.residual import ResidualBlock, pooling, sizes_of
+from gankit_plugins.layers.residual import ResidualBlock, sizes_of
 
 SMALLEST = 4
 """Largest value of the smaller side, in pixels, of the feature map that G begins with and D ends with."""
@@ -107,15 +108,34 @@ def upsampling(size: Size) -> nn.Upsample:
     return nn.Upsample(size, mode="bilinear")
 
 
-def downsampling() -> nn.Sequential:
-    """Return bilinear downsampling, which halves the size, rounding up. Pixels at the border are repeated outside.
+def downsampling_matrix(size: int) -> Tensor:
+    """Return the matrix (size / 2, rounded up, by size) that halves a row of pixels with the filter (1, 3, 3, 1) / 8.
 
-    Its filter is that of bilinear upsampling, (1, 3, 3, 1) / 8 in each direction. Three averages of two neighbours have
-    this filter. Pooling is deterministic on GPUs; `interpolate` with `antialias` is not.
+    It is the filter of bilinear upsampling by 2. Pixels at the border are repeated outside.
     """
-    # With count_include_pad=False, an average at the border is the pixel at the border, as if it were repeated.
-    outer = nn.AvgPool2d(2, stride=1, padding=1, count_include_pad=False)
-    return nn.Sequential(outer, nn.AvgPool2d(2, stride=1), pooling())
+    row = torch.arange((size + 1) // 2)
+    matrix = torch.zeros(len(row), size)
+    for offset, tap in zip((-1, 0, 1, 2), (1, 3, 3, 1), strict=True):
+        matrix[row, (2 * row + offset).clamp(0, size - 1)] += tap / 8
+    return matrix
+
+
+class Downsampling(nn.Module):
+    """Bilinear downsampling, which halves height and width, rounding up."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        # On a CPU, products with matrices are much faster than pooling or a strided convolution. On a GPU they are
+        # deterministic, unlike `interpolate` with `antialias`.
+        self.register_buffer("rows", downsampling_matrix(size[0]), persistent=False)
+        self.register_buffer("columns", downsampling_matrix(size[1]).T.contiguous(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return feature maps (B, C, H / 2, W / 2) for x (B, C, H, W)."""
+        return self.rows @ (x @ self.columns)
 
 
 def stages(spec: Spec, player: Player, config: Architecture) -> Iterator[tuple[Size, int, list[nn.Module]]]:

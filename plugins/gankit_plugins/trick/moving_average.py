@@ -43,8 +43,8 @@ class MovingAverage(Plugin):
 
     Source: Karras 2017, section 4; Brock 2018, section 3.1. The average of the trained parameters and of the
     statistics of normalisations is updated after each G step. Other buffers and frozen weights are copied. The training
-    does not change. Grids, metrics and the saved generator use the average. With `half_life`, the decay does not depend on the
-    batch size (Karras 2018). A schedule of it from 0 replaces the low decay of the first steps (Huang 2024).
+    does not change. Grids, metrics and the saved generator use the average. With `half_life`, the decay depends on the
+    number of images instead of steps. A schedule of it from 0 replaces the low decay of the first steps (Huang 2024).
 
     When to use: nearly always. The weights oscillate around a centre, and their average is nearer to it.
     When not: in runs of a few hundred iterations with a decay near 1: early weights dominate the average.

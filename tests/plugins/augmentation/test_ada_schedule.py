@@ -8,7 +8,7 @@ from gankit_plugins.augmentation.ada import augment
 
 
 def test_images_are_adas_with_the_probability_of_the_schedule(start_run):
-    """p is 0, 0.4 and 0.8 in the first three iterations, and 0.8 later."""
+    """Let p be 0, 0.4 and 0.8 in the first three iterations, and 0.8 later."""
     p = {"schedule": "linear", "start": 0.0, "end": 0.8, "until": 2}
     run = start_run({"tricks": {"ada_schedule": {"p": p}}})
     for expected in (0.0, 0.4, 0.8, 0.8):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from gankit import Spec
-from gankit_plugins.layers.r3gan import Architecture, downsampling, fixup_scale, he, residual_block, upsampling
+from gankit_plugins.layers.r3gan import Architecture, Downsampling, fixup_scale, he, residual_block, upsampling
 
 
 def noise(*shape):
@@ -118,9 +118,9 @@ def naive_down(x):
     """Return the filter (1, 3, 3, 1) / 8 in each direction with repeated borders, at every second position."""
     taps = torch.tensor([1, 3, 3, 1], dtype=x.dtype) / 8
     H, W = x.shape[2:]
-    y = x.new_zeros(*x.shape[:2], H // 2, W // 2)
-    for i in range(H // 2):
-        for j in range(W // 2):
+    y = x.new_zeros(*x.shape[:2], -(-H // 2), -(-W // 2))
+    for i in range(y.shape[2]):
+        for j in range(y.shape[3]):
             for a in range(4):
                 for b in range(4):
                     row, column = min(max(2 * i + a - 1, 0), H - 1), min(max(2 * j + b - 1, 0), W - 1)
@@ -128,26 +128,30 @@ def naive_down(x):
     return y
 
 
-def test_downsampling_is_its_filter():
-    x = noise(2, 3, 6, 8)
-    torch.testing.assert_close(downsampling()(x), naive_down(x))
-    inside = (slice(None), slice(None), slice(1, -1), slice(1, -1))
-    smooth = F.interpolate(x, (3, 4), mode="bilinear", antialias=True)
-    torch.testing.assert_close(downsampling()(x)[inside], smooth[inside])
+@pytest.mark.parametrize("size", [(6, 8), (7, 5), (1, 2)])
+def test_downsampling_is_its_filter(size):
+    x = noise(2, 3, *size)
+    torch.testing.assert_close(Downsampling(size).double()(x), naive_down(x))
+
+
+def test_downsampling_inside_of_the_borders_is_that_of_torch():
+    x = noise(2, 3, 8, 12)
+    expected = F.interpolate(x, (4, 6), mode="bilinear", antialias=True)
+    torch.testing.assert_close(Downsampling((8, 12)).double()(x)[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1])
 
 
 def test_downsampling_has_the_filter_of_upsampling():
     """Inside of the borders, downsampling is a quarter of the transpose of upsampling."""
     small, large = noise(1, 1, 6, 6), noise(1, 1, 12, 12)
     small[..., [0, -1], :] = small[..., [0, -1]] = 0
-    down, up = downsampling()(large), upsampling((12, 12))(small)
+    down, up = Downsampling((12, 12)).double()(large), upsampling((12, 12))(small)
     torch.testing.assert_close((down * small).sum(), (large * up).sum() / 4)
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 30), st.integers(1, 30))
 def test_resampling_of_every_size_keeps_constants(height, width):
-    small = downsampling()(torch.full((1, 2, height, width), 3.0))
+    small = Downsampling((height, width))(torch.full((1, 2, height, width), 3.0))
     assert small.shape[2:] == (math.ceil(height / 2), math.ceil(width / 2))
     large = upsampling((height, width))(small)
     assert large.shape == (1, 2, height, width)
@@ -156,7 +160,7 @@ def test_resampling_of_every_size_keeps_constants(height, width):
 
 def test_first_and_second_derivatives_by_finite_differences(perturbed):
     torch.manual_seed(0)
-    for layer in (perturbed(block_of(2, group_size=2)), upsampling((5, 4)), downsampling()):
+    for layer in (perturbed(block_of(2, group_size=2)), upsampling((5, 4)), Downsampling((3, 2))):
         x = noise(1, 2, 3, 2).requires_grad_()
         assert torch.autograd.gradcheck(layer.double(), x)
         assert torch.autograd.gradgradcheck(layer, x)
