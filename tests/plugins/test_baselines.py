@@ -14,7 +14,6 @@ WGAN_GP = {"lr": 1e-4, "betas": (0.0, 0.9)}
 SNGAN = {"lr": 2e-4, "betas": (0.0, 0.9)}
 
 
-
 def cosine(start, end, until=None, by="iterations"):
     return {"schedule": "cosine", "start": start, "end": end, "begin": 0, "until": until, "by": by}
 
