@@ -24,6 +24,22 @@ def growth(iterations):
     return {"progressive_growing": {"stable": iterations, "fade": iterations}}
 
 
+
+def cosine(start, end, until=None, by="iterations"):
+    return {"schedule": "cosine", "start": start, "end": end, "begin": 0, "until": until, "by": by}
+
+
+def beginning(start, end):
+    """Return a schedule of R3GAN, over the first 20 million images."""
+    return cosine(start, end, 20_000_000, "images")
+
+
+def average(images):
+    return {"decay": 0.999, "start": 0, "half_life": cosine(0.0, images)}
+
+
+R3GAN = {"relativistic": {}} | {name: {"gamma": cosine(0.1, 0.01), "every": 1} for name in ("r1", "r2")}
+
 # batch size, D steps, loss, tricks, optimiser of both players, normalisations of G and D, latent
 PAPERS = {
     "gan_mnist": (100, 1, "non_saturating", {}, ADAM, ("batch_norm", "none"), "normal"),
@@ -61,9 +77,28 @@ PAPERS = {
         },
         {"betas": (0.0, 0.9)}, ("conditional_batch_norm", "spectral_norm"), "normal",
     ),
+    "r3gan_cifar10": (
+        64, 1, "non_saturating", R3GAN | {"moving_average": average(10_000.0)}, {"lr": 2e-4}, ("none", "none"), "normal"
+    ),
+    "r3gan_paper": (
+        512, 1, "non_saturating",
+        {
+            "relativistic": {},
+            **{name: {"gamma": beginning(0.1, 0.01), "every": 1} for name in ("r1", "r2")},
+            "moving_average": {"decay": 0.999, "start": 0, "half_life": beginning(0.0, 5e6)},
+            "ada_schedule": {"p": beginning(0.0, 0.55)},
+        },
+        {"lr": 2e-4, "betas": (0.0, beginning(0.9, 0.99))}, ("none", "none"), "normal",
+    ),
+    "r3gan_stacked_mnist": (
+        64, 1, "non_saturating",
+        R3GAN | {name: {"gamma": 2.0, "every": 1} for name in ("r1", "r2")} | {"moving_average": average(10_000.0)},
+        {"lr": 1e-3}, ("none", "none"), "normal",
+    ),
 }  # fmt: skip
 
 CONDITIONAL = {"cgan_mnist", "conditional_dcgan_mnist"} | {name for name in PAPERS if name.endswith("_cifar10")}
+CONDITIONAL |= {"r3gan_paper"}
 CONDITIONAL -= {"sngan_cifar10", "pggan_cifar10"}
 SHAPES = ["data={use='shapes', resolution=28, count=40}", "train.batch_size=12", "train.device=cpu"]
 GROWING = ["data.resolution=8", *(f"{player}.max_width=4" for player in ("generator", "discriminator"))]

@@ -42,6 +42,8 @@ SMALL = {
     "generator.pggan": {"width": 2, "max_width": 3},
     "discriminator.pggan": {"width": 2, "max_width": 3},
     "progressive_growing": {"stable": 1, "fade": 2},
+    "generator.r3gan": {"width": 4, "max_width": 8},
+    "discriminator.r3gan": {"width": 4, "max_width": 8},
     "self_attention": {"side": 4},
     "generator.bigan": {"units": 8},
     "discriminator.bigan": {"units": 8, "encoder_units": 8},

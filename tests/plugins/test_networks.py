@@ -18,6 +18,7 @@ NETWORKS = [
     ("generator.igan_vn", {"channels": 3, "upsampling": "pixel_shuffle"}),
     ("generator.sngan", {"width": 4}),
     ("generator.sngan", {"width": 3, "double_channels": True}),
+    ("generator.r3gan", {"width": 4, "max_width": 8}),
     ("generator.began", {"width": 3}),
     ("discriminator.mlp", {"hidden": [8, 6]}),
     ("discriminator.began", {"width": 3, "code": 4}),
@@ -27,6 +28,7 @@ NETWORKS = [
     ("discriminator.cgan", {"image_units": 8, "label_units": 8, "joint_units": 16}),
     ("discriminator.sngan", {"width": 4}),
     ("discriminator.sngan", {"width": 3, "double_channels": True}),
+    ("discriminator.r3gan", {"width": 4, "max_width": 8}),
     ("discriminator.maxout", {"units": [8, 6]}),
     ("discriminator.igan", {"width": 3}),
     ("discriminator.igan_per_class", {"width": 3}),
@@ -93,7 +95,7 @@ def test_in_evaluation_mode_each_image_is_independent_of_its_batch(
         *(
             (*network, R)
             for network in NETWORKS
-            if network[0].endswith(("dcgan", "sngan"))
+            if network[0].endswith(("dcgan", "sngan", "r3gan"))
             for R in (4, 5, 8, 28, 29, 31, 48, 100, 128)
         ),
         *(
@@ -129,10 +131,12 @@ def test_memory_format_does_not_change_the_output(make, label, config):
 @EACH
 @pytest.mark.parametrize("normalization", ["none", "batch_norm"])
 def test_gradients_reach_every_parameter_without_waiting(
-    make, no_waiting, before_batch_norm, label, config, normalization
+    make, no_waiting, perturbed, before_batch_norm, label, config, normalization
 ):
     """Except the biases that a batch norm removes."""
     network, x = make(label, config, normalization)
+    if label.endswith("r3gan"):
+        perturbed(network)  # Its residual branches begin with 0 in the last layer, so no gradient reaches the others.
     with no_waiting:
         result = output(network, x, LABELS)
         (result * torch.randn_like(result)).sum().backward()

@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from gankit import Plugin, Settings, hookimpl
+from gankit import Plugin, Run, Schedule, Scheduled, Settings, hookimpl, value_at
 
-Beta = Annotated[float, Field(ge=0, lt=1)]
+Beta = Annotated[Scheduled, Field(ge=0, lt=1)]
 
 FUSED_DEVICES = {"cpu", "cuda"}
 """Device types with fused kernels for Adam, AdamW and SGD. On other devices, PyTorch chooses the implementation."""
@@ -27,7 +27,8 @@ class Adam(Plugin):
 
     Source: Kingma 2014. The first beta is 0.5 instead of 0.9, as Radford 2015 recommends for GANs: with more momentum
     the training oscillates. `weight_decay` is L2 regularisation, added to the gradient. Learning-rate schedules
-    multiply `lr`.
+    multiply `lr`. Each beta may be a schedule, such as `{ schedule = "cosine", start = 0.9, end = 0.99 }`. Its value
+    changes between iterations, and the correction of the bias then uses the newest value for all steps.
 
     When to use: nearly always.
     When not: with weight clipping (Arjovsky 2017), where momentum makes the critic unstable.
@@ -47,4 +48,13 @@ class Adam(Plugin):
 
     @hookimpl
     def build_optimizer(self, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        return self.optimizer_class(parameters, **self.config.model_dump(), fused=fused(parameters))
+        betas = tuple(beta.start if isinstance(beta, Schedule) else beta for beta in self.config.betas)
+        numbers = self.config.model_dump() | {"betas": betas}
+        self.optimizer = self.optimizer_class(parameters, **numbers, fused=fused(parameters))
+        return self.optimizer
+
+    @hookimpl
+    def before_iteration(self, run: Run) -> None:
+        betas = tuple(value_at(beta, run) for beta in self.config.betas)
+        for group in self.optimizer.param_groups:
+            group["betas"] = betas

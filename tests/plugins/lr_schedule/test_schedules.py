@@ -1,4 +1,4 @@
-"""The five laws of Meng 2021, equations 2 to 6, and the factors that the plugins apply."""
+"""The five laws of Meng 2021, equations 2 to 6, the cosine, and the factors that the plugins apply."""
 
 import math
 from fractions import Fraction
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gankit_plugins.lr_schedule.constant import Constant, constant
+from gankit_plugins.lr_schedule.cosine import Cosine, cosine
 from gankit_plugins.lr_schedule.igan_dynamic import IganDynamic, igan_dynamic
 from gankit_plugins.lr_schedule.inverse import Inverse, inverse
 from gankit_plugins.lr_schedule.polynomial import Polynomial, polynomial
@@ -76,6 +77,25 @@ def test_learning_rate_follows_equation_6_in_proportion_to_that_of_the_optimiser
 
 def test_igan_dynamic_for_mnist_starts_at_2e_3():
     assert 2e-4 * plugin(IganDynamic, init_set=555.56).lr_schedule()(0) == pytest.approx(0.002, rel=1e-5)
+
+
+@given(st.integers(0, 2000), st.integers(1, 1000), st.floats(0, 2))
+def test_cosine_is_a_squared_cosine_of_half_the_angle(t, T, end):
+    """Use (1 + cos x) / 2 = cos^2(x / 2)."""
+    expected = 0.01 * (end + (1 - end) * math.cos(math.pi * min(t, T) / T / 2) ** 2)
+    assert cosine(t, 0.01, 0.01 * end, T) == pytest.approx(expected, rel=1e-9, abs=1e-15)
+    assert plugin(Cosine, end=end, iterations=T).lr_schedule(RUN)(t) == pytest.approx(expected / 0.01, abs=1e-12)
+
+
+def test_cosine_ends_with_the_run_by_default():
+    law = plugin(Cosine).lr_schedule(RUN)
+    assert [law(t) for t in (0, 50, 100, 200, 300)] == pytest.approx([1, (2 + 2**0.5) / 4, 0.5, 0, 0], abs=1e-15)
+
+
+def test_cosine_of_r3gan():
+    """Huang 2024: from 0.0002 to 0.00005 within the first 20 million images, in batches of 512."""
+    law = plugin(Cosine, end=0.25, iterations=39062).lr_schedule(RUN)
+    assert [2e-4 * law(t) for t in (0, 19531, 39062, 10**6)] == pytest.approx([2e-4, 1.25e-4, 5e-5, 5e-5])
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """Optimisers: their steps, written out for one number at a time, and the implementations that they choose."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
 
+from gankit.testing import tiny_run, train_iterations
+from gankit.testing.checks import check_resume
 from gankit_plugins.optimizer.adam import Adam
 from gankit_plugins.optimizer.adamw import AdamW
 from gankit_plugins.optimizer.rmsprop import RMSProp
@@ -83,6 +87,44 @@ def test_steps_equal_the_algorithm(plugin, algorithm, settings, weight_decay, de
         weight.grad = torch.tensor(gradient, dtype=torch.float64, device=device)
         optimizer.step()
         assert weight.tolist() == pytest.approx(expected, rel=1e-9)
+
+
+SCHEDULE = {"schedule": "linear", "start": 0.9, "end": 0.5, "until": 4}
+SCHEDULED = {"betas": [0.5, SCHEDULE]}
+
+
+@pytest.mark.parametrize(("plugin", "decoupled"), [(Adam, False), (AdamW, True)])
+def test_steps_with_a_scheduled_beta_equal_the_algorithm(plugin, decoupled):
+    """Give the algorithm another second beta in each step: 0.9, 0.8, 0.7, 0.6, 0.5, 0.5."""
+    betas2, gradients = (0.9, 0.8, 0.7, 0.6, 0.5, 0.5), (1.0, -2.0, 0.5, 0.3, -1.0, 4.0)
+    weight = nn.Parameter(torch.tensor([0.5], dtype=torch.float64))
+    optimizer_plugin = plugin(plugin.Config(lr=LR, eps=EPS, weight_decay=0.1, **SCHEDULED))
+    optimizer = optimizer_plugin.build_optimizer([weight])
+    theta, m, v = 0.5, 0.0, 0.0
+    for t, (g, b2) in enumerate(zip(gradients, betas2, strict=True), start=1):
+        optimizer_plugin.before_iteration(SimpleNamespace(iteration=t - 1, recipe=SimpleNamespace(train=None)))
+        weight.grad = torch.tensor([g], dtype=torch.float64)
+        optimizer.step()
+        gradient = g if decoupled else g + 0.1 * theta
+        m, v = 0.5 * m + 0.5 * gradient, b2 * v + (1 - b2) * gradient**2
+        step = (m / (1 - 0.5**t)) / ((v / (1 - b2**t)) ** 0.5 + EPS)
+        theta -= LR * (step + 0.1 * theta if decoupled else step)
+        assert weight.item() == pytest.approx(theta, rel=1e-9)
+
+
+@pytest.mark.parametrize("plugin", [Adam, AdamW])
+def test_scheduled_betas_of_both_players_resume_exactly(plugin):
+    check_resume({plugin: SCHEDULED}, before=2, after=3)
+    changes = {"optimizer": {"discriminator": {"use": plugin.name, "betas": [SCHEDULE, 0.99]}}}
+    run = train_iterations(tiny_run({plugin: SCHEDULED}, changes), 3)
+    groups = [run.optimizers[player].param_groups[0]["betas"] for player in ("generator", "discriminator")]
+    assert groups == [pytest.approx((0.5, 0.7)), pytest.approx((0.7, 0.99))]
+
+
+@pytest.mark.parametrize("end", [1.0, -0.1])
+def test_bounds_of_betas_are_those_of_a_schedule(end):
+    with pytest.raises(ValidationError, match="betas"):
+        Adam.Config(betas=(0.0, SCHEDULE | {"end": end}))
 
 
 @pytest.mark.parametrize(

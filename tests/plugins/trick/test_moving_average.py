@@ -7,7 +7,7 @@ import torch
 
 from gankit import InputError
 from gankit.testing import train_iterations
-from gankit_plugins.trick.moving_average import average_into, averaged_and_copied, decay_at
+from gankit_plugins.trick.moving_average import average_into, averaged_and_copied, decay_at, half_life_decay
 
 
 @pytest.mark.parametrize(("t", "decay", "expected"), [(0, 0.99, 0.1), (90, 0.99, 0.91), (10**6, 0.99, 0.99), (3, 0, 0)])
@@ -20,6 +20,36 @@ def test_before_its_start_the_average_is_g_itself():
     average = [torch.ones(2)]
     average_into(average, [torch.full((2,), 5.0)], decay_at(2, 0.5, 3))
     assert average[0].tolist() == [5, 5]
+
+
+def test_decay_of_a_half_life():
+    """After as many images as the half-life, the old average counts half, for every batch size."""
+    for batch in (1, 10, 500, 1000):
+        assert half_life_decay(batch, 1000) ** (1000 / batch) == pytest.approx(0.5)
+    assert half_life_decay(64, 0) == 0
+
+
+def test_half_life_by_a_schedule_from_zero(start_run):
+    """Batches of 4 images and a half-life of 0, 4, 8 and then 8 images: decays of 0, 1/2, and twice the root of 1/2."""
+    half_life = {"schedule": "linear", "start": 0.0, "end": 8.0, "until": 2}
+    run = start_run({"tricks": {"moving_average": {"half_life": half_life}}}, "igan_vn")
+    weight = run.generator.to_small.weight.detach()
+    expected = weight.double()
+    for d in (0, 0.5, 0.5**0.5, 0.5**0.5):
+        train_iterations(run)
+        expected = d * expected + (1 - d) * weight.double()
+    average = run.sampled_generator().to_small.weight.detach()
+    torch.testing.assert_close(average.double(), expected, atol=1e-7, rtol=1e-5)
+
+
+def test_half_life_starts_after_the_start(start_run):
+    run = start_run({"tricks": {"moving_average": {"half_life": 100.0, "start": 2}}}, "igan_vn")
+    plugin = run.plugins["tricks.moving_average"]
+    decays = []
+    for _ in range(3):
+        decays.append(plugin._decay(run))
+        train_iterations(run)
+    assert decays == [0, 0, pytest.approx(0.5**0.04)]
 
 
 def test_average_has_the_closed_form_of_the_decay():

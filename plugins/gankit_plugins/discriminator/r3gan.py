@@ -1,0 +1,73 @@
+"""R3GAN's discriminator (Huang 2024)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gankit import DiscriminatorOutput, Plugin, Spec, hookimpl
+from gankit_plugins.layers.conditioning import refuse_other_conditions
+from gankit_plugins.layers.r3gan import Architecture, Downsampling, changed_width, he, pointwise, stages
+
+
+class R3ganDiscriminatorNetwork(nn.Module):
+    """Network of residual blocks at each size, and a depthwise convolution over the whole last feature map."""
+
+    def __init__(self, spec: Spec, config: Architecture) -> None:
+        super().__init__()
+        levels = list(stages(spec, "discriminator", config))
+        size, channels, blocks = levels[0]
+        layers = [pointwise(spec.channels, channels), *blocks]
+        for smaller, after, blocks in levels[1:]:
+            layers += [Downsampling(size), *changed_width(channels, after), *blocks]
+            size, channels = smaller, after
+        pool = he(nn.Conv2d(channels, channels, size, groups=channels, bias=False))
+        self.body = nn.Sequential(*layers, pool, nn.Flatten())
+        self.embedding = None
+        if spec.conditional:
+            self.embedding = nn.Embedding(spec.classes, channels)
+            # The inner product of two vectors of this size then has the variance of the second one's components.
+            nn.init.normal_(self.embedding.weight, std=channels**-0.5)
+        self.head = he(nn.Linear(channels, 1 if self.embedding is None else channels, bias=False))
+
+    def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
+        """Return logits (B,) and features (B, F) of images (B, C, H, W) and labels (B,), which may be unused."""
+        features = self.body(images)
+        y = self.head(features)
+        if self.embedding is not None:
+            assert condition is not None, "a conditional discriminator needs labels"
+            y = self.embedding(condition).to(y.dtype) * y
+        return DiscriminatorOutput(y.sum(1), features)
+
+
+class R3ganDiscriminator(Plugin):
+    """R3GAN's discriminator: residual blocks of 1x1 and grouped 3x3 convolutions, without normalisation.
+
+    Source: Huang 2024, section 4, configuration E. It is the mirror image of the generator of the same name, with the
+    same settings: a 1x1 convolution of the image, two residual blocks at each size, bilinear downsampling between two
+    sizes, with the filter (1, 3, 3, 1) / 8 in each direction. At the end, a depthwise convolution reduces each feature
+    map of 4x4 to one number, and a linear layer maps these to one logit. Only residual blocks have biases.
+
+    If the generator uses classes, the linear layer has as many outputs as inputs, and the logit is the inner product of
+    its output and an embedding of the class (Miyato and Koyama 2018, equation 4, without the second term). The setting
+    `normalization.discriminator` applies to the first two convolutions of a block (paper: none).
+
+    Images may have any size of at least 4x4.
+
+    When to use: with the generator `r3gan`, the trick `relativistic`, and the penalties `r1` and `r2`.
+    When not: with the trick `projection`, which would add a second inner product; for a first quick run, where `dcgan`
+    is faster.
+    """
+
+    name = "r3gan"
+    kind = "discriminator"
+
+    class Config(Architecture):
+        pass
+
+    config: Config
+
+    @hookimpl
+    def build_discriminator(self, spec: Spec) -> nn.Module:
+        if spec.conditional:
+            refuse_other_conditions(spec, self.name)
+        return R3ganDiscriminatorNetwork(spec, self.config)

@@ -1,0 +1,147 @@
+"""Layers of R3GAN's networks: residual blocks without normalisation, and bilinear resampling (Huang 2024)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TypeVar
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from gankit import Player, Settings, Spec
+from gankit_plugins.layers.dcgan import Size
+from gankit_plugins.layers.residual import ResidualBlock, sizes_of
+
+SMALLEST = 4
+"""Largest value of the smaller side, in pixels, of the feature map that G begins with and D ends with."""
+
+SLOPE = 0.2
+"""Negative slope of LeakyReLU."""
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+
+
+class Architecture(Settings):
+    """Settings that G and D have in common."""
+
+    width: int = Field(768, ge=1, description="channels of the feature maps at the image's size; each halving doubles")
+    max_width: int = Field(768, ge=1, description="largest number of channels; with `width`, all sizes have the same")
+    blocks: int = Field(2, ge=1, description="residual blocks at each size")
+    expansion: int = Field(2, ge=1, description="channels inside a residual block, as a multiple of those around it")
+    group_size: int = Field(
+        16, ge=1, description="channels of a group of the 3x3 convolutions, at most; it is lowered to a common divisor"
+    )
+
+    @model_validator(mode="after")
+    def _wide_enough(self) -> Architecture:
+        if self.max_width < self.width:
+            raise ValueError(f"max_width = {self.max_width} must not be below width = {self.width}")
+        return self
+
+
+def he(layer: Layer, slope: float = 1.0) -> Layer:
+    """Initialise a layer without biases with He's normal distribution, and return it.
+
+    The variance of the weights is 2 / (1 + slope^2) / n for n inputs of an output (He 2015, equation 15). `slope` is
+    that of the LeakyReLU next to the layer. The default 1 means that there is none.
+    """
+    nn.init.kaiming_normal_(layer.weight, slope)
+    return layer
+
+
+def fixup_scale(depth: int, layers: int) -> float:
+    """Return the factor of the initial weights of a residual branch, depth^(-1 / (2 layers - 2)).
+
+    A branch with m layers then changes the output of a network of L branches by an amount that does not depend on L, at
+    each step of gradient descent (Zhang 2019, section 3).
+
+    Args:
+        depth: L, number of residual branches of the network.
+        layers: m, number of layers of a branch, 2 or more.
+    """
+    return depth ** (-1 / (2 * layers - 2))
+
+
+def residual_block(spec: Spec, player: Player, channels: int, config: Architecture, depth: int) -> nn.Module:
+    """Return a residual block: a 1x1, a grouped 3x3 and a 1x1 convolution, with LeakyReLU between them.
+
+    The first two have biases, which the activations need. The last one has no bias, and its initial weights are 0. The
+    block then begins as the identity. The initial weights of the first two are multiplied by depth^(-1/4) (Fixup).
+
+    Args:
+        spec: specification, whose normalisation applies to the first two convolutions.
+        player: player that the block belongs to.
+        channels: number of channels of input and output.
+        config: settings of the network.
+        depth: number of residual blocks of the network.
+
+    Source: Huang 2024, section 4 (configuration E); Zhang 2019 (Fixup).
+    """
+    inner = channels * config.expansion
+    # Each group must have the same number of channels.
+    groups = inner // math.gcd(inner, config.group_size)
+    layers: list[nn.Module] = []
+    for layer in (nn.Conv2d(channels, inner, 1), nn.Conv2d(inner, inner, 3, padding=1, groups=groups)):
+        he(layer, SLOPE).weight.data.mul_(fixup_scale(depth, layers=3))
+        assert layer.bias is not None
+        nn.init.zeros_(layer.bias)
+        layers += [spec.normalize(player, layer, inner), nn.LeakyReLU(SLOPE)]
+    last = nn.Conv2d(inner, channels, 1, bias=False)
+    nn.init.zeros_(last.weight)
+    return ResidualBlock(nn.Sequential(*layers, last), nn.Identity())
+
+
+def pointwise(before: int, after: int) -> nn.Conv2d:
+    """Return a 1x1 convolution without biases and without activation."""
+    return he(nn.Conv2d(before, after, 1, bias=False))
+
+
+def changed_width(before: int, after: int) -> list[nn.Module]:
+    """Return a 1x1 convolution between two numbers of channels, or nothing if they are equal."""
+    return [] if before == after else [pointwise(before, after)]
+
+
+def upsampling(size: Size) -> nn.Upsample:
+    """Return bilinear upsampling to a size."""
+    return nn.Upsample(size, mode="bilinear")
+
+
+def downsampling_matrix(size: int) -> Tensor:
+    """Return the matrix (size / 2, rounded up, by size) that halves a row of pixels with the filter (1, 3, 3, 1) / 8.
+
+    It is the filter of bilinear upsampling by 2. Pixels at the border are repeated outside.
+    """
+    row = torch.arange((size + 1) // 2)
+    matrix = torch.zeros(len(row), size)
+    for offset, tap in zip((-1, 0, 1, 2), (1, 3, 3, 1), strict=True):
+        matrix[row, (2 * row + offset).clamp(0, size - 1)] += tap / 8
+    return matrix
+
+
+class Downsampling(nn.Module):
+    """Bilinear downsampling, which halves height and width, rounding up."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        # On a CPU, products with matrices are much faster than pooling or a strided convolution. On a GPU they are
+        # deterministic, unlike `interpolate` with `antialias`.
+        self.register_buffer("rows", downsampling_matrix(size[0]), persistent=False)
+        self.register_buffer("columns", downsampling_matrix(size[1]).T.contiguous(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return feature maps (B, C, H / 2, W / 2) for x (B, C, H, W)."""
+        return self.rows @ (x @ self.columns)
+
+
+def stages(spec: Spec, player: Player, config: Architecture) -> Iterator[tuple[Size, int, list[nn.Module]]]:
+    """Yield the size, the number of channels and the residual blocks for each size, starting with the image's size."""
+    sizes = sizes_of(spec, "r3gan", SMALLEST)
+    for level, size in enumerate(sizes):
+        channels = min(config.width * 2**level, config.max_width)
+        depth = config.blocks * len(sizes)
+        yield size, channels, [residual_block(spec, player, channels, config, depth) for _ in range(config.blocks)]
