@@ -63,6 +63,10 @@ class Thresholds(click.ParamType):
     default=(),
     help="Redraw entries of z beyond T: less variety, more typical images. Several T give a row each.",
 )
+@click.option("--to-class", "last", metavar="C", help="Lead each row from the class of --class to this one.")
+@click.option(
+    "--steps", default=8, show_default=True, type=click.IntRange(min=2), help="Images in a row with --to-class."
+)
 @click.option("--interpolate", is_flag=True, help="Interpolate each row from one z to another.")
 @device_option
 @click.option("--trust", is_flag=True, help="Import the Python files and modules that FILE names.")
@@ -79,6 +83,8 @@ def command(
     text: str | None,
     sources: Path | None,
     thresholds: tuple[float, ...],
+    last: str | None,
+    steps: int,
     interpolate: bool,
     device: str | None,
     trust: bool,
@@ -97,12 +103,13 @@ def command(
     gankit sample RUN --out sweep.png --truncation 0.3,1,inf  one row for each threshold; inf is no truncation
     gankit sample RUN tricks.truncation.threshold=0.5 --out cut.png
     gankit sample RUN --set age=30 --set smile=1 --out p.png  condition of numbers that the data name
+    gankit sample RUN --class cat --to-class dog --out d.png  from class to class, one z in a row
     gankit sample RUN --input edges/ --out photos/            one image for each source image
     """
     from gankit.errors import InputError
     from gankit.formatting import plural
     from gankit.images.io import save_png
-    from gankit.sampling.grid import draw_grid, grid_layout, interpolate_rows, truncation_rows
+    from gankit.sampling.grid import class_rows, draw_grid, grid_layout, interpolate_rows, truncation_rows
     from gankit.sampling.sampler import Sampler
 
     as_grid = out.suffix.lower() == ".png"
@@ -111,11 +118,18 @@ def command(
     if not as_grid and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: exists already; choose a new folder, or a file that ends in .png")
     sweep = len(thresholds) > 1
-    row_option = "--interpolate" if interpolate else "--truncation" if sweep else None
+    chosen = {"--to-class": last is not None, "--interpolate": interpolate, "--truncation": sweep}
+    row_option = next((option for option, given in chosen.items() if given), None)
     if row_option is not None and not as_grid:
         raise InputError(f"{row_option}: rows need a grid; give --out a file that ends in .png")
     if interpolate and sweep:
         raise InputError("--interpolate: not possible with several thresholds; give --truncation one of them")
+    if last is not None and (interpolate or sweep or numbers or text is not None or sources is not None):
+        raise InputError(
+            "--to-class: rows lead from class to class; leave out the other options for rows and conditions"
+        )
+    if last is not None and label is None:
+        raise InputError(f"--to-class {last}: name the class of the first image of a row with --class")
     sampler = Sampler.load(generator_file(file), device or "auto", trust, overrides=overrides)
     requested = requested_by(label, numbers, text)
     given, names = (None, []) if sources is None else sources_of(sampler, sources)
@@ -126,7 +140,10 @@ def command(
     truncation = thresholds[0] if thresholds else None
     if context.get_parameter_source("count") is ParameterSource.DEFAULT and (sweep or given is not None):
         count = (SWEEP_COLUMNS if given is None else len(given)) * max(1, len(thresholds))
-    if sweep:
+    if label is not None and last is not None:
+        z, layout = class_rows(sampler, count, steps, label, last, seed, truncation)
+        save_png(draw_grid(sampler, z, layout), out)
+    elif sweep:
         z, layout = truncation_rows(sampler, count, thresholds, seed, requested, given)
         save_png(draw_grid(sampler, z, layout), out)
     elif as_grid:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gankit import InputError, Player, Plugin, RecipeInfo, Settings, Spec, hookimpl
 from gankit_plugins.generator.sngan import SMALLEST
+from gankit_plugins.layers.conditioning import embedded
 from gankit_plugins.layers.latent_parts import part_sizes
 from gankit_plugins.layers.modulation import CurrentVectors, Modulation, without_scale_and_shift
 from gankit_plugins.layers.residual import WIDEST, ResidualBlock, activated, glorot, sizes_of, up_block
@@ -64,11 +65,14 @@ class BigGanGenerator(nn.Module):
         self.to_image = nn.Sequential(activated(spec, "generator", channels[0]), last, nn.Tanh())
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size) and labels (B,), or None without classes."""
+        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size) and the condition.
+
+        The condition is labels (B,) or weights of the classes (B, K). It is unused if there are no classes.
+        """
         first, *parts = z.tensor_split(len(self.sources) + 1, dim=1)
         if self.embedding is not None:
             assert condition is not None, "a conditional generator needs labels"
-            y = self.embedding(condition)
+            y = embedded(condition, self.embedding.weight)
             parts = [torch.cat([part, y], 1) for part in parts]
         for source, part in zip(self.sources, parts, strict=True):
             source.vectors = part
@@ -104,6 +108,7 @@ class BigGan(Plugin):
 
     name = "biggan"
     kind = "generator"
+    mixes_classes = True
 
     class Config(Settings):
         width: int = Field(96, ge=1, description="channels of the last feature map before the image; ch in the paper")

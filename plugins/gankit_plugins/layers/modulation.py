@@ -59,5 +59,6 @@ def without_scale_and_shift(norm: nn.Module) -> nn.Module:
     for module in norm.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm):
             module.affine = False
-            module.weight = module.bias = None
+            for name in ("weight", "bias"):
+                module.register_parameter(name, None)
     return norm
