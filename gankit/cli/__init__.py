@@ -27,6 +27,7 @@ COMMANDS = {
     "reconstruct": "Encode images and generate them again, with a run's encoder.",
     "show": "Show the newest images of a run in the terminal.",
     "eval": "Compute metrics of a generator against real images.",
+    "video": "Write a video of images whose z moves, as MP4 or GIF.",
     "animate": "Write the image grids of a run as an animated GIF.",
     "report": "Write a run as one HTML page.",
     "compare": "Compare runs, in a table and on a page.",

@@ -1,10 +1,20 @@
 """Arguments and options that several subcommands share, and a check of output paths."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from gankit.errors import InputError
+
+if TYPE_CHECKING:
+    from gankit.data.user_images import SourceImages
+    from gankit.sampling.sampler import Sampler
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 drop_option = click.option(
     "--drop", metavar="KEY", multiple=True, help="Remove a table or a setting of the recipe. May be repeated."
@@ -18,9 +28,67 @@ quiet_option = click.option("--quiet", is_flag=True, help="Print a line for each
 device_option = click.option("--device", metavar="D", help="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
 
 
-def check_output_file(option: str, out: Path, suffix: str) -> None:
-    """Raise InputError if the name of an output file does not end in `suffix`, or if a folder has this name."""
-    if out.suffix.lower() != suffix:
-        raise InputError(f"{option} {out}: unknown file type; the name of the file must end in {suffix}")
+CONDITION_OPTIONS = (
+    click.option("--class", "label", metavar="C", help="Draw only this class, given by name or number."),
+    click.option(
+        "--set", "numbers", metavar="NAME=VALUE", multiple=True, help="Set a number of the condition, such as age=30."
+    ),
+    click.option("--text", metavar="TEXT", help="Draw images for this text."),
+    click.option(
+        "--input",
+        "sources",
+        metavar="PATH",
+        type=click.Path(path_type=Path),
+        help="Source images: an image, a folder, a zip or prepared file. --count is then their number.",
+    ),
+)
+
+
+def condition_options(command: Command) -> Command:
+    """Add the options for the condition of samples to a command: `label`, `numbers`, `text` and `sources`."""
+    for option in reversed(CONDITION_OPTIONS):
+        command = option(command)
+    return command
+
+
+def requested_by(label: str | None, numbers: tuple[str, ...], text: str | None) -> dict[str, str]:
+    """Return the condition that the user asks for, by name. Raise InputError if it is not of the form NAME=VALUE."""
+    requested = {}
+    for number in numbers:
+        name, equals, value = number.partition("=")
+        if not equals or not name or not value:
+            raise InputError(f"--set {number}: give a name and a value, for example --set age=30")
+        if name in requested:
+            raise InputError(f"--set {number}: {name} is set twice; keep one")
+        requested[name] = value
+    return requested | {name: one for name, one in (("class", label), ("text", text)) if one is not None}
+
+
+def generator_file(path: Path) -> Path:
+    """Return a generator file: `path`, or that of the run directory `path`. Raise InputError if the run has none."""
+    from gankit.storage.run_dir import RunDir
+
+    if not path.is_dir():
+        return path
+    file = RunDir.open(path).generator_file
+    if not file.exists():
+        raise InputError(f"{path}: no generator is saved yet; `gankit resume {path}` resumes the run")
+    return file
+
+
+def sources_of(sampler: Sampler, path: Path) -> SourceImages:
+    """Return the source images at a path, for a generator that takes them. Raise InputError if they cannot be used."""
+    from gankit.data.user_images import source_images
+    from gankit.plugin.condition import ImageCondition
+
+    if not isinstance(sampler.condition, ImageCondition):
+        raise InputError(f"--input {path}: the generator takes no source images; leave it out")
+    return source_images(path, sampler.condition.shape)
+
+
+def check_output_file(option: str, out: Path, *suffixes: str) -> None:
+    """Raise InputError if the name of an output file has none of the suffixes, or if a folder has this name."""
+    if out.suffix.lower() not in suffixes:
+        raise InputError(f"{option} {out}: unknown file type; the name of the file must end in {' or '.join(suffixes)}")
     if out.is_dir():
         raise InputError(f"{option} {out}: a folder of that name exists; choose another name")

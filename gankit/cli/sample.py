@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from gankit.cli.arguments import check_output_file, device_option
-
-if TYPE_CHECKING:
-    from gankit.data.user_images import SourceImages
-    from gankit.sampling.sampler import Sampler
+from gankit.cli.arguments import (
+    check_output_file,
+    condition_options,
+    device_option,
+    generator_file,
+    requested_by,
+    sources_of,
+)
 
 OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 """Suffixes of image formats that cannot be written. A path in `--out` with one of them is an error."""
@@ -51,18 +54,7 @@ class Thresholds(click.ParamType):
 )
 @click.option("--count", default=64, show_default=True, type=click.IntRange(min=1), help="Number of images.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Random seed.")
-@click.option("--class", "label", metavar="C", help="Draw only this class, given by name or number.")
-@click.option(
-    "--set", "numbers", metavar="NAME=VALUE", multiple=True, help="Set a number of the condition, such as age=30."
-)
-@click.option("--text", metavar="TEXT", help="Draw images for this text.")
-@click.option(
-    "--input",
-    "sources",
-    metavar="PATH",
-    type=click.Path(path_type=Path),
-    help="Source images: an image, a folder, a zip or prepared file. --count is then their number.",
-)
+@condition_options
 @click.option(
     "--truncation",
     "thresholds",
@@ -70,6 +62,10 @@ class Thresholds(click.ParamType):
     type=Thresholds(),
     default=(),
     help="Redraw entries of z beyond T: less variety, more typical images. Several T give a row each.",
+)
+@click.option("--to-class", "last", metavar="C", help="Lead each row from the class of --class to this one.")
+@click.option(
+    "--steps", default=8, show_default=True, type=click.IntRange(min=2), help="Images in a row with --to-class."
 )
 @click.option("--interpolate", is_flag=True, help="Interpolate each row from one z to another.")
 @device_option
@@ -87,6 +83,8 @@ def command(
     text: str | None,
     sources: Path | None,
     thresholds: tuple[float, ...],
+    last: str | None,
+    steps: int,
     interpolate: bool,
     device: str | None,
     trust: bool,
@@ -105,14 +103,14 @@ def command(
     gankit sample RUN --out sweep.png --truncation 0.3,1,inf  one row for each threshold; inf is no truncation
     gankit sample RUN tricks.truncation.threshold=0.5 --out cut.png
     gankit sample RUN --set age=30 --set smile=1 --out p.png  condition of numbers that the data name
+    gankit sample RUN --class cat --to-class dog --out d.png  from class to class, one z in a row
     gankit sample RUN --input edges/ --out photos/            one image for each source image
     """
     from gankit.errors import InputError
     from gankit.formatting import plural
     from gankit.images.io import save_png
-    from gankit.sampling.grid import draw_grid, grid_layout, interpolate_rows, truncation_rows
+    from gankit.sampling.grid import class_rows, draw_grid, grid_layout, interpolate_rows, truncation_rows
     from gankit.sampling.sampler import Sampler
-    from gankit.storage.run_dir import RunDir
 
     as_grid = out.suffix.lower() == ".png"
     if as_grid or out.suffix.lower() in OTHER_IMAGE_SUFFIXES:
@@ -120,17 +118,19 @@ def command(
     if not as_grid and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: exists already; choose a new folder, or a file that ends in .png")
     sweep = len(thresholds) > 1
-    row_option = "--interpolate" if interpolate else "--truncation" if sweep else None
+    chosen = {"--to-class": last is not None, "--interpolate": interpolate, "--truncation": sweep}
+    row_option = next((option for option, given in chosen.items() if given), None)
     if row_option is not None and not as_grid:
         raise InputError(f"{row_option}: rows need a grid; give --out a file that ends in .png")
     if interpolate and sweep:
         raise InputError("--interpolate: not possible with several thresholds; give --truncation one of them")
-    if file.is_dir():
-        run = file
-        file = RunDir.open(run).generator_file
-        if not file.exists():
-            raise InputError(f"{run}: no generator is saved yet; `gankit resume {run}` resumes the run")
-    sampler = Sampler.load(file, device or "auto", trust, overrides=overrides)
+    if last is not None and (interpolate or sweep or numbers or text is not None or sources is not None):
+        raise InputError(
+            "--to-class: rows lead from class to class; leave out the other options for rows and conditions"
+        )
+    if last is not None and label is None:
+        raise InputError(f"--to-class {last}: name the class of the first image of a row with --class")
+    sampler = Sampler.load(generator_file(file), device or "auto", trust, overrides=overrides)
     requested = requested_by(label, numbers, text)
     given, names = (None, []) if sources is None else sources_of(sampler, sources)
     if sampler.draw_samples is not None and not as_grid:
@@ -140,7 +140,10 @@ def command(
     truncation = thresholds[0] if thresholds else None
     if context.get_parameter_source("count") is ParameterSource.DEFAULT and (sweep or given is not None):
         count = (SWEEP_COLUMNS if given is None else len(given)) * max(1, len(thresholds))
-    if sweep:
+    if label is not None and last is not None:
+        z, layout = class_rows(sampler, count, steps, label, last, seed, truncation)
+        save_png(draw_grid(sampler, z, layout), out)
+    elif sweep:
         z, layout = truncation_rows(sampler, count, thresholds, seed, requested, given)
         save_png(draw_grid(sampler, z, layout), out)
     elif as_grid:
@@ -155,29 +158,3 @@ def command(
         z = sampler.latent(count, condition, seed, truncation)
         sampler.save(z, condition, out, names)
     click.echo(f"{plural(len(z), 'image')}: {out}")
-
-
-def requested_by(label: str | None, numbers: tuple[str, ...], text: str | None) -> dict[str, str]:
-    """Return the condition that the user asks for, by name. Raise InputError if it is not of the form NAME=VALUE."""
-    from gankit.errors import InputError
-
-    requested = {}
-    for number in numbers:
-        name, equals, value = number.partition("=")
-        if not equals or not name or not value:
-            raise InputError(f"--set {number}: give a name and a value, for example --set age=30")
-        if name in requested:
-            raise InputError(f"--set {number}: {name} is set twice; keep one")
-        requested[name] = value
-    return requested | {name: one for name, one in (("class", label), ("text", text)) if one is not None}
-
-
-def sources_of(sampler: Sampler, path: Path) -> SourceImages:
-    """Return the source images at a path, for a generator that takes them. Raise InputError if they cannot be used."""
-    from gankit.data.user_images import source_images
-    from gankit.errors import InputError
-    from gankit.plugin.condition import ImageCondition
-
-    if not isinstance(sampler.condition, ImageCondition):
-        raise InputError(f"--input {path}: the generator takes no source images; leave it out")
-    return source_images(path, sampler.condition.shape)

@@ -38,10 +38,15 @@ def read_image(path: Path) -> Image.Image:
         InputError: the file is missing, damaged or not an image.
     """
     with _opened(path) as image:
-        if image.has_transparency_data:
-            layer = image.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer).convert("RGB")
-        return image.convert("L" if image.mode == "L" else "RGB")
+        return over_white(image)
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    """Return an image in grey (`L`) or colour (`RGB`), over white where it is transparent."""
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer).convert("RGB")
+    return image.convert("L" if image.mode == "L" else "RGB")
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -93,6 +93,12 @@ class Plugin:
     `gankit sample --interpolate` then interpolates z along an arc of the sphere (slerp) instead of a straight line.
     """
 
+    mixes_classes: ClassVar[bool] = False
+    """True for a plugin whose generator or normalisation takes weights of K classes, (B, K), in place of labels, (B,).
+
+    Images between two classes then have weights such as 0.7 and 0.3. `gankit sample --to-class` draws them.
+    """
+
     state_scope: ClassVar[State] = "shared"
     """Scope of the plugin's state in a run with several ranks, the processes that train the run together.
 

@@ -19,7 +19,7 @@ from gankit.images.picture import as_pictures
 from gankit.plugin.condition import ImageCondition, Requested, evenly_spaced
 from gankit.runtime.rng import derived_seed
 from gankit.sampling.generator_file import SampledRun
-from gankit.sampling.interpolation import rows_of_paths
+from gankit.sampling.interpolation import lerp, rows_of_paths
 from gankit.sampling.sampler import Sampler
 
 Names = tuple[str, ...]
@@ -100,6 +100,39 @@ def truncation_rows(
     if condition is not None:
         condition = condition.repeat(len(thresholds), *[1] * (condition.dim() - 1))
     return z, Layout(len(z), columns, condition, names)
+
+
+def class_rows(
+    sampler: Sampler, count: int, steps: int, first: str, last: str, seed: int, truncation: float | None = None
+) -> tuple[Tensor, Layout]:
+    """Return z and the layout for a grid whose rows lead from one class to another, with the same z in a whole row.
+
+    The condition is the weights of the classes, (N, K). They change linearly along a row, and so does each class
+    embedding of the generator (Brock 2018, figure 8).
+
+    Args:
+        sampler: generator and prior.
+        count: number of images. An incomplete row is left out, but there is at least one row.
+        steps: number of images in a row, at least 2.
+        first: name or index of the class of the first image of each row.
+        last: name or index of the class of the last image.
+        seed: random seed of z.
+        truncation: threshold for z, or None.
+
+    Raises:
+        InputError: the generator has no such class, or its conditions cannot be mixed.
+    """
+    rows = max(1, count // steps)
+    start, end = (sampler.conditions(rows, {"class": name}) for name in (first, last))
+    if not sampler.mixes_classes or start is None or end is None:
+        raise InputError(
+            "--to-class: the generator takes only whole classes; use one with a class embedding, such as biggan or one "
+            "with conditional_batch_norm, or draw each class with --class"
+        )
+    p, q = (F.one_hot(labels, len(sampler.class_names))[:, None].float() for labels in (start, end))
+    condition = lerp(p, q, torch.linspace(0, 1, steps)[:, None]).flatten(0, 1)
+    z = sampler.latent(rows, start, seed, truncation).repeat_interleave(steps, 0)
+    return z, Layout(len(z), steps, condition, ())
 
 
 def draw_grid(sampler: Sampler, z: Tensor, layout: Layout) -> Image.Image:

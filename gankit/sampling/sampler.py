@@ -79,6 +79,10 @@ class Sampler:
         prior = hooks.of("sample_latent")[0].plugin
         self._prior_name, self.spherical_prior = prior.name, prior.spherical_prior
         """True if the vectors of the prior lie near a sphere, so that interpolation must be spherical."""
+        conditioned = [*hooks.of("build_generator"), *hooks.of("normalization")]
+        self.mixes_classes = any(i.plugin.mixes_classes for i in conditioned if i.key != "normalization.discriminator")
+        """True if the generator takes weights of the classes (N, K) in place of labels (N,)."""
+
         self._truncate_latent = hooks.sole("truncate_latent")
         self._changes = hooks.calls("sampling_latent")
         self.draw_samples = hooks.sole("draw_samples")

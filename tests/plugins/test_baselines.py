@@ -24,7 +24,6 @@ def growth(iterations):
     return {"progressive_growing": {"stable": iterations, "fade": iterations}}
 
 
-
 def cosine(start, end, until=None, by="iterations"):
     return {"schedule": "cosine", "start": start, "end": end, "begin": 0, "until": until, "by": by}
 
@@ -39,6 +38,14 @@ def average(images):
 
 
 R3GAN = {"relativistic": {}} | {name: {"gamma": cosine(0.1, 0.01), "every": 1} for name in ("r1", "r2")}
+
+BOTH = ["generator", "discriminator"]
+BIGGAN = {
+    "projection": {},
+    "orthogonal_init": {"gain": 1.0, "players": BOTH},
+    "spectral_weights": {"iterations": 1, "players": ["generator"]},
+    "relaxed_orthogonal_regularization": {"weight": 1e-4, "players": ["generator"]},
+}
 
 # batch size, D steps, loss, tricks, optimiser of both players, normalisations of G and D, latent
 PAPERS = {
@@ -80,6 +87,11 @@ PAPERS = {
     "r3gan_cifar10": (
         64, 1, "non_saturating", R3GAN | {"moving_average": average(10_000.0)}, {"lr": 2e-4}, ("none", "none"), "normal"
     ),
+    "biggan_cifar10": (
+        64, 1, "hinge", BIGGAN | {"self_attention": {"side": 16, "players": BOTH}}
+        | {"moving_average": {"decay": 0.99, "start": 0}, "standing_statistics": {"passes": 20}},
+        {"lr": 2e-4, "betas": (0.0, 0.999)}, ("batch_norm", "spectral_norm"), "normal",
+    ),
     "r3gan_paper": (
         512, 1, "non_saturating",
         {
@@ -90,6 +102,11 @@ PAPERS = {
         },
         {"lr": 2e-4, "betas": (0.0, beginning(0.9, 0.99))}, ("none", "none"), "normal",
     ),
+    "biggan_paper": (
+        2048, 2, "hinge", BIGGAN | {"self_attention": {"side": 64, "players": BOTH}}
+        | {"moving_average": {"decay": 0.9999, "start": 0}, "standing_statistics": {"passes": 100}},
+        {"betas": (0.0, 0.999)}, ("batch_norm", "spectral_norm"), "normal",
+    ),
     "r3gan_stacked_mnist": (
         64, 1, "non_saturating",
         R3GAN | {name: {"gamma": 2.0, "every": 1} for name in ("r1", "r2")} | {"moving_average": average(10_000.0)},
@@ -98,7 +115,7 @@ PAPERS = {
 }  # fmt: skip
 
 CONDITIONAL = {"cgan_mnist", "conditional_dcgan_mnist"} | {name for name in PAPERS if name.endswith("_cifar10")}
-CONDITIONAL |= {"r3gan_paper"}
+CONDITIONAL |= {"r3gan_paper", "biggan_paper"}
 CONDITIONAL -= {"sngan_cifar10", "pggan_cifar10"}
 SHAPES = ["data={use='shapes', resolution=28, count=40}", "train.batch_size=12", "train.device=cpu"]
 GROWING = ["data.resolution=8", *(f"{player}.max_width=4" for player in ("generator", "discriminator"))]
@@ -106,6 +123,7 @@ NARROW = {
     "pggan_cifar10": GROWING,
     "pggan_paper": GROWING,
     "gan_mnist": ["generator.hidden=[8, 8]", "discriminator.units=[8, 8]"],
+    "biggan_paper": ["generator.width=1", "discriminator.width=1", "tricks.standing_statistics.passes=1"],
     "cgan_mnist": ["generator.joint_units=8", "discriminator.image_units=8", "discriminator.joint_units=8"],
 }
 
@@ -141,9 +159,16 @@ def test_recipe_trains(name):
     assert all(torch.isfinite(p).all() for player in run.parameters.values() for p in player)
 
 
-def test_sagan_has_two_time_scales():
-    recipe = Recipe.load(find_recipe("sagan_cifar10"), SHAPES[:1])
-    assert [settings_of(recipe, f"optimizer.{player}")["lr"] for player in ("generator", "discriminator")] == [
-        1e-4,
-        4e-4,
-    ]
+@pytest.mark.parametrize(("name", "rates"), [("sagan_cifar10", [1e-4, 4e-4]), ("biggan_paper", [5e-5, 2e-4])])
+def test_two_time_scales(name, rates):
+    recipe = Recipe.load(find_recipe(name), SHAPES[:1])
+    assert [settings_of(recipe, f"optimizer.{player}")["lr"] for player in ("generator", "discriminator")] == rates
+
+
+def test_biggan_has_the_numbers_of_the_paper():
+    recipe = Recipe.load(find_recipe("biggan_paper"), SHAPES[:1])
+    network = {"width": 96, "double_channels": True}
+    assert settings_of(recipe, "generator") == network | {"embedding": 128}
+    assert settings_of(recipe, "discriminator") == network
+    assert settings_of(recipe, "latent")["size"] == 120
+    assert settings_of(recipe, "normalization.generator")["eps"] == 1e-4

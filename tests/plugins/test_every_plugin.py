@@ -10,7 +10,7 @@ pytestmark = pytest.mark.gpu
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
 NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "cifar10", "celeba", "lsun", "images"}
 NEED_FILES |= {"inception", "torchscript", "fid", "kid"}
-NO_EFFECT = {"training_monitor", "collapse_guard", "moving_average", "truncation", "constant"}
+NO_EFFECT = {"training_monitor", "collapse_guard", "moving_average", "truncation", "constant", "standing_statistics"}
 NO_EFFECT |= {"csv", "tensorboard", "wandb", "mlflow"}
 """Plugins that do not change the training. The tiny run has a constant learning rate already."""
 
@@ -38,6 +38,9 @@ SMALL = {
     "shapes": {"count": 24, "resolution": 8},
     "ada": {"initial": 0.5},
     "generator.sngan": {"width": 4},
+    "generator.biggan": {"width": 4, "embedding": 3},
+    "discriminator.biggan": {"width": 4},
+    "standing_statistics": {"passes": 3},
     "discriminator.sngan": {"width": 4},
     "generator.pggan": {"width": 2, "max_width": 3},
     "discriminator.pggan": {"width": 2, "max_width": 3},

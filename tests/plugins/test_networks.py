@@ -19,6 +19,8 @@ NETWORKS = [
     ("generator.sngan", {"width": 4}),
     ("generator.sngan", {"width": 3, "double_channels": True}),
     ("generator.r3gan", {"width": 4, "max_width": 8}),
+    ("generator.biggan", {"width": 3, "embedding": 2}),
+    ("generator.biggan", {"width": 4, "embedding": 2, "double_channels": False}),
     ("generator.began", {"width": 3}),
     ("discriminator.mlp", {"hidden": [8, 6]}),
     ("discriminator.began", {"width": 3, "code": 4}),
@@ -29,11 +31,13 @@ NETWORKS = [
     ("discriminator.sngan", {"width": 4}),
     ("discriminator.sngan", {"width": 3, "double_channels": True}),
     ("discriminator.r3gan", {"width": 4, "max_width": 8}),
+    ("discriminator.biggan", {"width": 3}),
+    ("discriminator.biggan", {"width": 4, "double_channels": False}),
     ("discriminator.maxout", {"units": [8, 6]}),
     ("discriminator.igan", {"width": 3}),
     ("discriminator.igan_per_class", {"width": 3}),
 ]
-USE_LABELS = ("conditional_dcgan", "cgan", "igan_vn", "igan_per_class")
+USE_LABELS = ("generator.biggan", "conditional_dcgan", "cgan", "igan_vn", "igan_per_class")
 LABELS = torch.tensor([2, 0, 1, 1, 2, 0])
 EACH = pytest.mark.parametrize(("label", "config"), NETWORKS)
 
@@ -49,9 +53,9 @@ def make(spec_of):
 
     def build(label, config, normalization="none", channels=3, resolution=8):
         torch.manual_seed(0)
-        spec = spec_of(normalization, channels=channels, resolution=resolution, classes=3, latent_size=5)
+        spec = spec_of(normalization, channels=channels, resolution=resolution, classes=3, latent_size=6)
         if label.startswith("generator"):
-            return plugin(label, config).build_generator(spec=spec).double(), torch.randn(6, 5, dtype=torch.float64)
+            return plugin(label, config).build_generator(spec=spec).double(), torch.randn(6, 6, dtype=torch.float64)
         network = plugin(label, config).build_discriminator(spec=spec).double()
         return network, torch.randn(6, channels, resolution, resolution, dtype=torch.float64)
 
@@ -69,7 +73,7 @@ def test_output_depends_on_labels_or_ignores_them(make, perturbed, label, config
     network, x = make(label, config)
     perturbed(network).eval()
     outputs = output(network, x[:1].expand(3, *x.shape[1:]), torch.arange(3))
-    if label.partition(".")[2] in USE_LABELS:
+    if label in USE_LABELS or label.partition(".")[2] in USE_LABELS:
         assert all((outputs[i] - outputs[j]).abs().max() > 1e-4 for i, j in ((0, 1), (0, 2), (1, 2)))
     else:
         assert torch.equal(output(network, x, LABELS), output(network, x, None))
@@ -95,7 +99,7 @@ def test_in_evaluation_mode_each_image_is_independent_of_its_batch(
         *(
             (*network, R)
             for network in NETWORKS
-            if network[0].endswith(("dcgan", "sngan", "r3gan"))
+            if network[0].endswith(("dcgan", "sngan", "r3gan", "biggan"))
             for R in (4, 5, 8, 28, 29, 31, 48, 100, 128)
         ),
         *(
@@ -142,7 +146,7 @@ def test_gradients_reach_every_parameter_without_waiting(
         (result * torch.randn_like(result)).sum().backward()
     idle = {name for name, p in network.named_parameters() if p.grad.abs().max() < 1e-9}
     removed = before_batch_norm(network)
-    if (label, normalization) == ("generator.sngan", "batch_norm"):
+    if label in ("generator.sngan", "generator.biggan") and normalization == "batch_norm":
         # A bias at the end of a block passes through all shortcuts as a constant, until the last batch norm removes it.
         removed |= {f"body.{i}.{end}.bias" for i in range(len(network.body)) for end in ("residual.3", "shortcut.0")}
     assert idle == removed

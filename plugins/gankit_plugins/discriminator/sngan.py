@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -16,17 +18,32 @@ SMALLEST_DOUBLED = 4
 
 
 class SnganDiscriminatorNetwork(nn.Module):
-    """Network of residual blocks, a sum over all positions of the last feature map, and a linear layer to one logit."""
+    """Network of residual blocks, a sum over all positions of the last feature map, and a linear layer to one logit.
 
-    def __init__(self, spec: Spec, width: int, double_channels: bool) -> None:
+    Args:
+        spec: specification of the images.
+        width: channels of the first feature map.
+        double_channels: double the channels in each block.
+        owner: name of the plugin, for error messages.
+        block: function that returns a block after the first, with the arguments of `down_block`.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        width: int,
+        double_channels: bool,
+        owner: str = "sngan",
+        block: Callable[..., nn.Module] = down_block,
+    ) -> None:
         super().__init__()
-        halvings = len(sizes_of(spec, "sngan", SMALLEST_DOUBLED if double_channels else SMALLEST)) - 1
-        blocks = [first_block(spec.channels, width)]
+        halvings = len(sizes_of(spec, owner, SMALLEST_DOUBLED if double_channels else SMALLEST)) - 1
+        blocks: list[nn.Module] = [first_block(spec.channels, width)]
         channels = width
         # Blocks without a halving at the end: two in table 4, one in tables 5 and 6.
-        for block in range(1, halvings + (1 if double_channels else 2)):
-            more = width * min(2**block, WIDEST) if double_channels else width
-            blocks.append(down_block(spec, channels, more, halve=block < halvings))
+        for number in range(1, halvings + (1 if double_channels else 2)):
+            more = width * min(2**number, WIDEST) if double_channels else width
+            blocks.append(block(spec, channels, more, halve=number < halvings))
             channels = more
         self.body = nn.Sequential(*blocks)
         self.head = glorot(nn.Linear(channels, 1))

@@ -51,6 +51,7 @@ class Cgan(Plugin):
 
     name = "cgan"
     kind = "generator"
+    mixes_classes = True
 
     class Config(Settings):
         noise_units: int = Field(200, ge=1, description="units of the layer for z")

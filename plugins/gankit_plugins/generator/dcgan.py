@@ -84,6 +84,7 @@ class ConditionalDcgan(Dcgan):
     """
 
     name = "conditional_dcgan"
+    mixes_classes = True
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:

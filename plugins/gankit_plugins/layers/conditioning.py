@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gankit import ClassCondition, InputError, Run, Spec, VectorCondition
@@ -16,6 +17,11 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 def numbers_of(condition: Tensor, size: int) -> Tensor:
     """Return labels (B,) as one-hot vectors of N = `size` numbers, and vectors (B, N) as they are."""
     return one_hot(condition, size) if condition.dim() == 1 else condition
+
+
+def embedded(condition: Tensor, table: Tensor) -> Tensor:
+    """Return the rows of a table (K, N) for labels (B,), or sums of its rows with weights (B, K), as (B, N)."""
+    return F.embedding(condition, table) if condition.dim() == 1 else condition.to(table.dtype) @ table
 
 
 def append_planes(images: Tensor, condition: Tensor, size: int) -> Tensor:

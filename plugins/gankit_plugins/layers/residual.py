@@ -112,10 +112,22 @@ def down_block(spec: Spec, before: int, after: int, halve: bool = True) -> Resid
 
     Source: Miyato 2018, appendix B.4.
     """
+    return _down_block(spec, before, before, after, halve)
+
+
+def widening_block(spec: Spec, before: int, after: int, halve: bool = True) -> ResidualBlock:
+    """Return a `down_block` whose first convolution changes the number of channels, instead of the second one.
+
+    Source: Brock 2018, appendix B.
+    """
+    return _down_block(spec, before, after, after, halve)
+
+
+def _down_block(spec: Spec, before: int, between: int, after: int, halve: bool) -> ResidualBlock:
     residual = nn.Sequential(
         activated(spec, "discriminator", before),
-        nn.Sequential(spec.normalize("discriminator", convolution(before, before), before), nn.ReLU()),
-        convolution(before, after),
+        nn.Sequential(spec.normalize("discriminator", convolution(before, between), between), nn.ReLU()),
+        convolution(between, after),
         *([pooling()] if halve else []),
     )
     if not halve and before == after:

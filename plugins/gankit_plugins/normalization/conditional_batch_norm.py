@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit import InputError, Plugin, RecipeInfo, Spec, hookimpl
-from gankit_plugins.layers.conditioning import require_labels
+from gankit_plugins.layers.conditioning import embedded, require_labels
 from gankit_plugins.layers.dimensions import batch_norm_for
 from gankit_plugins.normalization.batch_norm import BatchNorm
 
@@ -19,12 +18,12 @@ def scale_by_class(x: Tensor, labels: Tensor, scales: Tensor, shifts: Tensor) ->
 
     Args:
         x: normalised feature maps (B, C, H, W) or vectors (B, C).
-        labels: classes y, (B,).
+        labels: classes y, (B,), or weights of the K classes, (B, K).
         scales: gamma, (K, C). Row y contains the scales of class y.
         shifts: beta, (K, C).
     """
     shape = (*x.shape[:2], *[1] * (x.dim() - 2))
-    scale, shift = (F.embedding(labels, values).to(x.dtype).view(shape) for values in (scales, shifts))
+    scale, shift = (embedded(labels, values).to(x.dtype).view(shape) for values in (scales, shifts))
     return torch.addcmul(shift, x, scale)
 
 
@@ -108,6 +107,7 @@ class ConditionalBatchNorm(Plugin):
     name = "conditional_batch_norm"
     kind = "normalization"
     batch_coupled = True
+    mixes_classes = True
 
     Config = BatchNorm.Config
     config: BatchNorm.Config

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
 from gankit import InputError, Player, Plugin, RecipeInfo, Spec, hookimpl
+from gankit_plugins.layers.latent_parts import part_sizes
 from gankit_plugins.layers.probe import probe_generator
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
@@ -43,14 +45,9 @@ class SkipZGenerator(nn.Module):
         super().__init__()
         self.source = Latent()
         places = levels(network, spec)
-        if spec.latent_size < len(places):
-            raise InputError(
-                f"latent.size: {spec.latent_size} values cannot be split among the {len(places)} levels of the "
-                f"generator; set {len(places)} or more"
-            )
-        parts = torch.arange(spec.latent_size).tensor_split(len(places))
-        for (name, channels), part in zip(places, parts, strict=True):
-            part_slice = slice(int(part[0]), int(part[-1]) + 1)
+        sizes = part_sizes(spec.latent_size, len(places))
+        for (name, channels), size, end in zip(places, sizes, accumulate(sizes), strict=True):
+            part_slice = slice(end - size, end)
             parent, _, leaf = name.rpartition(".")
             activation = network.get_submodule(name)
             replacement = ActivationWithLatent(activation, self.source, part_slice, channels)

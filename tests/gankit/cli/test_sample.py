@@ -122,3 +122,22 @@ def test_a_run_without_a_generator(sample, run):
     answer = sample("x.png")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err == "error: run: no generator is saved yet; `gankit resume run` resumes the run\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--class", "a", "--to-class", "b"], "--to-class: the generator takes only whole classes"),
+        (["--to-class", "b"], "--to-class b: name the class of the first image of a row with --class"),
+        (["--class", "a", "--to-class", "zebra"], "zebra"),
+        (["--class", "a", "--to-class", "b", "--interpolate"], "--to-class: rows lead from class to class"),
+        (["--class", "a", "--to-class", "b", "--truncation", "1,2"], "--to-class: rows lead from class to class"),
+        (["--class", "a", "--to-class", "b", "--steps", "1"], "--steps"),
+    ],
+)
+def test_a_way_from_class_to_class_that_is_not_possible(sample, toy, options, message):
+    answer = sample("x.png", *options)
+    assert answer.code == 2
+    assert message in answer.err
+    assert not (toy / "x.png").exists()
+    assert "--to-class: rows need a grid" in sample("folder", "--class", "a", "--to-class", "b").err

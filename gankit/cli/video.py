@@ -1,0 +1,132 @@
+"""`gankit video`: write a video of samples whose z moves along a closed path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gankit.cli.arguments import (
+    check_output_file,
+    condition_options,
+    device_option,
+    generator_file,
+    requested_by,
+    sources_of,
+)
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SECONDS_PER_KEY = 2.0
+"""Time from one key point of the path to the next, in seconds."""
+
+FEWEST_KEYS = 3
+"""Minimum number of key points. With two, the second half of the video would be the first half backwards."""
+
+GIF_FPS = 50
+"""Maximum number of frames per second of a GIF. Browsers slow down GIFs with shorter frames."""
+
+
+@click.command("video")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+@click.option(
+    "--out", metavar="X.mp4", required=True, type=click.Path(path_type=Path), help="File to write: X.mp4 or X.gif."
+)
+@click.option("--count", default=16, show_default=True, type=click.IntRange(min=1), help="Number of images in a frame.")
+@click.option(
+    "--seconds",
+    default=8.0,
+    show_default=True,
+    type=click.FloatRange(min=0, max=3600, min_open=True),
+    help="Length of the video.",
+)
+@click.option("--fps", default=25, show_default=True, type=click.IntRange(1, 120), help="Frames per second.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Random seed.")
+@condition_options
+@click.option(
+    "--truncation",
+    metavar="T",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Redraw entries of z beyond T: less variety, more typical images.",
+)
+@device_option
+@click.option("--trust", is_flag=True, help="Import the Python files and modules that FILE names.")
+def command(
+    file: Path,
+    overrides: tuple[str, ...],
+    out: Path,
+    count: int,
+    seconds: float,
+    fps: int,
+    seed: int,
+    label: str | None,
+    numbers: tuple[str, ...],
+    text: str | None,
+    sources: Path | None,
+    truncation: float | None,
+    device: str | None,
+    trust: bool,
+) -> None:
+    """Write a video of images whose z moves, with the generator in FILE, a generator.safetensors file or a run.
+
+    Each frame is a grid of images. The z of each image moves from one random point to the next, about 2 seconds each,
+    and at the end back to the first, so that the video can be repeated. The path between two points is an arc for a
+    normal prior, and a line for other priors. Codes of z, such as InfoGAN's categories, stay the same. The conditions
+    are those of `gankit sample`, and they do not change during the video.
+
+    A name that ends in .mp4 needs ffmpeg: pip install 'gankit[video]'. A name that ends in .gif needs nothing else.
+
+    \b
+    gankit video RUN --out walk.gif --count 9 --seconds 4
+    gankit video RUN --out cats.mp4 --class cat
+    """
+    from rich.progress import MofNCompleteColumn
+
+    from gankit.errors import InputError
+    from gankit.formatting import plural
+    from gankit.images.gif import gif
+    from gankit.images.io import over_white
+    from gankit.images.video import require_ffmpeg, write_mp4
+    from gankit.runtime.progress_bar import progress_bar
+    from gankit.sampling.grid import draw_grid, grid_layout
+    from gankit.sampling.sampler import Sampler
+    from gankit.sampling.walk import key_points, loop_position
+    from gankit.storage.atomic_io import write_parts
+
+    check_output_file("--out", out, ".mp4", ".gif")
+    as_gif = out.suffix.lower() == ".gif"
+    if as_gif and fps > GIF_FPS:
+        raise InputError(f"--fps {fps}: a GIF has at most {GIF_FPS} frames per second; choose fewer, or an MP4 file")
+    if not as_gif:
+        require_ffmpeg("--out", out)
+    frames = max(1, round(seconds * fps))
+    sampler = Sampler.load(generator_file(file), device or "auto", trust, overrides=overrides)
+    given = None if sources is None else sources_of(sampler, sources)[0]
+    layout = grid_layout(sampler, count, requested_by(label, numbers, text), seed, given)
+    keys = max(FEWEST_KEYS, round(seconds / SECONDS_PER_KEY))
+    points = key_points(sampler, layout.condition, layout.total, keys, seed, truncation)
+    bar = progress_bar("drawing", frames, MofNCompleteColumn())
+
+    def drawn() -> Iterator[Image]:
+        for number in range(frames):
+            z = loop_position(points, number / frames, sampler.spherical_prior)
+            yield over_white(draw_grid(sampler, z, layout))
+            bar.advance(bar.task_ids[0])
+
+    with bar:
+        if as_gif:
+            write_parts(out, gif(drawn(), gif_durations(frames, fps)))
+        else:
+            write_mp4(out, drawn(), fps)
+    click.echo(f"{plural(frames, 'frame')} of {plural(layout.total, 'image')}: {out}")
+
+
+def gif_durations(frames: int, fps: int) -> list[float]:
+    """Return the duration of each frame in seconds, in whole hundredths. Their sum is that of the exact durations."""
+    ends = [round(100 * number / fps) for number in range(frames + 1)]
+    return [(end - start) / 100 for start, end in pairwise(ends)]

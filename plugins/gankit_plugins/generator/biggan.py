@@ -1,0 +1,142 @@
+"""BigGAN's residual generator (Brock 2018)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import InputError, Player, Plugin, RecipeInfo, Settings, Spec, hookimpl
+from gankit_plugins.generator.sngan import SMALLEST
+from gankit_plugins.layers.conditioning import embedded
+from gankit_plugins.layers.latent_parts import part_sizes
+from gankit_plugins.layers.modulation import CurrentVectors, Modulation, without_scale_and_shift
+from gankit_plugins.layers.residual import WIDEST, ResidualBlock, activated, glorot, sizes_of, up_block
+
+
+def modulated_block(
+    spec: Spec, source: CurrentVectors, vector_size: int, before: int, after: int, size: tuple[int, int]
+) -> ResidualBlock:
+    """Return an `up_block` in which the vectors in `source` determine all scales and shifts.
+
+    They replace the scale and the shift of each normalisation.
+    """
+
+    def normalize(player: Player, layer: nn.Module, features: int) -> nn.Module:
+        normalized = without_scale_and_shift(spec.normalize(player, layer, features))
+        return nn.Sequential(normalized, Modulation(source, vector_size, features))
+
+    return up_block(replace(spec, normalize=normalize), before, after, size)
+
+
+class BigGanGenerator(nn.Module):
+    """Network of residual blocks. The first part of z becomes a small feature map, and each block gets a further part.
+
+    Args:
+        spec: specification of the images, z and the classes.
+        width: channels at the size of the image.
+        double_channels: double the channels at each smaller size.
+        embedding: size of the class embedding, which all blocks share.
+    """
+
+    def __init__(self, spec: Spec, width: int, double_channels: bool, embedding: int) -> None:
+        super().__init__()
+        sizes = sizes_of(spec, "biggan", SMALLEST)
+        channels = [width * min(2**level, WIDEST) if double_channels else width for level in range(len(sizes))]
+        first, *parts = part_sizes(spec.latent_size, len(sizes))
+        self.embedding = nn.Embedding(spec.classes, embedding) if spec.classes else None
+        if self.embedding is not None:
+            nn.init.orthogonal_(self.embedding.weight)
+        shared = embedding if spec.classes else 0
+        small = glorot(nn.Linear(first, channels[-1] * math.prod(sizes[-1])))
+        self.from_z = nn.Sequential(small, nn.Unflatten(1, (channels[-1], *sizes[-1])))
+        self.sources = [CurrentVectors() for _ in parts]
+        self.body = nn.Sequential(
+            *(
+                modulated_block(spec, source, part + shared, channels[level + 1], channels[level], sizes[level])
+                for source, part, level in zip(self.sources, parts, reversed(range(len(parts))), strict=True)
+            )
+        )
+        last = glorot(nn.Conv2d(channels[0], spec.channels, 3, padding=1))
+        self.to_image = nn.Sequential(activated(spec, "generator", channels[0]), last, nn.Tanh())
+
+    def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size) and the condition.
+
+        The condition is labels (B,) or weights of the classes (B, K). It is unused if there are no classes.
+        """
+        first, *parts = z.tensor_split(len(self.sources) + 1, dim=1)
+        if self.embedding is not None:
+            assert condition is not None, "a conditional generator needs labels"
+            y = embedded(condition, self.embedding.weight)
+            parts = [torch.cat([part, y], 1) for part in parts]
+        for source, part in zip(self.sources, parts, strict=True):
+            source.vectors = part
+        try:
+            return self.to_image(self.body(self.from_z(first)))
+        finally:
+            # The vectors may belong to the autograd graph, and `deepcopy` fails for a module with such a tensor.
+            for source in self.sources:
+                source.vectors = None
+
+
+class BigGan(Plugin):
+    """BigGAN's generator: residual blocks that get a part of z and a class embedding, which all blocks share.
+
+    Source: Brock 2018, section 3.2 and appendix B; table 4 has the network for 128x128. z is split into equal parts:
+    six parts of 20 numbers for 128x128. The first one becomes the smallest feature map. In each block, a linear
+    function of a further part and of the embedding of the class replaces the scales and shifts of the setting
+    `normalization.generator` (paper: batch norm). The scales are centred at 1. Table 4 has the embedding as an input of
+    the first layer too, but only without it are there as many parameters as in table 1, so it is left out.
+
+    Three parts of the paper are tricks: the non-local block at 64x64 is `self_attention`, the spectral norm of all
+    layers is `spectral_weights`, and the initial weights are `orthogonal_init`. Initial weights without this trick are
+    as in `sngan`. For 128x128 the sizes and channels are those of table 4. The paper has other channels above 128x128.
+    For data without classes, a block gets only its part of z.
+
+    Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
+    rounded up, until the smaller one is at most 6.
+
+    When to use: with the discriminator `biggan` and the trick `projection`, for data with many classes and large
+    batches.
+    When not: for a first quick run; use `dcgan`, which has one convolution at each size instead of three.
+    """
+
+    name = "biggan"
+    kind = "generator"
+    mixes_classes = True
+
+    class Config(Settings):
+        width: int = Field(96, ge=1, description="channels of the last feature map before the image; ch in the paper")
+        double_channels: bool = Field(
+            True, description="double the channels at each smaller size, up to 16 times; else all have the same number"
+        )
+        embedding: int = Field(128, ge=1, description="size of the class embedding that all blocks share")
+
+    config: Config
+
+    @hookimpl
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
+        if recipe.use_of("normalization.generator") == "conditional_batch_norm":
+            raise ValueError(
+                "biggan computes the scales and shifts from its own class embedding; set normalization.generator to "
+                "batch_norm"
+            )
+        return ()
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        if spec.condition is not None and not spec.classes:
+            raise InputError(
+                f"biggan needs classes or no condition, and the data have {spec.condition.describe()}; use another "
+                "generator"
+            )
+        spec.conditional = bool(spec.classes)
+
+    @hookimpl
+    def build_generator(self, spec: Spec) -> nn.Module:
+        return BigGanGenerator(spec, self.config.width, self.config.double_channels, self.config.embedding)

@@ -1,0 +1,64 @@
+"""Scale and shift of feature maps, computed from a vector for each image, such as a part of z and a class embedding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gankit_plugins.layers.residual import glorot
+
+
+def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return (1 + scale) x + shift, with the shape and the data type of x.
+
+    Args:
+        x: normalised feature maps (B, C, H, W) or vectors (B, C).
+        scale: deviation of each channel's scale from 1, (B, C).
+        shift: shift of each channel, (B, C).
+    """
+    shape = (*x.shape[:2], *[1] * (x.dim() - 2))
+    return torch.addcmul(shift.to(x.dtype).view(shape), x, 1 + scale.to(x.dtype).view(shape))
+
+
+class CurrentVectors:
+    """Container that holds a vector (B, N) for each image during a forward pass, so that layers can use them."""
+
+    vectors: Tensor | None = None
+
+
+class Modulation(nn.Module):
+    """Scale and shift of feature maps, which are linear functions of each image's vector.
+
+    The functions have no bias: the scale is centred at 1, and the shift at 0.
+
+    Args:
+        source: container of the vectors.
+        size: N, size of a vector.
+        features: C, number of channels.
+
+    Source: Brock 2018, appendix B.
+    """
+
+    def __init__(self, source: CurrentVectors, size: int, features: int) -> None:
+        super().__init__()
+        self.source = source
+        self.scale, self.shift = (glorot(nn.Linear(size, features, bias=False)) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale and shift x, (B, C, H, W) or (B, C)."""
+        vectors = self.source.vectors
+        assert vectors is not None, "the layer is called by its generator, which sets the vectors"
+        return modulate(x, self.scale(vectors), self.shift(vectors))
+
+
+def without_scale_and_shift(norm: nn.Module) -> nn.Module:
+    """Remove the trained scale and shift of PyTorch's normalisations in a module, and return the module.
+
+    They are redundant if a `Modulation` follows.
+    """
+    for module in norm.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm):
+            module.affine = False
+            for name in ("weight", "bias"):
+                module.register_parameter(name, None)
+    return norm
