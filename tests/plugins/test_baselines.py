@@ -16,7 +16,7 @@ PGGAN_ADAM = {"lr": 1e-3, "betas": (0.0, 0.99), "eps": 1e-8}
 PGGAN = {
     "gradient_penalty": {"weight": 10.0, "every": 1},
     "drift": {"weight": 0.001},
-    "moving_average": {"decay": 0.999, "start": 0},
+    "moving_average": {"decay": 0.999, "start": 0, "half_life": None},
 }
 
 
@@ -89,7 +89,7 @@ PAPERS = {
     ),
     "biggan_cifar10": (
         64, 1, "hinge", BIGGAN | {"self_attention": {"side": 16, "players": BOTH}}
-        | {"moving_average": {"decay": 0.99, "start": 0}, "standing_statistics": {"passes": 20}},
+        | {"moving_average": {"decay": 0.99, "start": 0, "half_life": None}, "standing_statistics": {"passes": 20}},
         {"lr": 2e-4, "betas": (0.0, 0.999)}, ("batch_norm", "spectral_norm"), "normal",
     ),
     "r3gan_paper": (
@@ -104,7 +104,7 @@ PAPERS = {
     ),
     "biggan_paper": (
         2048, 2, "hinge", BIGGAN | {"self_attention": {"side": 64, "players": BOTH}}
-        | {"moving_average": {"decay": 0.9999, "start": 0}, "standing_statistics": {"passes": 100}},
+        | {"moving_average": {"decay": 0.9999, "start": 0, "half_life": None}, "standing_statistics": {"passes": 100}},
         {"betas": (0.0, 0.999)}, ("batch_norm", "spectral_norm"), "normal",
     ),
     "r3gan_stacked_mnist": (
