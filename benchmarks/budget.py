@@ -41,6 +41,9 @@ SYSTEMS: dict[str, tuple[str, list[str]]] = {
     "IGAN_vN": ("igan_vn_mnist", MNIST_RECIPE),
     "SNGAN": ("sngan_cifar10", []),
     "SAGAN": ("sagan_cifar10", []),
+    "BigGAN": ("biggan_cifar10", []),
+    "PGGAN": ("pggan_cifar10", []),
+    "R3GAN": ("r3gan_cifar10", []),
 }
 """Recipe of each system, and its settings."""
 
