@@ -1,0 +1,82 @@
+"""Linear layers and convolutions with an equalised learning rate (Karras 2017, section 4.1)."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class EqualisedLinear(nn.Linear):
+    """Linear layer y = c W x + rate b, whose initial weights W are from N(0, 1 / rate^2).
+
+    c = rate * gain / sqrt(inputs) is a constant, so the initial c W has the standard deviation gain / sqrt(inputs), as
+    in He's initialisation. Adam's steps do not depend on the scale of the gradient. So W changes at the same relative
+    speed in all layers, and effectively at `rate` times this speed in layers with a `rate` below 1.
+
+    Source: Karras 2017, section 4.1, without a rate; Karras 2018, appendix C, with the rate 0.01 for the mapping
+    network.
+
+    Args:
+        inputs: number of input features.
+        outputs: number of output features.
+        gain: factor of the initial standard deviation; sqrt(2) before a ReLU without a gain of its own.
+        rate: factor of the learning rate, lambda in Karras 2018.
+        bias: initial value of rate * b, or None for a layer without biases.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, gain: float = 1.0, rate: float = 1.0, bias: float | None = 0.0
+    ) -> None:
+        super().__init__(inputs, outputs, bias=bias is not None)
+        self.rate = rate
+        self.scale = rate * gain / math.sqrt(inputs)
+        nn.init.normal_(self.weight, 0.0, 1 / rate)
+        if bias is not None:
+            nn.init.constant_(self.bias, bias / rate)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return y, (..., outputs), for x, (..., inputs)."""
+        return F.linear(input, self.scale * self.weight, self._bias())
+
+    def _bias(self) -> Tensor | None:
+        if self.bias is None or self.rate == 1:
+            return self.bias
+        return self.rate * self.bias
+
+
+class EqualisedConv2d(nn.Conv2d):
+    """Convolution y = c W * x + b, whose initial weights W are from N(0, 1), with c = gain / sqrt(inputs * kernel^2).
+
+    An odd kernel with stride 1 does not change the size of feature maps.
+
+    Source: Karras 2017, section 4.1.
+
+    Args:
+        before: number of input channels.
+        after: number of output channels.
+        kernel: side of the kernel, in pixels.
+        gain: factor of the initial standard deviation; sqrt(2) before a ReLU without a gain of its own.
+        bias: True to add biases, which begin at 0.
+        padding: number of zeros on each side of the input; kernel // 2 if None.
+    """
+
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        kernel: int,
+        gain: float = 1.0,
+        bias: bool = True,
+        padding: int | None = None,
+    ) -> None:
+        super().__init__(before, after, kernel, padding=kernel // 2 if padding is None else padding, bias=bias)
+        self.scale = gain / math.sqrt(before * kernel**2)
+        nn.init.normal_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return feature maps (B, after, H', W') for x, (B, before, H, W)."""
+        return self._conv_forward(input, self.scale * self.weight, self.bias)
