@@ -39,6 +39,8 @@ SMALL = {
     "ada": {"initial": 0.5},
     "generator.sngan": {"width": 4},
     "discriminator.sngan": {"width": 4},
+    "generator.stylegan2": {"w_size": 8, "mapping_layers": 2, "channel_base": 32, "max_channels": 8},
+    "discriminator.stylegan2": {"channel_base": 32, "max_channels": 8},
     "self_attention": {"side": 4},
     "generator.bigan": {"units": 8},
     "discriminator.bigan": {"units": 8, "encoder_units": 8},

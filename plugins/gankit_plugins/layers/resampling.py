@@ -19,6 +19,15 @@ def low_pass_kernel() -> Tensor:
     return torch.outer(taps, taps)[None, None]
 
 
+def blur(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
+    """Return each channel of x, (B, C, H, W), filtered with a kernel (1, 1, 4, 4).
+
+    There are `padding` zeros on each side, so H' = H + 2 padding - 3, and W' likewise.
+    """
+    each = kernel.to(x.dtype).expand(x.shape[1], 1, *kernel.shape[2:])
+    return F.conv2d(x, each, padding=padding, groups=x.shape[1])
+
+
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
     """Return feature maps (B, C, 2 H, 2 W): x, (B, C, H, W), with zeros between its pixels, filtered with the gain 4.
 

@@ -2,36 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from gankit import Player, Plugin, Run, hookimpl
+from gankit_plugins.layers.minibatch_stddev import mean_deviation
 from gankit_plugins.trick.feature_head import ExtendedFeatures, same_class
-
-EPS = 1e-8
-"""Number added to the variance before the square root, so that the gradient for a batch of equal images is finite."""
-
-
-def mean_deviation(features: Tensor, compared: Tensor | None) -> Tensor:
-    """Return the standard deviation of each feature over a batch, averaged over the features (Karras 2017, section 3).
-
-    Args:
-        features: features of the images, (B, F).
-        compared: bool tensor (B, B), True for pairs of images of the same class; None to use the whole batch.
-
-    Returns:
-        The average, (B, 1), in float32 or a wider type. It is equal for all images that are compared with each other.
-    """
-    features = features.to(torch.promote_types(features.dtype, torch.float32))
-    if compared is None:
-        deviation = (features.var(0, correction=0) + EPS).sqrt().mean()
-        return deviation.expand(len(features), 1)
-    with torch.autocast(features.device.type, enabled=False):
-        share = compared.to(features.dtype)
-        share = share / share.sum(1, keepdim=True)
-        # Row i of `share @ features` is the mean of the features over all images that image i is compared with.
-        variance = share @ (features - share @ features).square()
-        return (variance + EPS).sqrt().mean(1, keepdim=True)
 
 
 class Deviation(nn.Module):

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from gankit import DiscriminatorOutput
+from gankit_plugins.layers.minibatch_stddev import mean_deviation
 from gankit_plugins.trick.feature_head import ExtendedFeatures, same_class
 from gankit_plugins.trick.minibatch_discrimination import closeness
-from gankit_plugins.trick.minibatch_stddev import mean_deviation
 
 
 @pytest.mark.parametrize("labels", [None, [0, 1, 0, 0, 1]])
