@@ -46,6 +46,13 @@ PARTNERS: dict[str, dict[str, Any]] = {
         f"trick {name}": {"normalization": {"generator": {"use": FOR_GENERATOR}}}
         for name in ("auxiliary_classifier", "projection")
     },
+    **{
+        name: {
+            "data": {"resolution": 32},
+            "generator": {"use": "stylegan2", "channel_base": 1024, "max_channels": 64, "w_size": 128},
+        }
+        for name in ("penalty path_length", "trick style_mixing")
+    },
 }
 """Change of the plain recipe that a plugin needs, by the name in the table. The time without it has this change too."""
 
