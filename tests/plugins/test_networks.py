@@ -7,6 +7,7 @@ from gankit import InputError
 from gankit.plugin.registry import Registry
 
 PLUGINS = {entry.label: entry for entry in Registry.installed().entries}
+STYLE = {"channel_base": 24, "max_channels": 6}
 NETWORKS = [
     ("generator.mlp", {"hidden": [8, 6]}),
     ("generator.dcgan", {"width": 4}),
@@ -19,6 +20,7 @@ NETWORKS = [
     ("generator.sngan", {"width": 4}),
     ("generator.sngan", {"width": 3, "double_channels": True}),
     ("generator.began", {"width": 3}),
+    ("generator.stylegan2", {**STYLE, "w_size": 6, "mapping_layers": 2, "noise": False}),
     ("discriminator.mlp", {"hidden": [8, 6]}),
     ("discriminator.began", {"width": 3, "code": 4}),
     ("discriminator.ebgan", {"width": 3, "halvings": 2}),
@@ -28,6 +30,7 @@ NETWORKS = [
     ("discriminator.sngan", {"width": 4}),
     ("discriminator.sngan", {"width": 3, "double_channels": True}),
     ("discriminator.maxout", {"units": [8, 6]}),
+    ("discriminator.stylegan2", {**STYLE, "stddev_group": 0}),
     ("discriminator.igan", {"width": 3}),
     ("discriminator.igan_per_class", {"width": 3}),
 ]

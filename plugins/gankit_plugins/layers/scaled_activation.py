@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 SLOPE = 0.2
@@ -21,7 +20,9 @@ class ScaledActivation(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
+        # A module, so that tricks such as dropout find it.
+        self.activation = nn.LeakyReLU(SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return feature maps with the shape and the data type of x, (B, C, H, W)."""
-        return GAIN * F.leaky_relu(x + self.bias.to(x.dtype)[:, None, None], SLOPE)
+        return GAIN * self.activation(x + self.bias.to(x.dtype)[:, None, None])
