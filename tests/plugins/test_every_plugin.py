@@ -42,6 +42,8 @@ SMALL = {
     "ada": {"initial": 0.5},
     "generator.sngan": {"width": 4},
     "discriminator.sngan": {"width": 4},
+    "generator.stylegan": {"w_size": 8, "mapping_layers": 2, "channel_base": 32, "max_channels": 8},
+    "discriminator.stylegan": {"channel_base": 32, "max_channels": 8},
     "generator.stylegan2": {"w_size": 8, "mapping_layers": 2, "channel_base": 32, "max_channels": 8},
     "path_length": {"every": 2},
     "discriminator.stylegan2": {"channel_base": 32, "max_channels": 8},

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gankit_plugins.layers.equalised import EqualisedConv2d, EqualisedLinear
-from gankit_plugins.layers.resampling import blur, low_pass_kernel
+from gankit_plugins.layers.resampling import convolve_up, low_pass_kernel
 
 EPS = 1e-8
 """Number added to the sum of squares in equation 3, so that weights of 0 do not cause a division by 0."""
@@ -33,8 +32,7 @@ class ModulatedConv2d(EqualisedConv2d):
     multiplied by s before the convolution (equation 1), and the result by the factors of equation 3. This is equal to a
     convolution with other weights for each image, which needs a grouped convolution.
 
-    With `up`, the convolution is transposed with stride 2, and the low-pass filter follows. Apart from the border, this
-    is equal to a filtered upsampling before the convolution, at a quarter of the cost.
+    With `up`, the convolution is that of `convolve_up`.
 
     Source: Karras 2019, section 2.2, equations 1 to 3.
 
@@ -56,17 +54,13 @@ class ModulatedConv2d(EqualisedConv2d):
         self.affine = EqualisedLinear(w_size, before, bias=1.0)
         self.up = up
         self.demodulate = demodulate
-        # A transposed convolution spreads each value, so the filter has the gain 4.
-        self.register_buffer("kernel", 4 * low_pass_kernel() if up else None, persistent=False)
+        self.register_buffer("kernel", low_pass_kernel() if up else None, persistent=False)
 
     def forward(self, input: Tensor, w: Tensor) -> Tensor:  # type: ignore[override]
         """Return feature maps (B, after, H', W') for x, (B, before, H, W), and w, (B, w_size)."""
         styles, weight = self.affine(w), self.scaled_weight()
         x = input * styles.to(input.dtype)[:, :, None, None]
-        if self.up:
-            y = blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), self.kernel, padding=1)
-        else:
-            y = self._conv_forward(x, weight, None)
+        y = convolve_up(x, weight, self.kernel) if self.up else self._conv_forward(x, weight, None)
         if self.demodulate:
             y = y * demodulation(weight, styles).to(y.dtype)[:, :, None, None]
         return y

@@ -28,6 +28,20 @@ def blur(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
     return F.conv2d(x, each, padding=padding, groups=x.shape[1])
 
 
+def convolve_up(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
+    """Return feature maps (B, outputs, 2 H, 2 W): a transposed convolution with stride 2, and then the filter.
+
+    Apart from the border, this is equal to `upsample` before a convolution, at a quarter of the cost.
+
+    Args:
+        x: feature maps (B, inputs, H, W).
+        weight: weights of the convolution, (outputs, inputs, 3, 3).
+        kernel: `low_pass_kernel()`, on the device of x.
+    """
+    # The convolution spreads each pixel over four, so the filter has the gain 4.
+    return blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), 4 * kernel, padding=1)
+
+
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
     """Return feature maps (B, C, 2 H, 2 W): x, (B, C, H, W), with zeros between its pixels, filtered with the gain 4.
 

@@ -13,7 +13,7 @@ from gankit_plugins.layers.equalised import EqualisedConv2d, EqualisedLinear
 from gankit_plugins.layers.minibatch_stddev import DeviationMap
 from gankit_plugins.layers.resampling import LowPass, blur
 from gankit_plugins.layers.scaled_activation import ScaledActivation
-from gankit_plugins.layers.style_sizes import FIRST, channels_at, sides_of
+from gankit_plugins.layers.style_sizes import CHANNEL_BASE, FIRST, channels_at, sides_of
 
 Block = Callable[[int, int], nn.Module]
 """Function that returns a block from a number of channels to another, which halves the size."""
@@ -22,9 +22,7 @@ Block = Callable[[int, int], nn.Module]
 class StyleDiscriminatorSettings(Settings):
     """Settings of a plugin that builds a `StyleDiscriminator`."""
 
-    channel_base: int = Field(
-        32768, ge=1, description="channels of a feature map times its side, where max_channels is no limit"
-    )
+    channel_base: int = Field(32768, ge=1, description=CHANNEL_BASE)
     max_channels: int = Field(512, ge=1, description="largest number of channels of a feature map")
     stddev_group: int = Field(
         4, ge=0, description="images of which the minibatch standard deviation is computed; 0 to leave it out"

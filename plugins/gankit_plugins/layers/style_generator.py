@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gankit import InputError, Plugin, Settings, Spec, hookimpl
 from gankit_plugins.layers.conditioning import require_numbers
 from gankit_plugins.layers.mapping import MappingNetwork
+from gankit_plugins.layers.style_sizes import CHANNEL_BASE
 
 
 def truncate_styles(ws: Tensor, w_mean: Tensor, psi: float, count: int | None) -> Tensor:
@@ -113,9 +114,7 @@ class StyleGeneratorSettings(Settings):
 
     w_size: int = Field(512, ge=1, description="length of w, and units of each layer of the mapping network")
     mapping_layers: int = Field(8, ge=1, description="number of layers of the mapping network")
-    channel_base: int = Field(
-        32768, ge=1, description="channels of a feature map times its side, where max_channels is no limit"
-    )
+    channel_base: int = Field(32768, ge=1, description=CHANNEL_BASE)
     max_channels: int = Field(512, ge=1, description="largest number of channels of a feature map")
     conditional: bool = Field(False, description="generate requested classes or attributes")
     noise: bool = Field(True, description="add noise after each convolution")

@@ -10,6 +10,9 @@ FIRST = 4
 SMALLEST = 8
 """Smallest side of an image, in pixels."""
 
+CHANNEL_BASE = "channels of a feature map times its side, where max_channels is no limit"
+"""Description of the setting `channel_base`."""
+
 
 def sides_of(spec: Spec, owner: str) -> list[int]:
     """Return the sides of all feature maps, from 4 to the side of the image: powers of two.

@@ -38,7 +38,7 @@ def to_image(channels):
 
 
 def test_size_of_the_paper():
-    """Compare with configuration F at 1024x1024, counted by hand; the totals are those that the authors' code prints."""
+    """Compare configuration F at 1024x1024 with a count by hand. The totals are those of the authors' code."""
     channels = [512, 512, 512, 512, 512, 256, 128, 64, 32]
     pairs = list(pairwise(channels))
     mapping = 8 * (512 * 512 + 512)
