@@ -12,7 +12,7 @@ from gankit import Spec
 from gankit_plugins.layers.adain import Adain
 from gankit_plugins.layers.equalised import EqualisedConv2d
 from gankit_plugins.layers.modulated import Noise
-from gankit_plugins.layers.resampling import LowPass, convolve_up
+from gankit_plugins.layers.resampling import WIDE, LowPass, convolve_up
 from gankit_plugins.layers.scaled_activation import ScaledActivation
 from gankit_plugins.layers.style_generator import StyleGeneratorPlugin, StyleGeneratorSettings, Synthesis
 from gankit_plugins.layers.style_sizes import CHANNEL_BASE, FIRST, channels_at, sides_of
@@ -22,7 +22,7 @@ class FilteredDoubling(LowPass):
     """3x3 convolution without biases that doubles the size, and the low-pass filter."""
 
     def __init__(self, before: int, after: int) -> None:
-        super().__init__()
+        super().__init__(WIDE)
         self.convolution = EqualisedConv2d(before, after, 3, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit_plugins.layers.equalised import EqualisedConv2d, EqualisedLinear
-from gankit_plugins.layers.resampling import convolve_up, low_pass_kernel
+from gankit_plugins.layers.resampling import WIDE, convolve_up, low_pass_kernel
 
 EPS = 1e-8
 """Number added to the sum of squares in equation 3, so that weights of 0 do not cause a division by 0."""
@@ -54,7 +54,7 @@ class ModulatedConv2d(EqualisedConv2d):
         self.affine = EqualisedLinear(w_size, before, bias=1.0)
         self.up = up
         self.demodulate = demodulate
-        self.register_buffer("kernel", low_pass_kernel() if up else None, persistent=False)
+        self.register_buffer("kernel", low_pass_kernel(WIDE) if up else None, persistent=False)
 
     def forward(self, input: Tensor, w: Tensor) -> Tensor:  # type: ignore[override]
         """Return feature maps (B, after, H', W') for x, (B, before, H, W), and w, (B, w_size)."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gankit import DiscriminatorOutput, Settings, Spec
 from gankit_plugins.layers.equalised import EqualisedConv2d, EqualisedLinear
 from gankit_plugins.layers.minibatch_stddev import DeviationMap
-from gankit_plugins.layers.resampling import LowPass, blur
+from gankit_plugins.layers.resampling import WIDE, LowPass, blur
 from gankit_plugins.layers.scaled_activation import ScaledActivation
 from gankit_plugins.layers.style_sizes import CHANNEL_BASE, FIRST, channels_at, sides_of
 
@@ -33,7 +33,7 @@ class FilteredHalving(LowPass):
     """3x3 convolution without biases that halves the size, after the low-pass filter."""
 
     def __init__(self, before: int, after: int) -> None:
-        super().__init__()
+        super().__init__(WIDE)
         self.convolution = EqualisedConv2d(before, after, 3, bias=False, padding=0, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:

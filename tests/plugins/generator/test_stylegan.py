@@ -13,7 +13,7 @@ from gankit.testing.checks import check_resume
 from gankit_plugins.discriminator.stylegan import StyleganDiscriminator
 from gankit_plugins.generator.stylegan import Stylegan
 from gankit_plugins.layers.adain import adain
-from gankit_plugins.layers.resampling import low_pass_kernel, upsample
+from gankit_plugins.layers.resampling import WIDE, low_pass_kernel, upsample
 
 G_SMALL = {"w_size": 8, "mapping_layers": 2, "channel_base": 32, "max_channels": 8}
 D_SMALL = {"channel_base": 32, "max_channels": 8}
@@ -72,10 +72,10 @@ def test_generator_is_its_figure(perturbed):
     x = after(S.body[0], S.constant.expand(2, -1, -1, -1))
     x = after(S.body[1], conv(S.body[1].layer, x))
     doubling = S.body[2].layer
-    doubling.kernel.copy_(low_pass_kernel())
+    doubling.kernel.copy_(low_pass_kernel(WIDE))
     wide = doubling(x)
     rotated = doubling.convolution.weight.flip(2, 3) / math.sqrt(9 * x.shape[1])
-    expected = F.conv2d(upsample(x, doubling.kernel), rotated, padding=1)
+    expected = F.conv2d(upsample(x, low_pass_kernel().double()), rotated, padding=1)
     torch.testing.assert_close(wide[:, :, 2:-2, 2:-2], expected[:, :, 2:-2, 2:-2])
     x = after(S.body[3], conv(S.body[3].layer, after(S.body[2], wide)))
     image = F.conv2d(x, S.to_image.weight / math.sqrt(x.shape[1]), S.to_image.bias).tanh()

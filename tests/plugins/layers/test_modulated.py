@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from gankit_plugins.layers.modulated import EPS, ModulatedConv2d, Noise, demodulation
-from gankit_plugins.layers.resampling import upsample
+from gankit_plugins.layers.resampling import low_pass_kernel, upsample
 
 
 def noise(*shape):
@@ -53,7 +53,7 @@ def test_layer_is_a_convolution_with_other_weights_for_each_image(kernel, demodu
 def test_upsampling_is_a_filtered_upsampling_before_the_convolution():
     layer = layer_of(4, 5, 3, 6, up=True)
     x, w = noise(3, 4, 7, 5), noise(3, 6)
-    wide = upsample(x, layer.kernel)
+    wide = upsample(x, low_pass_kernel().double())
     # A transposed convolution has the kernel of a convolution, rotated by 180 degrees.
     weights = weights_of_each_image(layer, w).flip(3, 4)
     expected = torch.cat([F.conv2d(wide[i : i + 1], weights[i], padding=1) for i in range(3)])
