@@ -17,7 +17,7 @@ class StyleMixing(Plugin):
     of the batch, with the own class. A single image is not mixed. Samples and metrics have one w for each image.
 
     When to use: with a generator that has a mapping network, such as `stylegan2`, if the styles of two images will be
-    combined, as in `gankit style-mixing`.
+    combined, as in `gankit stylegrid`.
     When not: on small or varied images, such as CIFAR-10, where Karras 2020 (appendix D) leaves it out.
     """
 
