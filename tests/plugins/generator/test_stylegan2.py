@@ -7,11 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gankit import InputError, Spec
+from gankit import InputError, Recipe, Spec
+from gankit.recipe.bundled import find_recipe
 from gankit.sampling.generator_file import save_generator
 from gankit.sampling.sampler import Sampler
 from gankit.testing import tiny_run, train_iterations
 from gankit.testing.checks import check_resume
+from gankit.training.assembly import assemble
 from gankit_plugins.discriminator.stylegan2 import ResidualBlock, Stylegan2Discriminator
 from gankit_plugins.generator.stylegan2 import Stylegan2
 from gankit_plugins.layers.minibatch_stddev import DeviationMap, mean_deviation
@@ -287,3 +289,32 @@ def test_truncation_in_a_run_acts_on_samples_only():
 )
 def test_with_other_tricks(tricks):
     train_iterations(tiny_run(SMALL, {"tricks": {name: {} for name in tricks}}), 1)
+
+
+RECIPES = {
+    "stylegan2_cifar10": (32, {"projection", "r1", "moving_average"}, 2.5e-3, "stylegan2"),
+    "stylegan_cifar10": (32, {"projection", "r1", "moving_average"}, 2.5e-3, "stylegan"),
+    "stylegan2_ada_emoji": (16, {"ada", "style_mixing", "r1", "path_length", "moving_average"}, 2.5e-3, "stylegan2"),
+    "stylegan2_paper": (32, {"flip", "style_mixing", "r1", "path_length", "moving_average"}, 2e-3, "stylegan2"),
+    "stylegan_paper": (32, {"flip", "style_mixing", "r1", "path_length", "moving_average"}, 3e-3, "stylegan"),
+}
+"""Batch size, tricks, learning rate and networks of each recipe."""
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_is_that_of_its_header_and_trains(name):
+    batch_size, tricks, rate, networks = RECIPES[name]
+    small = ["data={use='shapes', resolution=16, count=40}", "train.batch_size=6", "train.device=cpu"]
+    small += [f"{player}.channel_base=32" for player in ("generator", "discriminator")]
+    given = Recipe.load(find_recipe(name), small[:1])
+    assert given.train.batch_size == batch_size
+    assert {key.removeprefix("tricks.") for key in given.components if key.startswith("tricks.")} == tricks
+    assert given.use_of("generator") == given.use_of("discriminator") == networks
+    for player in ("generator", "discriminator"):
+        config = given.components[f"optimizer.{player}"].config
+        assert (config.lr, config.betas) == (rate, (0.0, 0.99))
+    run = assemble(Recipe.load(find_recipe(name), [*small, "generator.w_size=8"]))
+    assert run.warnings == []
+    run.load_data()
+    run.start()
+    train_iterations(run, 2)
