@@ -50,6 +50,13 @@ PARTNERS: dict[str, dict[str, Any]] = {
         "data": {"resolution": 32},
         **{player: {"use": "pggan", "max_width": 64} for player in PLAYERS},
     },
+    **{
+        name: {
+            "data": {"resolution": 32},
+            "generator": {"use": "stylegan2", "channel_base": 1024, "max_channels": 64, "w_size": 128},
+        }
+        for name in ("penalty path_length", "trick style_mixing")
+    },
 }
 """Change of the plain recipe that a plugin needs, by the name in the table. The time without it has this change too."""
 

@@ -64,10 +64,14 @@ SMALL: dict[str, Change] = {
 }
 """Settings for plugins whose defaults do not suit a tiny run."""
 
+STYLEGAN2: Change = {"use": "stylegan2", "w_size": 4, "mapping_layers": 2, "channel_base": 16, "max_channels": 4}
+"""Generator with a mapping network, which some plugins need."""
+
 PARTNERS: dict[str, Change] = {
     "began": {"discriminator": {"use": "began", "width": 2, "code": 4}},
     "ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
     "progressive_growing": {player: {"use": "pggan", "width": 2, "max_width": 3} for player in PLAYERS},
+    **{name: {"data": {"resolution": 8}, "generator": STYLEGAN2} for name in ("path_length", "style_mixing")},
     **{
         name: {"generator": {"use": "conditional_dcgan", "width": 2}} for name in ("auxiliary_classifier", "projection")
     },

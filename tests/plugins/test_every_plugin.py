@@ -14,6 +14,9 @@ NO_EFFECT = {"training_monitor", "collapse_guard", "moving_average", "truncation
 NO_EFFECT |= {"csv", "tensorboard", "wandb", "mlflow"}
 """Plugins that do not change the training. The tiny run has a constant learning rate already."""
 
+STYLEGAN2 = {"use": "stylegan2", "w_size": 8, "mapping_layers": 2, "channel_base": 32, "max_channels": 8}
+"""Generator with a mapping network, for plugins that need one."""
+
 SMALL = {
     "virtual_batch_norm": {"size": 8},
     "experience_replay": {"capacity": 8},
@@ -47,6 +50,11 @@ SMALL = {
     "progressive_growing": {"stable": 1, "fade": 2},
     "generator.r3gan": {"width": 4, "max_width": 8},
     "discriminator.r3gan": {"width": 4, "max_width": 8},
+    "generator.stylegan": {"w_size": 8, "mapping_layers": 2, "channel_base": 32, "max_channels": 8},
+    "discriminator.stylegan": {"channel_base": 32, "max_channels": 8},
+    "generator.stylegan2": {"w_size": 8, "mapping_layers": 2, "channel_base": 32, "max_channels": 8},
+    "path_length": {"every": 2},
+    "discriminator.stylegan2": {"channel_base": 32, "max_channels": 8},
     "self_attention": {"side": 4},
     "generator.bigan": {"units": 8},
     "discriminator.bigan": {"units": 8, "encoder_units": 8},
@@ -72,6 +80,8 @@ REQUIRED = {
     "auxiliary_classifier": {"normalization": {"generator": {"use": "conditional_batch_norm"}}},
     "projection": {"normalization": {"generator": {"use": "conditional_batch_norm"}}},
     "conditional_batch_norm": {"normalization": {"discriminator": {"use": "none"}}},
+    "path_length": {"generator": STYLEGAN2},
+    "style_mixing": {"generator": STYLEGAN2},
 }
 """Other parts of the recipe that a plugin needs, or that it does not refuse, by name or by kind and name."""
 

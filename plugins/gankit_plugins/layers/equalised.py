@@ -60,6 +60,7 @@ class EqualisedConv2d(nn.Conv2d):
         gain: factor of the initial standard deviation; sqrt(2) before a ReLU without a gain of its own.
         bias: True to add biases, which begin at 0.
         padding: number of zeros on each side of the input; kernel // 2 if None.
+        stride: step between two positions of the kernel, in pixels.
     """
 
     def __init__(
@@ -70,8 +71,10 @@ class EqualisedConv2d(nn.Conv2d):
         gain: float = 1.0,
         bias: bool = True,
         padding: int | None = None,
+        stride: int = 1,
     ) -> None:
-        super().__init__(before, after, kernel, padding=kernel // 2 if padding is None else padding, bias=bias)
+        padding = kernel // 2 if padding is None else padding
+        super().__init__(before, after, kernel, stride, padding, bias=bias)
         self.scale = gain / math.sqrt(before * kernel**2)
         nn.init.normal_(self.weight)
         if self.bias is not None:
@@ -79,4 +82,8 @@ class EqualisedConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return feature maps (B, after, H', W') for x, (B, before, H, W)."""
-        return self._conv_forward(input, self.scale * self.weight, self.bias)
+        return self._conv_forward(input, self.scaled_weight(), self.bias)
+
+    def scaled_weight(self) -> Tensor:
+        """Return c W, (after, before, kernel, kernel)."""
+        return self.scale * self.weight

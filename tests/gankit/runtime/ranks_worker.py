@@ -51,9 +51,19 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 """Plugins besides losses and penalties whose result with several ranks must equal that of one, with settings."""
 
+STYLEGAN2: dict[str, Any] = {
+    "use": "stylegan2",
+    "w_size": 4,
+    "mapping_layers": 2,
+    "channel_base": 16,
+    "max_channels": 4,
+}
+"""Generator with a mapping network, which some plugins need."""
+
 PARTNERS: dict[str, dict[str, Any]] = {
     "began": {"discriminator": {"use": "began", "width": 2, "code": 4}},
     "ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
+    **{name: {"generator": STYLEGAN2} for name in ("path_length", "style_mixing")},
     "auxiliary_classifier": {"data": {"classes": 2}, "discriminator": {"use": "dcgan", "width": 2}},
     "projection": {"data": {"classes": 2}},
     "progressive_growing": {player: {"use": "pggan", "width": 2, "max_width": 3} for player in PLAYERS},
@@ -128,7 +138,7 @@ def recipes() -> dict[str, Recipe]:
     for entry in Registry.installed().entries:
         if entry.distribution == "gankit" and (entry.kind in ("loss", "penalty") or entry.name in OTHERS):
             parts = {entry.load(): OTHERS.get(entry.name, {})}
-            partner = PARTNERS.get(entry.name, {}) if entry.kind == "loss" else {}
+            partner = PARTNERS.get(entry.name, {}) if entry.kind in ("loss", "penalty") else {}
             recipes[entry.name] = tiny_recipe(parts, plain | partner)
     patches = {"discriminator": {"use": f"{TOYS}:Patches"}, "tricks": {"shade": {"use": f"{TOYS}:Shade"}}}
     encode = {"tricks": {"encode": {"use": f"{TOYS}:Encode"}}}

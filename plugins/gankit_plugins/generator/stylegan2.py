@@ -1,0 +1,103 @@
+"""StyleGAN2's generator (Karras 2019)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from gankit import Spec
+from gankit_plugins.layers.modulated import ModulatedConv2d, Noise
+from gankit_plugins.layers.resampling import FilteredUpsample
+from gankit_plugins.layers.scaled_activation import ScaledActivation
+from gankit_plugins.layers.style_generator import StyleGeneratorPlugin, StyleGeneratorSettings, Synthesis
+from gankit_plugins.layers.style_sizes import FIRST, channels_at, sides_of
+
+
+class StyledLayer(nn.Module):
+    """Modulated 3x3 convolution, noise and activation (Karras 2019, figure 2d)."""
+
+    def __init__(self, before: int, after: int, w_size: int, up: bool, noise: bool) -> None:
+        super().__init__()
+        self.convolution = ModulatedConv2d(before, after, 3, w_size, up)
+        self.noise = Noise() if noise else nn.Identity()
+        self.activation = ScaledActivation(after)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Return feature maps (B, after, H', W') for x, (B, before, H, W), and w, (B, W)."""
+        return self.activation(self.noise(self.convolution(x, w)))
+
+
+class ToImage(nn.Module):
+    """Modulated 1x1 convolution to the channels of the image, without demodulation, and biases."""
+
+    def __init__(self, before: int, after: int, w_size: int) -> None:
+        super().__init__()
+        self.convolution = ModulatedConv2d(before, after, 1, w_size, demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(after))
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Return a share of the image, (B, after, H, W), for x, (B, before, H, W), and w, (B, W)."""
+        y = self.convolution(x, w)
+        return y + self.bias.to(y.dtype)[:, None, None]
+
+
+class SkipSynthesis(Synthesis):
+    """Network from a trained constant of 4x4 pixels to the image, to which feature maps of every size contribute.
+
+    There is one styled layer at 4x4, and two at every other size, of which the first doubles the size. After the layers
+    of a size, `ToImage` adds to the upsampled sum of the smaller sizes. It has the w of the next layer.
+    """
+
+    def __init__(self, spec: Spec, config: StyleGeneratorSettings, owner: str) -> None:
+        super().__init__()
+        sides = sides_of(spec, owner)
+        self.layers = 2 * len(sides)
+        channels = [channels_at(side, config.channel_base, config.max_channels) for side in sides]
+        self.constant = nn.Parameter(torch.randn(1, channels[0], FIRST, FIRST))
+
+        def layer(before: int, after: int, up: bool) -> StyledLayer:
+            return StyledLayer(before, after, config.w_size, up, config.noise)
+
+        blocks = [nn.ModuleList([layer(channels[0], channels[0], up=False)])]
+        for before, after in pairwise(channels):
+            blocks.append(nn.ModuleList([layer(before, after, up=True), layer(after, after, up=False)]))
+        self.blocks = nn.ModuleList(blocks)
+        self.to_image = nn.ModuleList(ToImage(count, spec.channels, config.w_size) for count in channels)
+        self.upsample = FilteredUpsample()
+
+    def forward(self, ws: Tensor) -> Tensor:
+        """Return images (B, C, H, W) in [-1, 1] for the w of each layer, (B, L, W)."""
+        styles = ws.unbind(1)
+        x, images, place = self.constant.expand(len(ws), -1, -1, -1), None, 0
+        for layers, to_image in zip(self.blocks, self.to_image, strict=True):
+            for layer in layers:  # type: ignore[attr-defined]
+                x = layer(x, styles[place])
+                place += 1
+            share = to_image(x, styles[place])
+            images = share if images is None else share + self.upsample(images)
+        assert images is not None
+        return images.tanh()
+
+
+class Stylegan2(StyleGeneratorPlugin):
+    """StyleGAN2's generator: a mapping network from z to w, and modulated convolutions with output skips.
+
+    Source: Karras 2019, section 2 and section 4, configuration F: weight demodulation, output skips, and twice as many
+    channels from 64x64 on as in StyleGAN. The defaults are those of the paper at every size up to 1024x1024, except
+    that the prior needs `latent.size = 512`. Feature maps of side s have 32,768 / s channels, at most 512. With
+    `conditional`, the class, or attributes, enter the mapping network (Karras 2020, appendix D). tanh follows the last
+    sum, because images are in [-1, 1]; the paper has no activation there. `normalization.generator` is not used.
+
+    Truncation in w acts on all samples and metrics: `psi` in the recipe, or `gankit sample FILE generator.psi=0.7`.
+
+    When to use: with the discriminator of the same name, the loss `non_saturating`, `r1`, `path_length` and
+    `moving_average`. For few images, add `ada`.
+    When not: for images whose sides are not equal or no powers of two; use `sngan`.
+    """
+
+    name = "stylegan2"
+
+    def synthesis(self, spec: Spec) -> Synthesis:
+        return SkipSynthesis(spec, self.config, self.name)

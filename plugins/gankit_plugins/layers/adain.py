@@ -1,0 +1,44 @@
+"""Adaptive instance normalisation: a style sets the mean and the deviation of each channel (Karras 2018)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gankit_plugins.layers.equalised import EqualisedLinear
+
+EPS = 1e-8
+"""Number added to the variance, so that a constant channel becomes 0."""
+
+
+def adain(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return scale * (x - mean(x)) / deviation(x) + shift for each image and channel (Karras 2018, equation 1).
+
+    Args:
+        x: feature maps (B, C, H, W).
+        scale: y_s, (B, C).
+        shift: y_b, (B, C).
+
+    Returns:
+        Feature maps with the shape and the data type of x. They are computed in float32 or a wider type.
+    """
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    variance, mean = torch.var_mean(wide, (2, 3), correction=0, keepdim=True)
+    y = (wide - mean) * (variance + EPS).rsqrt()
+    return (scale[:, :, None, None] * y + shift[:, :, None, None]).to(x.dtype)
+
+
+class Adain(nn.Module):
+    """Layer `adain` whose scale and shift are affine functions of w. They begin at 1 and 0 for w = 0.
+
+    Source: Karras 2018, section 2, equation 1, and appendix C for the beginning.
+    """
+
+    def __init__(self, channels: int, w_size: int) -> None:
+        super().__init__()
+        self.affine = EqualisedLinear(w_size, 2 * channels)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Return feature maps with the shape of x, (B, C, H, W), for w, (B, w_size)."""
+        scale, shift = self.affine(w).chunk(2, dim=1)
+        return adain(x, 1 + scale, shift)

@@ -1,0 +1,87 @@
+"""Convolution whose weights are modulated by a style, and demodulated (Karras 2019, section 2.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gankit_plugins.layers.equalised import EqualisedConv2d, EqualisedLinear
+from gankit_plugins.layers.resampling import WIDE, convolve_up, low_pass_kernel
+
+EPS = 1e-8
+"""Number added to the sum of squares in equation 3, so that weights of 0 do not cause a division by 0."""
+
+
+def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
+    """Return the factors 1 / sqrt(sum_ik (s_i w_ijk)^2 + eps) of the output channels j (Karras 2019, equation 3).
+
+    Args:
+        weight: w, (outputs, inputs, kernel, kernel).
+        styles: s, (B, inputs).
+
+    Returns:
+        The factors, (B, outputs).
+    """
+    return (styles.square() @ weight.square().sum((2, 3)).T + EPS).rsqrt()
+
+
+class ModulatedConv2d(EqualisedConv2d):
+    """Convolution without biases, whose weights are scaled for each image by a style and normalised to unit norm.
+
+    The style s of each input channel is an affine function of w that begins at 1. All images share the weights: x is
+    multiplied by s before the convolution (equation 1), and the result by the factors of equation 3. This is equal to a
+    convolution with other weights for each image, which needs a grouped convolution.
+
+    With `up`, the convolution is that of `convolve_up`.
+
+    Source: Karras 2019, section 2.2, equations 1 to 3.
+
+    Args:
+        before: number of input channels.
+        after: number of output channels.
+        kernel: side of the kernel, in pixels.
+        w_size: length of w.
+        up: True to double height and width; the kernel must be 3.
+        demodulate: False to leave out equation 3, as in the layers to the image.
+    """
+
+    kernel: Tensor
+
+    def __init__(
+        self, before: int, after: int, kernel: int, w_size: int, up: bool = False, demodulate: bool = True
+    ) -> None:
+        super().__init__(before, after, kernel, bias=False)
+        self.affine = EqualisedLinear(w_size, before, bias=1.0)
+        self.up = up
+        self.demodulate = demodulate
+        self.register_buffer("kernel", low_pass_kernel(WIDE) if up else None, persistent=False)
+
+    def forward(self, input: Tensor, w: Tensor) -> Tensor:  # type: ignore[override]
+        """Return feature maps (B, after, H', W') for x, (B, before, H, W), and w, (B, w_size)."""
+        styles, weight = self.affine(w), self.scaled_weight()
+        x = input * styles.to(input.dtype)[:, :, None, None]
+        y = convolve_up(x, weight, self.kernel) if self.up else self._conv_forward(x, weight, None)
+        if self.demodulate:
+            y = y * demodulation(weight, styles).to(y.dtype)[:, :, None, None]
+        return y
+
+
+class Noise(nn.Module):
+    """Layer that adds noise from N(0, 1) to each pixel, times a trained strength, which begins at 0.
+
+    All channels of an image get the same noise.
+
+    Args:
+        channels: number of strengths: 1, or one for each channel.
+
+    Source: Karras 2018, section 2, with one strength for each channel; Karras 2019, appendix B, with one in all.
+    """
+
+    def __init__(self, channels: int = 1) -> None:
+        super().__init__()
+        self.strength = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return feature maps with the shape and the data type of x, (B, C, H, W)."""
+        noise = torch.randn(len(x), 1, *x.shape[2:], dtype=x.dtype, device=x.device)
+        return x + self.strength.to(x.dtype)[:, None, None] * noise

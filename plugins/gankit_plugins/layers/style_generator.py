@@ -1,0 +1,149 @@
+"""Generator with a mapping network: style mixing and truncation, and its settings."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import InputError, Plugin, Settings, Spec, hookimpl
+from gankit_plugins.layers.conditioning import require_numbers
+from gankit_plugins.layers.mapping import MappingNetwork
+from gankit_plugins.layers.style_sizes import CHANNEL_BASE
+
+
+def truncate_styles(ws: Tensor, w_mean: Tensor, psi: float, count: int | None) -> Tensor:
+    """Return w' = w_mean + psi (w - w_mean) in the first `count` layers, or in all (Karras 2018, appendix B).
+
+    Args:
+        ws: w of each layer, (B, L, W).
+        w_mean: mean of w over the prior, (W,).
+        psi: scale; 1 returns ws, and 0 the mean.
+        count: number of layers in which w is truncated, beginning at the smallest size; None for all.
+    """
+    centre = w_mean.to(ws.dtype)
+    truncated = centre + psi * (ws - centre)
+    return truncated if count is None else torch.cat([truncated[:, :count], ws[:, count:]], dim=1)
+
+
+def mix_styles(ws: Tensor, others: Tensor, probability: float) -> Tensor:
+    """Return ws in which, with a probability, each image has the other w from a random layer on.
+
+    The first of these layers is uniform among all layers except the first one.
+
+    Args:
+        ws: w of each layer, (B, L, W).
+        others: another w of each layer, (B, L, W).
+        probability: probability that an image is mixed.
+
+    Source: Karras 2018, section 3.1.
+    """
+    count, layers, _ = ws.shape
+    crossover = torch.randint(1, layers, (count, 1), device=ws.device)
+    mixed = torch.rand(count, 1, device=ws.device) < probability
+    from_other = (torch.arange(layers, device=ws.device) >= crossover) & mixed
+    return torch.where(from_other[:, :, None], others, ws)
+
+
+class Synthesis(nn.Module):
+    """Base class of networks from the w of each layer to images."""
+
+    layers: int
+    """L, number of layers that get a w. The first has the smallest feature maps."""
+
+    @abstractmethod
+    def forward(self, ws: Tensor) -> Tensor:
+        """Return images (B, C, H, W) in [-1, 1] for the w of each layer, (B, L, W)."""
+
+
+class StyleGenerator(nn.Module):
+    """Generator of a mapping network from z to w, and a synthesis network from w to images.
+
+    A generator of this class works with `path_length`, `style_mixing` and truncation in w.
+
+    Args:
+        mapping: mapping network from z (B, latent_size) and the condition to w (B, W), with the attribute `w_mean`.
+        synthesis: network from the w of each layer, (B, L, W), to images.
+        psi: scale of w - w_mean in evaluation mode.
+        psi_layers: number of layers with this scale, or None for all.
+    """
+
+    def __init__(
+        self, mapping: MappingNetwork, synthesis: Synthesis, psi: float = 1.0, psi_layers: int | None = None
+    ) -> None:
+        super().__init__()
+        self.mapping = mapping
+        self.synthesis = synthesis
+        self.psi = psi
+        self.psi_layers = psi_layers
+        self.mixing = 0.0
+        """Probability of style mixing in training mode. The trick `style_mixing` sets it."""
+
+    def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size) and labels (B,), vectors (B, N) or None."""
+        return self.synthesis(self.styles(z, condition))
+
+    def styles(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Return the w of each layer, (B, L, W): mixed in training mode, and truncated in evaluation mode."""
+        ws = self._same_in_all_layers(z, condition)
+        if self.training and self.mixing:
+            # The other z is that of another image, because a network cannot draw from the recipe's prior.
+            return mix_styles(ws, self._same_in_all_layers(z.roll(1, 0), condition), self.mixing)
+        if not self.training and self.psi != 1:
+            return truncate_styles(ws, self.mapping.w_mean, self.psi, self.psi_layers)
+        return ws
+
+    def _same_in_all_layers(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        return self.mapping(z, condition)[:, None].expand(-1, self.synthesis.layers, -1)
+
+
+def require_style_generator(network: nn.Module, owner: str) -> StyleGenerator:
+    """Return the network. Raise InputError if it has no mapping network, which `owner` needs."""
+    if isinstance(network, StyleGenerator):
+        return network
+    raise InputError(
+        f"{owner} needs a generator with a mapping network, and the generator is a {type(network).__name__}; use "
+        "stylegan2 without tricks that wrap the generator"
+    )
+
+
+class StyleGeneratorSettings(Settings):
+    """Settings of a plugin that builds a `StyleGenerator`."""
+
+    w_size: int = Field(512, ge=1, description="length of w, and units of each layer of the mapping network")
+    mapping_layers: int = Field(8, ge=1, description="number of layers of the mapping network")
+    channel_base: int = Field(32768, ge=1, description=CHANNEL_BASE)
+    max_channels: int = Field(512, ge=1, description="largest number of channels of a feature map")
+    conditional: bool = Field(False, description="generate requested classes or attributes")
+    noise: bool = Field(True, description="add noise after each convolution")
+    psi: float = Field(1.0, description="truncation of w when samples are drawn: 0 is the mean of w, 1 no truncation")
+    psi_layers: int | None = Field(
+        None, ge=0, description="layers in which w is truncated, from 4x4 on; all if left out"
+    )
+
+
+class StyleGeneratorPlugin(Plugin):
+    """Base class of plugins that build a `StyleGenerator`."""
+
+    kind = "generator"
+    Config = StyleGeneratorSettings
+    config: StyleGeneratorSettings
+
+    @abstractmethod
+    def synthesis(self, spec: Spec) -> Synthesis:
+        """Return the synthesis network for the settings."""
+
+    @hookimpl
+    def adjust_spec(self, spec: Spec) -> None:
+        if self.config.conditional:
+            require_numbers(spec, f"{self.name} with conditional = true", "conditional = false")
+            spec.conditional = True
+
+    @hookimpl
+    def build_generator(self, spec: Spec) -> nn.Module:
+        c = self.config
+        numbers = require_numbers(spec, self.name, "conditional = false") if c.conditional else 0
+        mapping = MappingNetwork(spec.latent_size, c.w_size, c.mapping_layers, numbers)
+        return StyleGenerator(mapping, self.synthesis(spec), c.psi, c.psi_layers)
