@@ -41,7 +41,7 @@ class FastganGenerator(nn.Module):
         first = initialized(nn.ConvTranspose2d(spec.latent_size, 2 * channels[0], sizes[0]))
         self.from_z = gated(spec, "generator", first, channels[0])
         levels = range(1, len(sizes))
-        self.body = nn.ModuleList(up_block(spec, "generator", *channels[k - 1 : k + 1], sizes[k]) for k in levels)
+        self.body = nn.ModuleList(up_block(spec, "generator", channels[k - 1], channels[k], sizes[k]) for k in levels)
         self.sources = excitations(len(self.body))
         self.excitations = nn.ModuleDict(
             {str(high): SkipLayerExcitation(channels[low], channels[high]) for high, low in self.sources.items()}

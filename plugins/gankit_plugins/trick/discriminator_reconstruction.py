@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,7 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
     Returns:
         A scalar in float32 or a wider type.
     """
-    resized = F.adaptive_avg_pool2d(images, reconstruction.shape[2:])
+    resized = F.adaptive_avg_pool2d(images, (reconstruction.shape[2], reconstruction.shape[3]))
     return (reconstruction.to(torch.promote_types(reconstruction.dtype, torch.float32)) - resized).abs().mean()
 
 
@@ -123,8 +124,7 @@ class MappingDiscriminator(nn.Module):
         """Return the output of D for images (B, C, H, W) and their condition, with two feature maps."""
         maps: dict[str, Tensor] = {}
         names = set(self.modules_by_output.values())
-        # `update` with the name as a default argument, because the loop variable changes.
-        with forward_hooks(self.network, {name: lambda x, name=name: maps.update({name: x}) for name in names}):
+        with forward_hooks(self.network, {name: partial(maps.__setitem__, name) for name in names}):
             output = DiscriminatorOutput(*self.network(images, condition))
         return output._replace(extra={**output.extra, **{key: maps[n] for key, n in self.modules_by_output.items()}})
 

@@ -64,8 +64,9 @@ class SkipLayerExcitationTrick(Plugin):
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if recipe.plugin_class("generator").per_class_networks:
             raise ValueError(
-                f"{recipe.use_of('generator')} has a network for each class, so a row of a feature map contains several "
-                "images, which must not scale each other; remove skip_layer_excitation, or use another generator"
+                f"{recipe.use_of('generator')} has a network for each class, so a row of a feature map contains "
+                "several images, which must not scale each other; remove skip_layer_excitation, or use another "
+                "generator"
             )
         return ()
 
@@ -81,9 +82,10 @@ class SkipLayerExcitationTrick(Plugin):
             )
         low, high = nearest(maps, self.config.low), nearest(maps, self.config.high)
         if maps.index(low) >= maps.index(high):
+            sides = sorted({min(one.size) for one in maps})
             raise InputError(
                 f"the layers of {type(network).__name__} whose sizes are nearest to {self.config.low} and "
                 f"{self.config.high} are {low.module} and {high.module}, and the first must come before the second; "
-                f"set low and high to two sizes among {', '.join(sorted({str(min(one.size)) for one in maps}, key=int))}"
+                f"set low and high to two sizes among {', '.join(map(str, sides))}"
             )
         return ExcitedGenerator(network, low.module, high.module, SkipLayerExcitation(low.channels, high.channels))

@@ -1,5 +1,7 @@
 """FastGAN's networks: sizes, channels and parameters at 256x256 and 1024x1024, excitations, and any size."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -70,11 +72,11 @@ def test_maps_and_parameters(side):
     assert (logits.shape, features.shape) == ((2, 5, 5), (2, 1024 * 8 * 8))
     G_channels, D_channels = ([channels for channels, _ in table] for table in (G_maps, D_maps))
     expected = 256 * 2048 * 16 + 2048 + 2 * 2048
-    expected += sum(up(a, b) for a, b in zip(G_channels, G_channels[1:], strict=False))
+    expected += sum(up(a, b) for a, b in pairwise(G_channels))
     expected += sum(sle(*pair) for pair in pairs.values()) + conv(G_channels[-1], 3, 3)
     assert sum(p.numel() for p in G.parameters()) == expected
     expected = conv(3, D_channels[0], 4) + conv(1024, 1, 4)
-    expected += sum(down(a, b) for a, b in zip(D_channels, D_channels[1:], strict=False))
+    expected += sum(down(a, b) for a, b in pairwise(D_channels))
     assert sum(p.numel() for p in D.parameters()) == expected
     assert {k: (m.factors[0].in_channels, m.factors[0].out_channels) for k, m in G.excitations.items()} == pairs
 
