@@ -11,6 +11,11 @@ from gankit.training.assembly import assemble
 ADAM, RMSPROP = {"lr": 2e-4, "betas": (0.5, 0.999)}, {"lr": 5e-5}
 SAME_WEIGHTS = dict.fromkeys(("real_weight", "fake_weight", "generator_weight"), 1.0)
 WGAN_GP = {"lr": 1e-4, "betas": (0.0, 0.9)}
+FASTGAN = {
+    "diff_augment": {"policy": ["color", "translation", "cutout"]},
+    "moving_average": {"decay": 0.995, "start": 0},
+    "discriminator_reconstruction": {"weight": 1.0, "part_side": 16, "whole_side": 8, "width": 32},
+}
 SNGAN = {"lr": 2e-4, "betas": (0.0, 0.9)}
 
 # batch size, D steps, loss, tricks, optimiser of both players, normalisations of G and D, latent
@@ -47,6 +52,16 @@ PAPERS = {
             "spectral_weights": {"iterations": 1, "players": ["generator"]},
         },
         {"betas": (0.0, 0.9)}, ("conditional_batch_norm", "spectral_norm"), "normal",
+    ),
+    "fastgan_emoji": (16, 1, "hinge", FASTGAN, ADAM, ("batch_norm", "spectral_norm"), "normal"),
+    "fastgan_paper": (
+        8, 1, "hinge",
+        FASTGAN
+        | {
+            "moving_average": {"decay": 0.999, "start": 0},
+            "spectral_weights": {"iterations": 1, "players": ["generator", "discriminator"]},
+        },
+        ADAM, ("batch_norm", "batch_norm"), "normal",
     ),
 }  # fmt: skip
 
