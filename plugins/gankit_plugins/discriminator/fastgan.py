@@ -36,8 +36,8 @@ class FastganDiscriminatorNetwork(nn.Module):
         channels = [channels_at(level, width, size) for level, size in enumerate(reversed(sizes))][::-1]
         self.from_image = nn.Sequential(halving(spec.channels, channels[0]), nn.LeakyReLU(SLOPE))
         self.body = nn.Sequential(*(DownBlock(spec, before, after) for before, after in pairwise(channels)))
-        height, width_of_map = sizes[-1]
-        self.head = initialized(nn.Conv2d(channels[-1], 1, (min(KERNEL, height), min(KERNEL, width_of_map))))
+        rows, columns = (min(KERNEL, side) for side in sizes[-1])
+        self.head = initialized(nn.Conv2d(channels[-1], 1, (rows, columns)))
 
     def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
         """Return logits (B, h, w) and features (B, F) of images (B, C, H, W). The condition is unused."""

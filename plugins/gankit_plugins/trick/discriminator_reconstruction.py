@@ -95,6 +95,7 @@ def decoder(spec: Spec, channels: int, width: int, size: Size, target: Size, out
         fewer, larger = width * 2 ** (doublings - 1 - k), (size[0] << k, size[1] << k)
         layers.append(up_block(spec, "discriminator", channels, fewer, larger))
         channels = fewer
+    # No activation at the end: augmented images may have values outside of [-1, 1].
     last = initialized(nn.Conv2d(channels, out_channels, 3, padding=1))
     return nn.Sequential(*layers, nn.Upsample((size[0] << doublings, size[1] << doublings)), last)
 

@@ -56,6 +56,7 @@ PARTNERS: dict[str, dict[str, Any]] = {
     "ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
     "auxiliary_classifier": {"data": {"classes": 2}, "discriminator": {"use": "dcgan", "width": 2}},
     "projection": {"data": {"classes": 2}},
+    "skip_layer_excitation": {"generator": {"use": "igan", "channels": 2}},
 }
 """Other parts of the recipe that a loss or a trick needs."""
 
@@ -67,6 +68,7 @@ EAGER: dict[str, dict[str, Any]] = {
     "experience_replay": {"capacity": 16},
     "minibatch_discrimination": {"kernels": 3, "dims": 2},
     "unrolled_discriminator": {"steps": 2},
+    "skip_layer_excitation": {"low": 4, "high": 8},
 }
 """Settings with which a plugin acts within a few iterations."""
 
