@@ -60,7 +60,6 @@ SMALL: dict[str, Change] = {
     "unrolled_discriminator": {"steps": 2},
     "balanced_steps": {"patience": 1},
     "dropout": {"p": 0.3},
-    "skip_layer_excitation": {"low": 4, "high": 8},
 }
 """Settings for plugins whose defaults do not suit a tiny run."""
 

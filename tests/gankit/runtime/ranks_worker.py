@@ -68,7 +68,6 @@ EAGER: dict[str, dict[str, Any]] = {
     "experience_replay": {"capacity": 16},
     "minibatch_discrimination": {"kernels": 3, "dims": 2},
     "unrolled_discriminator": {"steps": 2},
-    "skip_layer_excitation": {"low": 4, "high": 8},
 }
 """Settings with which a plugin acts within a few iterations."""
 
