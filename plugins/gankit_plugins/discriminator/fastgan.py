@@ -52,8 +52,8 @@ class FastganDiscriminator(Plugin):
     and another convolution, the other path has average pooling and a 1x1 convolution. The setting
     `normalization.discriminator` applies to all of these convolutions, and LeakyReLU 0.2 follows. Maps from 512x512
     have 3 channels. Chosen here: the other numbers of channels, the first convolution, which halves the size of the
-    image, and the last one, from the 8x8 map to 5x5 logits. Initial weights are as in the generator. The self-supervised
-    part of the paper is the trick `discriminator_reconstruction`.
+    image, and the last one, from the 8x8 map to 5x5 logits. Initial weights are as in the generator. The
+    self-supervised part of the paper is the trick `discriminator_reconstruction`.
 
     Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
     rounded down, until the smaller one is at most 8.
