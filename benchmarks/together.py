@@ -61,7 +61,6 @@ SMALL: dict[str, Change] = {
     "balanced_steps": {"patience": 1},
     "dropout": {"p": 0.3},
     "progressive_growing": {"stable": 1, "fade": 1},
-    "skip_layer_excitation": {"low": 4, "high": 8},
 }
 """Settings for plugins whose defaults do not suit a tiny run."""
 

@@ -58,7 +58,6 @@ SMALL = {
     "generator.fastgan": {"width": 8},
     "discriminator.fastgan": {"width": 8},
     "self_attention": {"side": 4},
-    "skip_layer_excitation": {"low": 4, "high": 8},
     "discriminator_reconstruction": {"width": 4},
     "generator.bigan": {"units": 8},
     "discriminator.bigan": {"units": 8, "encoder_units": 8},

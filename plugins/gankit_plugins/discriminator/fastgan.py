@@ -36,8 +36,8 @@ class FastganDiscriminatorNetwork(nn.Module):
         channels = [channels_at(level, width, size) for level, size in enumerate(reversed(sizes))][::-1]
         self.from_image = nn.Sequential(halving(spec.channels, channels[0]), nn.LeakyReLU(SLOPE))
         self.body = nn.Sequential(*(DownBlock(spec, before, after) for before, after in pairwise(channels)))
-        height, width_of_map = sizes[-1]
-        self.head = initialized(nn.Conv2d(channels[-1], 1, (min(KERNEL, height), min(KERNEL, width_of_map))))
+        rows, columns = (min(KERNEL, side) for side in sizes[-1])
+        self.head = initialized(nn.Conv2d(channels[-1], 1, (rows, columns)))
 
     def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
         """Return logits (B, h, w) and features (B, F) of images (B, C, H, W). The condition is unused."""
@@ -51,8 +51,8 @@ class FastganDiscriminator(Plugin):
     Source: Liu 2021, section 3.2 and figure 4. Every block halves the size. One path has a convolution with stride 2
     and another convolution, the other path has average pooling and a 1x1 convolution. The setting
     `normalization.discriminator` applies to all of these convolutions, and LeakyReLU 0.2 follows. Maps from 512x512
-    have 3 channels. Other numbers of channels, the first convolution, which halves the size of the image, and the last
-    one, from the 8x8 map to 5x5 logits, are not in the text of the paper. Initial weights are as in the generator. The
+    have 3 channels. Chosen here: the other numbers of channels, the first convolution, which halves the size of the
+    image, and the last one, from the 8x8 map to 5x5 logits. Initial weights are as in the generator. The
     self-supervised part of the paper is the trick `discriminator_reconstruction`.
 
     Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,

@@ -65,8 +65,8 @@ class Fastgan(Plugin):
     Source: Liu 2021, section 3.1, equation 1 and figure 3. z becomes a 4x4 feature map. At each further size there is
     upsampling, one convolution, the setting `normalization.generator` (paper: batch norm) and a gated linear unit. The
     map at 8x8 scales the channels of that at 128x128, 16x16 those of 256x256, and 32x32 those of 512x512. Maps from
-    512x512 have 3 channels. The numbers of channels at smaller sizes are not in the text of the paper: here they are
-    halved at each doubling of the size, down to `width` / 32. Initial weights are from N(0, 0.02^2), as in DCGAN.
+    512x512 have 3 channels. Chosen here: the numbers of channels at smaller sizes, which are halved at each doubling of
+    the size, down to `width` / 32, and the initial weights from N(0, 0.02^2), as in DCGAN.
 
     Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
     rounded up, until the smaller one is at most 4. Below 128x128, the smallest map scales the largest one.

@@ -95,6 +95,7 @@ def decoder(spec: Spec, channels: int, width: int, size: Size, target: Size, out
         fewer, larger = width * 2 ** (doublings - 1 - k), (size[0] << k, size[1] << k)
         layers.append(up_block(spec, "discriminator", channels, fewer, larger))
         channels = fewer
+    # No activation at the end: augmented images may have values outside of [-1, 1].
     last = initialized(nn.Conv2d(channels, out_channels, 3, padding=1))
     return nn.Sequential(*layers, nn.Upsample((size[0] << doublings, size[1] << doublings)), last)
 
@@ -138,8 +139,8 @@ class DiscriminatorReconstruction(Plugin):
     above 128x128 are compared at 128x128. The inputs are those after augmentations, such as `diff_augment`. D and the
     decoders are trained together, on real images only.
 
-    The norm of equation 2 is not named in the text of the paper. Here it is the mean absolute difference of the pixels,
-    since a perceptual distance needs a trained network. Any convolutional D can be used: the maps are the outputs of
+    Chosen here: the norm of equation 2 is the mean absolute difference of the pixels, since a perceptual distance needs
+    a trained network. Any convolutional D can be used: the maps are the outputs of
     its blocks whose sizes are nearest to `part_side` and `whole_side`. The setting `normalization.discriminator`
     applies to the decoders, except to their last layer.
 

@@ -44,8 +44,9 @@ class SkipLayerExcitationTrick(Plugin):
 
     Source: Liu 2021 (FastGAN), section 3.1, equation 1, with 8x8 and 128x128 as one of its pairs. The small map is
     pooled to 4x4. A 4x4 convolution, LeakyReLU, a 1x1 convolution and a sigmoid turn it into a factor of each channel
-    of the large map. The maps are the outputs of the generator's layers whose sizes are nearest to `low` and `high`.
-    For several pairs, use the trick several times under different names.
+    of the large map. The large map is the output of the layer whose size is nearest to `high`. The small map comes
+    before it, and is the smaller one whose size is nearest to `low`. For several pairs, use the trick several times
+    under different names.
 
     When to use: in convolutional generators, for a short path of the gradients from the image to early layers.
     When not: with the generator `fastgan`, which has it already; with fully connected networks, which have no feature
@@ -80,12 +81,14 @@ class SkipLayerExcitationTrick(Plugin):
                 f"{type(network).__name__} has no layers that return feature maps; remove skip_layer_excitation, or "
                 "use a convolutional generator such as dcgan or sngan"
             )
-        low, high = nearest(maps, self.config.low), nearest(maps, self.config.high)
-        if maps.index(low) >= maps.index(high):
+        high = nearest(maps, self.config.high)
+        smaller = [one for one in maps[: maps.index(high)] if min(one.size) < min(high.size)]
+        if not smaller:
             sides = sorted({min(one.size) for one in maps})
             raise InputError(
-                f"the layers of {type(network).__name__} whose sizes are nearest to {self.config.low} and "
-                f"{self.config.high} are {low.module} and {high.module}, and the first must come before the second; "
-                f"set low and high to two sizes among {', '.join(map(str, sides))}"
+                f"no smaller feature map comes before {high.module} of {type(network).__name__}, whose side of "
+                f"{min(high.size)} pixels is nearest to high; there are sides of {', '.join(map(str, sides))} pixels; "
+                "set high to a larger one, or remove skip_layer_excitation"
             )
+        low = nearest(smaller, self.config.low)
         return ExcitedGenerator(network, low.module, high.module, SkipLayerExcitation(low.channels, high.channels))

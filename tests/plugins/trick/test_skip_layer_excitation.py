@@ -32,6 +32,9 @@ def with_trick(networks="dcgan", change=None, **config):
         ("dcgan", {"low": 4, "high": 8}, "body.0", "body.1"),
         ("sngan", {}, "body.0", "body.2"),
         ("sngan", {"low": 4, "high": 16}, "from_z", "body.1"),
+        # The map nearest to `low` is the large one, or a larger one.
+        ("dcgan", {"low": 16, "high": 16}, "body.1", "body.2"),
+        ("dcgan", {"low": 16, "high": 8}, "body.0", "body.1"),
     ],
 )
 def test_places_by_size(assembled, networks, config, low, high):
@@ -115,6 +118,6 @@ def test_refusals(assembled):
         assembled({"generator": {"use": "mlp", "hidden": [4]}, "tricks": {TRICK: {}}})
     with pytest.raises(InputError, match=r"igan_vn has a network for each class"):
         assembled({"tricks": {TRICK: {}}}, "igan_vn")
-    sentence = "nearest to 16 and 4 are body.2 and body.0, and the first must come before the second; .* 4, 8, 16"
+    sentence = "no smaller feature map comes before body.0 of DcganGenerator, .* there are sides of 4, 8, 16 pixels"
     with pytest.raises(InputError, match=sentence):
         assembled(with_trick(low=16, high=4))
