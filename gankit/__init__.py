@@ -1,7 +1,8 @@
 """gankit: a plugin-based toolkit for generative adversarial networks.
 
-For plugin authors, this package exports `Plugin`, `hookimpl` and related classes. For scripts and notebooks, it exports
-`Session`, `train` and `resume`. Each name is imported at its first use, so that `gankit --help` does not import torch.
+For plugin authors, this package exports `Plugin`, `hookimpl` and related classes. For scripts and notebooks, the
+package exports `Session`, `train` and `resume`. Each name is imported at its first use, so that `gankit --help` does
+not import torch.
 """
 
 from __future__ import annotations

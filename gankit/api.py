@@ -37,14 +37,14 @@ class Trained:
     """Result of a run that has ended, returned by `train` and `resume`."""
 
     path: Path
-    """Run directory. It contains the same files as after `gankit run`."""
+    """Run directory, with the same files as the command `gankit run` writes."""
 
     iterations: int
     seconds: float
-    """Training time in this process, in seconds. For a resumed run, earlier processes are not included."""
+    """Training time of this process, in seconds. The time of earlier processes of a resumed run is not included."""
 
     stop_reason: str | None
-    """Reason given by the plugin that ended the run early, or None if no plugin ended it."""
+    """Reason given by the plugin that ended the run early, or None if no plugin ended the run early."""
 
     warnings: list[str]
     """Warnings about the recipe and the run."""
@@ -54,7 +54,7 @@ class Trained:
 
     @property
     def generator_file(self) -> Path:
-        """File with the trained generator and all data that is needed to draw samples from it."""
+        """Path to the file with the trained generator and all other data that sampling needs."""
         return RunDir(self.path).generator_file
 
 
@@ -64,16 +64,16 @@ def train(
     overrides: Iterable[str] = (),
     drop: Iterable[str] = (),
 ) -> Trained:
-    """Train from a recipe and write the same files as `gankit run`.
+    """Train a GAN from a recipe, and write the same files as the command `gankit run`.
 
     After Ctrl-C, this function finishes the current iteration, writes a checkpoint and raises KeyboardInterrupt. Call
     `resume` to continue the run.
 
     Args:
         recipe: a `Recipe`, the path to a recipe file, or the name of a bundled recipe.
-        out: run directory, or None for `runs/NAME/TIME`.
-        overrides: changed settings, as `key=value`. Not allowed with a `Recipe`.
-        drop: keys to remove from the recipe, as with `--drop`. Not allowed with a `Recipe`.
+        out: run directory. If None, the run directory is `runs/NAME/TIME`.
+        overrides: changed settings, as `key=value`. Not allowed if `recipe` is a `Recipe`.
+        drop: keys to remove from the recipe, as with `--drop`. Not allowed if `recipe` is a `Recipe`.
 
     Raises:
         InputError: the recipe, the data or `out` cannot be used.
@@ -86,14 +86,14 @@ def train(
 def resume(
     run: str | Path, overrides: Iterable[str] = (), restart: bool = False, allow_changed_data: bool = False
 ) -> Trained:
-    """Continue a run from its newest checkpoint, as `gankit resume` does.
+    """Continue a run from its newest checkpoint, like the command `gankit resume`.
 
     Args:
         run: run directory.
-        overrides: new values of `train.iterations`, `train.device`, settings of `output` and paths to moved files, as
-            `key=value`.
-        restart: whether to move the results to a folder `before-N` and to start again from the beginning.
-        allow_changed_data: whether the images or labels may have changed since the checkpoint was written.
+        overrides: changed settings, as `key=value`. Only `train.iterations`, `train.device`, the settings of `output`
+            and paths to moved files may change.
+        restart: True to move the results to a folder `before-N`, and to start again from the beginning.
+        allow_changed_data: True to accept images or labels that have changed since the checkpoint was written.
 
     Raises:
         InputError: the directory contains no run, or the run cannot be resumed.
@@ -104,10 +104,10 @@ def resume(
 
 
 def loaded(recipe: Recipe | str | Path, overrides: Iterable[str] = (), drop: Iterable[str] = ()) -> Recipe:
-    """Load a recipe from a file, or a bundled recipe by its name. Return a `Recipe` object unchanged.
+    """Load a recipe from a file, or load a bundled recipe by its name. A `Recipe` object is returned unchanged.
 
     Raises:
-        InputError: there is no such recipe, or overrides are given for a `Recipe`.
+        InputError: the recipe does not exist, or `overrides` or `drop` is given with a `Recipe`.
     """
     if not isinstance(recipe, Recipe):
         return Recipe.load(find_recipe(str(recipe)), overrides, drop)
@@ -127,8 +127,8 @@ class Session:
 
     Args:
         recipe: a `Recipe`, the path to a recipe file, or the name of a bundled recipe.
-        overrides: changed settings, as `key=value`. Not allowed with a `Recipe`.
-        drop: keys to remove from the recipe, as with `--drop`. Not allowed with a `Recipe`.
+        overrides: changed settings, as `key=value`. Not allowed if `recipe` is a `Recipe`.
+        drop: keys to remove from the recipe, as with `--drop`. Not allowed if `recipe` is a `Recipe`.
 
     Raises:
         InputError: the recipe or the data cannot be used.
@@ -188,7 +188,7 @@ class Session:
 
     @property
     def losses(self) -> dict[Player, dict[str, float]]:
-        """Unweighted loss terms of the last generator step and the last discriminator step: `losses[player][name]`."""
+        """Unweighted values of the loss terms in the last step of each player, as `losses[player][name]`."""
         return {p: {name: value.item() for name, value in values.items()} for p, values in self.run.values.items()}
 
     @property
@@ -212,7 +212,7 @@ class Session:
         return f"<Session of {self.recipe.name} at iteration {self.iteration}>"
 
     def images(self, count: int, wanted: Wanted = None, seed: int = 0) -> tuple[Tensor, Tensor | None]:
-        """Return generated images and their condition.
+        """Return generated images and the condition of each image.
 
         The images are a uint8 tensor (count, C, H, W) on the CPU. The condition is a tensor, such as labels (count,),
         or None if the generator is unconditional.
@@ -220,36 +220,37 @@ class Session:
         Args:
             count: number of images.
             wanted: name or index of the image class to draw, or a dict such as `{"age": 30}` or `{"text": "a circle"}`.
-                None to cycle through all classes, or through conditions of real images.
+                If None, the images cycle through all classes, or through conditions of real images.
             seed: random seed of z.
 
         Raises:
-            InputError: the generator has no such condition, or `count` is below 1.
+            InputError: the generator does not have the condition in `wanted`, or `count` is below 1.
         """
         return Sampler.of_run(self.run).sample(count, _requested(count, wanted), seed)
 
     def grid(self, count: int = 64, wanted: Wanted = None, seed: int = 0) -> Image.Image:
-        """Return an image grid with about `count` samples, in the same layout as `gankit sample`.
+        """Return an image grid with about `count` samples, in the same layout as a grid of `gankit sample`.
 
         If the generator has classes and `wanted` is None, each row shows one image class. The arguments and errors are
-        the same as for `images`.
+        the same as those of the method `images`.
         """
         sampler = Sampler.of_run(self.run)
         layout = grid_layout(sampler, count, _requested(count, wanted), seed)
         return draw_grid(sampler, sampler.latent(layout.total, layout.condition, seed), layout)
 
     def metrics(self, samples: Tensor | None = None, condition: Tensor | None = None) -> dict[str, float]:
-        """Compute the recipe's metrics for the current generator and return them by name. Training is not affected.
+        """Compute the recipe's metrics for the current generator, and return their values by name.
 
-        The data plugin may compute metrics too. The dictionary is empty if no plugin computes metrics.
+        The call does not affect the training. The data plugin may compute further metrics. The dictionary is empty if
+        no plugin computes metrics.
 
         Args:
-            samples: samples (N, *shape) to compare with the data instead of the generator's, uint8 or in [-1, 1].
-                They may come from several generators, for example.
-            condition: condition of these samples, such as labels (N,), or None.
+            samples: samples (N, *shape), uint8 or in [-1, 1], to compare with the data. If None, the current generator
+                generates the samples. The given samples may come from several generators, for example.
+            condition: condition of `samples`, such as labels (N,). None for samples without a condition.
 
         Raises:
-            InputError: the samples have another shape or type than the data, or a metric cannot be computed.
+            InputError: the samples and the data have different shapes or data types, or a metric cannot be computed.
         """
         if not self.run.metrics:
             return {}
@@ -262,7 +263,7 @@ class Session:
         return Evaluator(self.run)
 
     def save(self, path: str | Path) -> None:
-        """Write the current generator to a file, in the format of a run's `generator.safetensors`."""
+        """Write the current generator to a file, in the same format as `generator.safetensors` in a run directory."""
         save_generator(self.run, Path(path))
 
 

@@ -14,11 +14,11 @@ class GankitError(Exception):
     exit_code = 1
 
     rank = 0
-    """Rank that reports the error, if several ranks train together."""
+    """Number of the rank that reports the error to the user, in a run with several ranks."""
 
 
 class NonFiniteError(GankitError):
-    """Error for a loss or a parameter that is NaN or infinite. Repeating the run would give the same error."""
+    """Error for a loss or a parameter that is NaN or infinite. A repeated run would end with the same error."""
 
 
 class InputError(GankitError, ValueError):
@@ -39,7 +39,7 @@ class Problem:
     """Key of the setting in the recipe, such as `train.iterations`."""
 
     message: str
-    """Description of the mistake, and how to correct it."""
+    """Description of the mistake, with instructions to correct it."""
 
 
 class RecipeError(InputError):

@@ -31,7 +31,7 @@ def check_plugin() -> Callable[..., None]:
 
 @pytest.fixture(params=["cpu", "accelerator"])
 def gankit_device(request: pytest.FixtureRequest) -> Any:
-    """Return the name of a device. Tests with this fixture run on `cpu` and, if there is one, on an accelerator."""
+    """Return a device name. A test with this fixture runs on the CPU and, if there is an accelerator, also on it."""
     from gankit.testing import devices
 
     if request.param == "cpu":

@@ -42,19 +42,19 @@ RENAMED = {
     "shown_fake": "fake_inputs",
     "shown_real": "real_inputs",
 }
-"""New name of each renamed thing, by its old name. One old name may have several new names, separated by a space."""
+"""New name for each old name of a setting, class or plugin. Spaces separate several new names."""
 
 
 def new_name(word: str, words: Iterable[str]) -> str | None:
-    """Return the present name of something that was called `word`, or None if `words` has no such name."""
+    """Return the new name for the old name `word`, or None if `words` does not contain a new name for `word`."""
     return next((new for new in RENAMED.get(word, "").split() if new in words), None)
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """Return a hint for the unknown name `word`, to be added to an error message.
+    """Return a hint about the unknown name `word`, for an error message.
 
-    The hint is `"it is called 'x' now; "` for a renamed thing, `"did you mean 'x'? "` if `words` contains a similar
-    name, and otherwise an empty string.
+    If `word` is an old name, the hint is `"it is called 'x' now; "`. If `words` contains a similar name, the hint is
+    `"did you mean 'x'? "`. Otherwise, the hint is an empty string.
     """
     known = list(words)
     if (new := new_name(word, known)) is not None:

@@ -12,8 +12,11 @@ from gankit.ablation.study import StudyRun
 from gankit.storage.atomic_io import disk_errors
 
 CORES_PER_RUN = 2
-"""Default number of CPU cores for each run. With one core per run, more runs would train at the same time and
-need more memory. With more than two cores, the threads of a small network would mostly wait for each other."""
+"""Default number of CPU cores for each run.
+
+With one core per run, more runs would train at the same time and need more memory. With more than two cores, the
+threads of a small network would mostly wait for each other.
+"""
 
 
 def available_cores() -> int:
@@ -53,7 +56,7 @@ def start_worker(
     """Start the process of a run in the working directory `folder`, and write its stdout and stderr to `output`.
 
     To stop the run, close the stdin of the process. The process runs in a new session, so it does not receive the
-    signal of Ctrl-C. Only the study's process receives this signal, and then stops each run.
+    signal of Ctrl-C. Only the study's process receives this signal. This process then stops each run.
     """
     with disk_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,8 @@ def run_task(command: list[str], output: str, study_file: str, folder: str, envi
     """
     if not Path(study_file).exists():
         return FOLDER_NOT_VISIBLE
-    # The run starts in the folder in which the user started the study. Data paths in the recipe may be relative to it.
+    # The run starts in the folder in which the user started the study, because data paths may be relative to this
+    # folder.
     cwd = Path(folder) if Path(folder).is_dir() else None
     # Use the Python interpreter of this machine, because its path may differ between the machines of the cluster.
     process = start_worker([sys.executable, *command[1:]], Path(output), environment, cwd)
@@ -58,9 +59,9 @@ class RayExecutor:
     """Executor for a Ray cluster. Ray decides how many runs train in parallel.
 
     Args:
-        address: HOST:PORT or `auto` to connect to a running cluster, or `local` to start one on this machine.
+        address: HOST:PORT or `auto` to connect to a running cluster, or `local` to start a cluster on this machine.
         threads: number of CPU threads of each run. Ray reserves the same number of CPUs for the run.
-        gpu: reserve one GPU for each run, if the cluster has GPUs.
+        gpu: True to reserve one GPU for each run, if the cluster has GPUs.
     """
 
     def __init__(self, address: str, threads: int, gpu: bool) -> None:

@@ -28,7 +28,7 @@ class Executor(Protocol):
     """Interface of an executor, which trains each run of a study in a separate process."""
 
     def has_room(self) -> bool:
-        """Return whether another run can be started now."""
+        """Return True if another run can be started now."""
 
     def start(self, run: StudyRun) -> None:
         """Start a run, or submit it to the queue of a cluster."""
@@ -39,7 +39,7 @@ class Executor(Protocol):
     def ended(self) -> Sequence[tuple[StudyRun, int | GankitError]]:
         """Return the runs that ended since the last call, each with the exit code of its process.
 
-        A run that was lost with its machine has no exit code. It is returned with an error instead.
+        A run that was lost with its machine has no exit code. Such a run is returned with an error instead.
         """
 
     def stop(self) -> None:
@@ -53,7 +53,10 @@ class StudyReporter:
     """Base class of the progress displays of a study. `run_study` calls its methods, which do nothing by default."""
 
     def polled(self, running: list[StudyRun]) -> None:
-        """Update the display. Called every `POLL_SECONDS` seconds with the runs that are training."""
+        """Update the display. `run_study` calls this method every `POLL_SECONDS` seconds.
+
+        `running` contains the runs that are training.
+        """
 
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
         """Show the outcome of a run that has ended: complete, ended early by a plugin, or failed with NaN."""
@@ -62,7 +65,7 @@ class StudyReporter:
         """Show the error of a run that has failed for a reason other than NaN."""
 
     def stopping(self) -> None:
-        """Show a message that the study is stopping after a signal, such as Ctrl-C. Called by the signal handler."""
+        """Show a message that a signal, such as Ctrl-C, stops the study. The signal handler calls this method."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def run_study(study: Study, executor: Executor, reporter: StudyReporter) -> Stud
 
 
 def fails_without_trick(recent_failures: Sequence[Failure], base: Variant) -> bool:
-    """Return whether a run of the base variant and a run of another variant failed with the same error.
+    """Return True if a run of the base variant and a run of another variant failed with the same error.
 
     The two variants differ only in a trick, so the trick is not the cause. The cause, for example a full disk, would
     make all other runs fail too.

@@ -1,4 +1,4 @@
-"""Effect of a trick on a metric, with a confidence interval, from differences between runs with the same seed.
+"""Effect of a trick on a metric: mean difference between runs with the same seed, and a confidence interval.
 
 Two runs with the same seed use the same random numbers at the start, so part of the random variation cancels in their
 difference. The confidence interval is computed as in a paired t-test, which assumes that the n differences are

@@ -78,7 +78,7 @@ class Study:
     """Ablation study, stored in a folder. Each variant is trained with each seed.
 
     The first variant is the base, with which all other variants are compared. `threads` is the number of CPU threads of
-    each run. It is recorded, because it affects the rounding of floating-point sums.
+    each run. This number is recorded, because it affects the rounding of floating-point sums.
     """
 
     def __init__(self, path: Path, variants: list[Variant], seeds: list[int], threads: int) -> None:
@@ -97,7 +97,7 @@ class Study:
 
     @staticmethod
     def exists(path: Path) -> bool:
-        """Return whether a folder contains a study."""
+        """Return True if a folder contains a study."""
         return (path / "study.json").is_file()
 
     @classmethod
@@ -145,7 +145,7 @@ class Study:
         return study
 
     def has_begun(self) -> bool:
-        """Return whether any run of the study has started."""
+        """Return True if any run of the study has started."""
         return any((run.path / "recipe.toml").exists() for run in self.runs)
 
     def write(self) -> None:
@@ -157,7 +157,7 @@ class Study:
         ]
         record = {"gankit": __version__, "seeds": self.seeds, "threads": self.threads, "variants": variants}
         # study.json is written first, because it identifies the folder as a study. If the process is then killed, the
-        # recipes are written when the study is resumed. The JSON keys are not sorted, because tricks are applied in
+        # recipes are written when the study is resumed. The JSON keys are not sorted, because gankit applies tricks in
         # the order of the recipe.
         write_text(self.path / "study.json", json.dumps(record, indent=2) + "\n")
         for variant in self.variants:
@@ -189,7 +189,7 @@ def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int
 
 
 def _value(recipe: Raw, key: str) -> str:
-    """Return the value of a recipe's key as text, for error messages. For `tricks`, name them in order."""
+    """Return the value at a key of a recipe as text, for error messages. For `tricks`, list the tricks in order."""
     if key == "tricks":
         return f"in the order {', '.join(recipe['tricks'])}"
     flat = flattened(recipe)

@@ -31,13 +31,13 @@ BASE = "recipe"  # name of the base variant and of its folder
 
 @dataclass(frozen=True)
 class Variant:
-    """Variant of a study: the base recipe, or a recipe that differs from it in one trick."""
+    """Variant of a study: the base recipe, or a recipe that differs from the base in one trick."""
 
     folder: str
     """Name of the folder that contains the variant's runs. The variant's recipe, FOLDER.toml, is beside this folder."""
 
     trick: str
-    """Trick in which the variant differs from the base, or changes given to --add. Empty for the base."""
+    """Trick that the variant adds or leaves out, or the changes given to --add. Empty for the base variant."""
 
     adds: bool
     """True if the variant adds the trick to the base. False if it leaves out a trick of the base."""

@@ -78,7 +78,7 @@ class _PrintingReporter(Reporter):
 
 
 def can_resume(directory: RunDir, recipe: Recipe) -> bool:
-    """Return whether the directory contains a run whose plugins have not changed since the run was last trained.
+    """Return True if the directory contains a run whose plugins have not changed since the run was last trained.
 
     If a plugin has changed, the run must start again from the beginning. A run that used two versions of a plugin
     could not be compared with other runs.
@@ -90,8 +90,8 @@ def can_resume(directory: RunDir, recipe: Recipe) -> bool:
 def recorded_outcome(directory: RunDir) -> dict[str, Any] | None:
     """Return the outcome of a run from its environment.json, or None if its training has not ended.
 
-    outcome.json may be missing although the training has ended, if the process was killed before it wrote the file.
-    Such a run must not be resumed, because a plugin may have ended it early.
+    If the process was killed before it wrote outcome.json, the training may have ended although this file is missing.
+    Such a run must not be resumed, because a plugin may have ended the run early.
     """
     ended = directory.read_last_environment().get("ended", {})
     if ended.get("state") not in ("finished", "stopped"):

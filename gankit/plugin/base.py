@@ -1,6 +1,6 @@
 """Base class of plugins: a class with a name, a kind, settings and hook implementations.
 
-Example of a complete plugin of kind `trick`. Its Python file is in the folder of the recipe:
+Example of a complete plugin of kind `trick`, in a Python file in the folder of the recipe:
 
     from pydantic import Field
     from gankit import Plugin, Settings, hookimpl
@@ -55,7 +55,7 @@ class Plugin:
     """Name of the plugin in recipes."""
 
     kind: ClassVar[Kind] = "trick"
-    """Kind of the plugin. It determines in which tables of a recipe the plugin can be used."""
+    """Kind of the plugin. The kind determines which tables of a recipe can contain the plugin."""
 
     api_version: ClassVar[int] = 1
     """Minimum version of gankit's hook points that the plugin needs. The installed version is `gankit.API_VERSION`."""
@@ -63,11 +63,14 @@ class Plugin:
     uses_targets: ClassVar[bool] = False
     """True for a loss that uses the targets `step.real_target` and `step.fake_target`.
 
-    Tricks such as label smoothing change these targets, so they have no effect on other losses.
+    Tricks such as label smoothing change these targets, so these tricks have no effect on other losses.
     """
 
     cross_entropy: ClassVar[bool] = False
-    """True for a loss that trains D with cross-entropy. The sigmoid of D's logit is then the probability of "real"."""
+    """True for a loss that trains D with cross-entropy.
+
+    The sigmoid of D's logit is then the probability that an image is real.
+    """
 
     relativistic_logits: ClassVar[bool] = False
     """True for a trick whose loss terms use only differences between D's logits, as in relativistic GANs.
@@ -84,7 +87,7 @@ class Plugin:
     per_class_networks: ClassVar[bool] = False
     """True for a plugin that builds a separate network for each class.
 
-    Features of images from different classes then come from different networks, so they are not comparable.
+    Features of images from different classes then come from different networks, so these features are not comparable.
     """
 
     spherical_prior: ClassVar[bool] = False
@@ -102,19 +105,20 @@ class Plugin:
     state_scope: ClassVar[State] = "shared"
     """Scope of the plugin's state in a run with several ranks, the processes that train the run together.
 
-    "shared": the state is computed only from values that are equal on all ranks, so it is equal on all ranks too.
-    "per_rank": the state differs between ranks, because it depends on a rank's own images or random numbers.
+    "shared": the state is computed only from values that are equal on all ranks, so the state is equal on all ranks
+    too. "per_rank": the state differs between ranks, because the state depends on a rank's own images or random
+    numbers.
     """
 
     read_only: ClassVar[bool] = False
     """True for a trick that implements training hooks but does not affect the training, such as a monitor.
 
     `gankit ablate` repeats the training without one trick at a time, but never removes a read-only trick. A plugin that
-    implements only hook points for logs, sample grids and metrics counts as read-only even if this is False.
+    implements only hook points for logs, sample grids and metrics counts as read-only even if this attribute is False.
     """
 
     Config: ClassVar[type[Settings]] = Settings
-    """Settings class of the plugin. It defines the names, types, bounds and defaults of the settings in a recipe."""
+    """Settings class of the plugin: the names, types, bounds and defaults of the plugin's settings in a recipe."""
 
     config: Any
     """Validated settings of this instance."""

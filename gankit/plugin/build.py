@@ -18,14 +18,16 @@ from gankit.plugin.spec import Spec
 
 
 def build_plugins(components: Mapping[str, Component], source: str) -> tuple[dict[str, Plugin], Hooks]:
-    """Build all plugins of a recipe. Return them as a dict by recipe key, in the order of the recipe, and their hooks.
+    """Build all plugins of a recipe. Return a dict of the plugins by recipe key, and their hooks.
+
+    The dict has the order of the recipe.
 
     Args:
         components: the plugin classes of the recipe with their settings, by recipe key.
         source: name of the recipe's file, for error messages.
 
     Raises:
-        RecipeError: a plugin cannot be built, or one of its hooks has an unknown name or argument.
+        RecipeError: a plugin cannot be built, or a hook of a plugin has an unknown name or argument.
     """
     plugins = {}
     for key, component in components.items():
@@ -43,11 +45,11 @@ def build_network(
 ) -> tuple[nn.Module, list[str]]:
     """Build the network of one player (generator or discriminator), and apply all `wrap_network` hooks to it.
 
-    Return the network and the recipe keys of the plugins whose `wrap_network` has changed its structure. A plugin that
-    only sets initial weights is not listed.
+    Return the network, and the recipe keys of the plugins whose `wrap_network` hook has changed the network's
+    structure. A plugin that only sets initial weights is not listed.
 
     Args:
-        run: the run that the network is built for. None when a saved generator is rebuilt.
+        run: run for which the network is built. None when a saved generator is rebuilt.
         source: name of the recipe's file, for error messages.
 
     Raises:
@@ -71,8 +73,8 @@ def build_network(
 def structure(network: nn.Module) -> list[tuple[object, ...]]:
     """Return a description of a network's structure, to detect changes.
 
-    It contains the modules with their types and attributes, the names of their parameters and buffers, and the number
-    of their hooks.
+    The description contains the modules with their types and attributes, the names of their parameters and buffers, and
+    the number of their hooks.
     """
     return [
         (

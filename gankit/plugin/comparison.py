@@ -20,16 +20,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """N real or generated images, and their condition. Generated images are generated for it."""
+    """Set of N real or generated images with their condition. Generated images were generated for this condition."""
 
     images: Tensor
     """Images, (N, C, H, W) uint8, on the CPU. Other data, such as 2D points, are floating point in [-1, 1]."""
 
     condition: Tensor | None = None
-    """Condition of the images, (N, ...), such as their labels (N,) int64. None for images without a condition."""
+    """Condition of the images, (N, ...), such as labels (N,) int64. None for images without a condition."""
 
     described: Condition | None = None
-    """Description of `condition`. If it is None, the condition is the index of a class of the extractor."""
+    """Description of `condition`. If the description is None, `condition` contains class indices of the extractor."""
 
     @property
     def labels(self) -> Tensor | None:

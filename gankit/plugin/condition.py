@@ -1,4 +1,4 @@
-"""Kinds of condition: what a sample is generated for, such as its class, its attributes or a source image."""
+"""Kinds of condition. A condition is an input of a conditional GAN, such as a class, attributes or a source image."""
 
 from __future__ import annotations
 
@@ -16,31 +16,34 @@ from gankit.formatting import plural
 from gankit.suggest import nearest
 
 NAMES_SHOWN = 10
-"""Number of classes or numbers whose names are shown."""
+"""Maximum number of names (of classes or numbers) that a description shows."""
 
 Requested = Mapping[str, str | float]
-"""Condition that a user requests, by name: a class, numbers, or a text."""
+"""Condition that a user requests, as a dict by name: a class, numbers, or a text."""
 
 Wanted = str | int | Requested | None
-"""Class that a user wants, by name or index, or a condition by name. None for conditions like those of the data."""
+"""Condition that a user requests: a class name, a class index, or a `Requested`.
+
+None requests conditions like those of the data.
+"""
 
 FARTHEST = 10.0
-"""Maximum absolute value of a number with a range. Values of the user that were not scaled are usually larger."""
+"""Maximum absolute value of a scaled number of a condition. Numbers that were not scaled are usually larger."""
 
 MAX_LENGTH = 100_000
-"""Maximum number of classes, numbers or words. It limits the memory for a damaged description."""
+"""Maximum number of classes, numbers or words. The limit bounds the memory that a damaged description can use."""
 
 
 class Condition(ABC):
-    """Description of what samples are generated for. Rows of a condition are tensors with first dimension N or B.
+    """Description of the condition of samples. Rows of a condition are tensors with N or B as their first dimension.
 
-    The subclasses are the kinds of condition. `Dataset.condition` and `Spec.condition` are one of them, or None. Each
-    refuses a wrong description with an InputError.
+    Each subclass is one kind of condition. Its constructor raises InputError for an invalid description. Each of
+    `Dataset.condition` and `Spec.condition` is an instance of a subclass, or None.
     """
 
     kind: ClassVar[str]
     dtype: ClassVar[torch.dtype]
-    """Data type of the rows, in the form that networks take."""
+    """Data type of rows that are the input of a network."""
 
     @property
     @abstractmethod
@@ -53,26 +56,27 @@ class Condition(ABC):
 
     @abstractmethod
     def mistake(self, rows: Tensor) -> tuple[str, str] | None:
-        """Return what rows (N, ...) are and what they should be, if they contradict the description.
+        """Return two texts for an error message if rows (N, ...) contradict the description, otherwise None.
 
-        The first text follows `the condition`, and the second follows `the data plugin describes it as`. N is not 0.
+        The first text describes the rows, and follows the words `the condition`. The second text describes valid rows,
+        and follows the words `the data plugin describes it as`. N must not be 0.
         """
 
     @abstractmethod
     def blank(self, count: int) -> Tensor:
-        """Return valid rows, (count, ...), to test networks with."""
+        """Return valid rows, (count, ...), for a test of networks."""
 
     @abstractmethod
     def rows(self, count: int, requested: Requested, examples: Tensor | None) -> Tensor:
-        """Return rows (count, ...) for what a user asks for.
+        """Return rows (count, ...) with the condition that a user requests.
 
         Args:
             count: number of rows.
-            requested: what the user asks for. Empty for rows like those of the data.
-            examples: rows of the data, (n, ...), in the form that networks take. None if there are none.
+            requested: condition that the user requests. If empty, the rows are like those of the data.
+            examples: rows of the data, (n, ...), in the form that networks take. None if there are no examples.
 
         Raises:
-            InputError: the condition has no such name or value, or examples are needed.
+            InputError: a requested name or value does not exist, or examples are needed but not given.
         """
 
     @property
@@ -81,7 +85,7 @@ class Condition(ABC):
         return ()
 
     def name_of(self, row: Tensor) -> str:
-        """Return a name of a row for the name of a file. It may be empty."""
+        """Return the name of a row, to use in a file name. The name may be empty."""
         return ""
 
     def to_card(self) -> dict[str, Any]:
@@ -91,7 +95,7 @@ class Condition(ABC):
 
 @dataclass(frozen=True)
 class ClassCondition(Condition):
-    """Samples of a class. Rows are class indices, the labels: (N,) int64."""
+    """Condition that is a class. Rows are class indices (labels), (N,) int64."""
 
     names: tuple[str, ...]
     """Names of the classes, in the order of the labels."""
@@ -109,7 +113,7 @@ class ClassCondition(Condition):
 
     @classmethod
     def of(cls, names: tuple[str, ...]) -> ClassCondition | None:
-        """Return a condition with these class names, or None if there are none."""
+        """Return a condition with these class names, or None if `names` is empty."""
         return cls(names) if names else None
 
     def describe(self, names: bool = True) -> str:
@@ -134,7 +138,7 @@ class ClassCondition(Condition):
         return torch.full((count,), self.index(str(requested["class"])))
 
     def index(self, requested: str) -> int:
-        """Return the index of the class with the given name or number. Raise InputError if there is none."""
+        """Return the index of the class with the given name or number. Raise InputError if there is no such class."""
         if requested in self.names:
             return self.names.index(requested)
         if requested.isdecimal() and int(requested) < len(self.names):
@@ -147,19 +151,19 @@ class ClassCondition(Condition):
 
 @dataclass(frozen=True)
 class VectorCondition(Condition):
-    """Samples with K numbers, such as attributes and ages. Rows are (N, K) float32.
+    """Condition that consists of K numbers, such as attributes and ages. Rows are (N, K) float32.
 
-    A word among several, such as the colour red, has a number of its own that is called `colour=red`. In the user's
-    units, it is 1 for the word that applies, and 0 for all others.
+    An attribute whose values are words, such as a colour, has one number for each word, with a name such as
+    `colour=red`. In the user's units, this number is 1 for the word that applies, and 0 for all other words.
     """
 
     names: tuple[str, ...]
     """Name of each number."""
 
     ranges: tuple[tuple[float, float], ...] = ()
-    """Two values of each number, in the user's units, that are -1 and 1 in the rows. Empty if rows are in these units.
+    """For each number, the two values in the user's units that are scaled to -1 and 1 in the rows.
 
-    Networks learn best from numbers of similar size.
+    Empty if the rows are in the user's units. Networks learn best from numbers of similar size.
     """
 
     kind = "vector"
@@ -217,7 +221,7 @@ class VectorCondition(Condition):
         return rows
 
     def scaled(self, values: Tensor) -> Tensor:
-        """Return numbers (N, K) in the user's units as rows (N, K), in float32."""
+        """Convert numbers (N, K) in the user's units to rows (N, K) in float32."""
         if not self.ranges:
             return values.float()
         low, high = torch.tensor(self.ranges, dtype=torch.float64).T
@@ -249,10 +253,10 @@ class VectorCondition(Condition):
 
 @dataclass(frozen=True)
 class TokenCondition(Condition):
-    """Samples for a text of at most T words. Rows are (N, T) int64: the number of each word, and 0 after the last."""
+    """Condition that is a text of up to T words. Rows are (N, T) int64: a number for each word, then zeros."""
 
     words: tuple[str, ...]
-    """Known words. The first has the number 1."""
+    """Known words. The first word has the number 1."""
 
     length: int
     """T, the largest number of words in a text."""
@@ -294,7 +298,10 @@ class TokenCondition(Condition):
         return _cycled(examples, count)
 
     def tokens(self, text: str) -> Tensor:
-        """Return the numbers (T,) of the words of a text, which spaces separate. Raise InputError for other words."""
+        """Return the numbers (T,) of the words of a text. Raise InputError for an unknown word.
+
+        The words are separated by spaces.
+        """
         words = text.split()
         if not words:
             raise InputError(f"text: {text!r} has no words; name at least one of {_some(self.words)[2:]}")
@@ -317,7 +324,7 @@ class TokenCondition(Condition):
 
 @dataclass(frozen=True)
 class ImageCondition(Condition):
-    """Samples for a source image. Rows are images (N, C, H, W), with the values that images of a dataset may have."""
+    """Condition that is a source image. Rows are images (N, C, H, W), with the value range of a dataset's images."""
 
     size: tuple[int, int, int]
     """Channels, height and width of a source image."""
@@ -358,7 +365,7 @@ KINDS: dict[str, type[Condition]] = {
 
 
 def from_card(card: dict[str, Any] | None) -> Condition | None:
-    """Return the condition that `to_card` has described as a JSON object.
+    """Return the condition that a JSON object from `to_card` describes.
 
     Raises:
         ValueError, KeyError, TypeError: the object does not describe a condition.
@@ -370,7 +377,10 @@ def from_card(card: dict[str, Any] | None) -> Condition | None:
 
 
 def values_mistake(images: Tensor) -> tuple[str, str] | None:
-    """Return what images (N, ...) have and should have, if their type or their values are not those of images."""
+    """Return two texts for an error message if images (N, ...) are invalid, otherwise None.
+
+    The first text describes the type or the values of the images. The second text describes valid values.
+    """
     if images.dtype in (torch.uint8, torch.uint16):
         return None
     if not images.is_floating_point():
@@ -382,7 +392,7 @@ def values_mistake(images: Tensor) -> tuple[str, str] | None:
 
 
 def requested_by(wanted: Wanted) -> Requested:
-    """Return the condition that a user wants, by name. Raise InputError if a name is not a text."""
+    """Convert the condition that a user wants to a `Requested`. Raise InputError if a name is not a string."""
     if isinstance(wanted, Mapping):
         if wrong := next((name for name in wanted if not isinstance(name, str)), None):
             raise InputError(f"{wrong!r}: the name of a condition must be a text")
@@ -407,7 +417,7 @@ def _wrong_form(rows: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> tup
 
 
 def _check_names(owner: str, names: tuple[str, ...]) -> None:
-    """Raise InputError unless `names` is a tuple of different texts, and has at least one."""
+    """Raise InputError unless `names` is a non-empty tuple of different, non-empty strings."""
     if not isinstance(names, tuple) or not all(isinstance(name, str) and name for name in names):
         raise InputError(f'{owner}({names!r}): give a tuple of names, such as ("a", "b")')
     if not 0 < len(names) <= MAX_LENGTH or len(set(names)) < len(names):
@@ -422,7 +432,7 @@ def _only_names(requested: Requested, names: Mapping[str, Any] | list[str] | tup
 
 
 def _cycled(rows: Tensor, count: int) -> Tensor:
-    """Return the first `count` rows. If there are fewer, they are repeated."""
+    """Return the first `count` rows. If there are fewer than `count` rows, repeat the rows."""
     return rows[torch.arange(count) % len(rows)]
 
 

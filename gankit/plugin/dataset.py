@@ -19,7 +19,7 @@ Loaded = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Mapping[str
 
 
 class Fields(dict[str, Tensor]):
-    """Further tensors of samples by name. A missing name is an error that lists the names."""
+    """Dictionary of further tensors of samples, by name. An unknown name raises an InputError that lists the names."""
 
     def __missing__(self, name: str) -> Tensor:
         there = f"they have {', '.join(self)}" if self else "they have none; choose data with this field"
@@ -33,7 +33,10 @@ class Rows(NamedTuple):
     """Images or other samples, (N, *shape)."""
 
     condition: Tensor | None = None
-    """Class indices (N,), vectors (N, K), tokens (N, T) or source images (N, C, H, W). None without a condition."""
+    """Class indices (N,), vectors (N, K), tokens (N, T) or source images (N, C, H, W).
+
+    None for data without a condition.
+    """
 
     fields: Mapping[str, Tensor] = MappingProxyType({})
     """Further tensors (N, ...) by name, such as weights or masks."""
@@ -49,13 +52,13 @@ class Rows(NamedTuple):
         return [self.images, *([] if self.condition is None else [self.condition]), *self.fields.values()]
 
     def slice(self, begin: int, end: int) -> Rows:
-        """Return the rows with indices from `begin` to below `end`."""
+        """Return the rows with the indices `begin` to `end` - 1."""
         return self.map(lambda tensor: tensor[begin:end])
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Description of a dataset of images, or of other samples, and their condition. The hook `load_data` returns it.
+    """Description of a dataset: samples, such as images, and their condition. The hook `load_data` returns a `Dataset`.
 
     The description does not contain the images. The function `load` reads them, after the networks are built.
     Therefore, gankit can check a recipe and build its networks without the images.
@@ -65,19 +68,20 @@ class Dataset:
     """Shape of a sample, without the batch: (C, H, W) for an image, (C, L) for audio, (F,) for a row of a table."""
 
     condition: Condition | None
-    """Description of the condition of the samples, such as `ClassCondition(("cat", "dog"))`. None without one."""
+    """Condition of the samples, such as `ClassCondition(("cat", "dog"))`. None for data without a condition."""
 
     load: Callable[[], Loaded]
     """Function that returns `(images, condition)`, or `(images, condition, fields)` if `fields` has names.
 
-    Images: (N, *shape) on the CPU, possibly memory-mapped. Their values are uint8 in [0, 255] or uint16 in [0, 65535],
-    which become [-1, 1], or floating point in [-1, 1], which are used unchanged. Condition: rows as the attribute
-    `condition` describes them, or None. Fields: a dict from each name in `fields` to a tensor (N, ...) of any type,
-    which is handed over unchanged. The function raises `InputError` if a file cannot be used.
+    `images` is a tensor (N, *shape) on the CPU, which may be memory-mapped. Values of type uint8 in [0, 255] and uint16
+    in [0, 65535] are scaled to [-1, 1]. Floating-point values must be in [-1, 1], and are used unchanged. `condition`
+    contains the rows that the attribute `condition` describes, or is None. `fields` is a dict from each name in the
+    attribute `fields` to a tensor (N, ...) of any type, which is used unchanged. The function raises `InputError` if a
+    file cannot be used.
     """
 
     stream: Callable[[], Iterator[Loaded]] | None = None
-    """Optional function that yields the same rows as `load`, in the same order, but in chunks.
+    """Optional function that yields the same rows as the function `load`, in the same order, but in chunks.
 
     `gankit prepare`, which writes the dataset to one file, then needs memory for only one chunk of images at a time.
     """
@@ -86,13 +90,13 @@ class Dataset:
     """Upper bound on the number of images that `stream` yields. Required if `stream` is set."""
 
     note: str = ""
-    """Text that says how the source images were processed, such as cropping. `gankit prepare` stores it in its file."""
+    """Text about the processing of source images, such as cropping. `gankit prepare` stores this text in its file."""
 
     contents: str = ""
-    """Text about the number of images and the files that are not used. Commands show it beside the image size."""
+    """Text about the number of images and about unused files. Commands show this text beside the image size."""
 
     fields: tuple[str, ...] = ()
-    """Names of further tensors of the samples. A training step has those of its real images in `step.fields`."""
+    """Names of further tensors of the samples. In a step, `step.fields` contains these tensors for the real images."""
 
     def __post_init__(self) -> None:
         sides = self.shape if isinstance(self.shape, tuple) else ()
@@ -118,10 +122,10 @@ class Dataset:
         return () if self.condition is None else self.condition.class_names
 
     def read(self) -> Rows:
-        """Load the rows, and check that they match the description.
+        """Load the rows, and check that the rows match the description.
 
         Raises:
-            InputError: they do not match, or a file cannot be used.
+            InputError: the rows do not match the description, or a file cannot be used.
         """
         return checked(self, self.load())
 
@@ -133,7 +137,7 @@ class Dataset:
 
 
 def checked(dataset: Dataset, loaded: Loaded) -> Rows:
-    """Return loaded data as rows if they match the description of their dataset.
+    """Check that loaded data match the description of their dataset, and return the data as rows.
 
     Raises:
         InputError: shape, data type, values, condition or fields differ from the description.
@@ -168,7 +172,7 @@ def checked(dataset: Dataset, loaded: Loaded) -> Rows:
 
 
 def _tensors(rows: Rows) -> list[object]:
-    """Return what should be tensors in loaded data."""
+    """Return the loaded values that should be tensors: images, condition and fields."""
     fields = rows.fields.values() if isinstance(rows.fields, Mapping) else [None]
     return [rows.images, *([] if rows.condition is None else [rows.condition]), *fields]
 
@@ -182,14 +186,14 @@ def _mismatch(found: str, described: str, them: str = "them") -> InputError:
 
 
 def to_eight_bits(images: Tensor) -> Tensor:
-    """Return uint16 images as uint8, with 257 values for each new one. Other images are returned as they are."""
+    """Convert uint16 images to uint8: divide the values by 257 and round. Return all other images unchanged."""
     if images.dtype != torch.uint16:
         return images
     return ((images.to(torch.int32) + 128) // 257).to(torch.uint8)
 
 
 def in_eight_bits(dataset: Dataset) -> Dataset:
-    """Return a copy of the dataset whose `load` returns uint8 instead of uint16. Metrics compare images in 8 bits."""
+    """Return a copy of the dataset with a `load` that converts uint16 to uint8. Metrics compare images in 8 bits."""
 
     def load() -> Loaded:
         images, *others = dataset.load()
@@ -199,5 +203,5 @@ def in_eight_bits(dataset: Dataset) -> Dataset:
 
 
 def loaded_once(dataset: Dataset) -> Dataset:
-    """Return a copy of the dataset whose `load` reads the images only once. Later calls return the same tensors."""
+    """Return a copy of the dataset with a `load` that reads the images once. Later calls return the same tensors."""
     return replace(dataset, load=cache(dataset.load))

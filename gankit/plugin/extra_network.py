@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExtraNetwork:
-    """Network of a plugin. The run moves it to the device, trains it, and saves it in checkpoints.
+    """Network of a plugin. The run moves the network to the device, trains it, and saves it in checkpoints.
 
-    It may use the outputs of other networks, such as D's features, but must not contain their layers.
+    The network may use the outputs of other networks, such as D's features, but must not contain layers of other
+    networks.
     """
 
     network: nn.Module
 
     trained_by: tuple[Player, ...] = ()
-    """Players whose optimisers update the network: none, one or both.
+    """Players whose optimisers update the network: no player, one player or both players.
 
     A network without players is frozen: it is in evaluation mode, and its parameters have no gradients.
     """

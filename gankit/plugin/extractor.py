@@ -28,7 +28,7 @@ class Features(NamedTuple):
     """Output of an extractor for N images."""
 
     values: Tensor
-    """Features, (N, F). When an `Extractor` returns them, they are float32 on the CPU."""
+    """Features, (N, F). An `Extractor` returns features in float32 on the CPU."""
 
     logits: Tensor | None = None
     """Logits (N, K) for the extractor's K classes.
@@ -56,7 +56,7 @@ class Extractor:
     logits: Callable[[Tensor], Tensor] | None = None
     """Function that computes logits (B, K) of images, called only if a metric needs logits.
 
-    It can be left out if `function` returns logits.
+    This function is not needed if `function` returns logits.
     """
 
     @property
@@ -107,7 +107,7 @@ class Extractor:
             raise InputError(f"{self.name} does not accept images of shape {shape}: {_reason(error)}") from error
 
     def _checked(self, output: Any, rows: int, name: str, width: str) -> Tensor:
-        """Check that an output is a tensor of `rows` rows. Return it as float32 on the CPU."""
+        """Check that an output is a tensor of `rows` rows. Return the output as float32 on the CPU."""
         if not isinstance(output, Tensor) or output.dim() != 2:
             what = f"of shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"as {type(output).__name__}"
             raise InputError(f"{self.name} returns {name} {what}; it must return a tensor (images, {width})")
@@ -116,7 +116,7 @@ class Extractor:
         return output.float().cpu()
 
     def _without_nan(self, logits: Tensor) -> Tensor:
-        # An infinite logit is valid: it stands for a probability of 0 or 1. Only NaN is an error.
+        # An infinite logit is valid, because it corresponds to a probability of 0 or 1. Only NaN is an error.
         if logits.isnan().any():
             raise GankitError(f"{self.name}: logits of {int(logits.isnan().any(1).sum())} images are NaN")
         return logits
@@ -150,8 +150,8 @@ def network_extractor(
 ) -> Extractor:
     """Return an extractor that computes features with a network.
 
-    The network takes RGB images (B, 3, H, W) in [-1, 1]. It returns features (B, F, ...), or a tuple of features and
-    logits (B, K).
+    The network takes RGB images (B, 3, H, W) in [-1, 1]. The network returns features (B, F, ...), or a tuple of
+    features and logits (B, K).
 
     Args:
         network: the network, in evaluation mode on `device`.

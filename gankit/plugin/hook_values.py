@@ -30,7 +30,7 @@ class Expected(NamedTuple):
 
     allows: Callable[[Any], bool]
     or_none: bool = True
-    """True if None is allowed too. It means that the plugin leaves the decision to other plugins or to the default."""
+    """True if None is allowed too. With None, a plugin leaves the decision to other plugins or to the default."""
 
 
 def _instance(description: str, *types: type) -> Expected:
@@ -112,7 +112,7 @@ def check_value(value: Any, hook: str, place: str) -> None:
     """Check the value that an implementation of a hook point returns. `place` is the name of the implementation.
 
     Raises:
-        PluginError: the value is not as the hook point requires.
+        PluginError: the hook point does not allow this value.
     """
     expected = EXPECTED.get(hook)
     if expected is None or (expected.allows(value) if value is not None else expected.or_none):
@@ -121,7 +121,7 @@ def check_value(value: Any, hook: str, place: str) -> None:
 
 
 def describe(value: Any) -> str:
-    """Return a short description of a value for an error message: tensors by their shape, tuples by their parts."""
+    """Return a short text about a value for an error message, such as the shape of a tensor or the items of a tuple."""
     if value is None:
         return "nothing"
     if isinstance(value, tuple):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 NOTE = "raised by "
-"""First words of the note in an exception that a plugin raised. The note follows the message of the exception."""
+"""First words of the note that gankit adds to an exception of a plugin. Python shows the note below the exception."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,8 @@ def _select_arguments(passed: Sequence[str], taken: Sequence[str], function: Cal
 def _checked(hook: str, place: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that calls an implementation of a hook point, and checks the value that it returns.
 
-    If the implementation raises an exception, a note contains `place`, the name of the implementation.
+    If the implementation raises an exception, the returned function adds a note with `place`, the name of the
+    implementation.
     """
 
     def call(*arguments: Any) -> Any:
@@ -188,7 +189,7 @@ def _checked(hook: str, place: str, function: Callable[..., Any]) -> Callable[..
 
         try:
             value = function(*arguments)
-            if isinstance(value, Iterator):  # run the body of a generator function here, so that its errors get a note
+            if isinstance(value, Iterator):  # run a generator function's body here, so that its errors get a note
                 value = list(value)
         except Exception as error:
             error.add_note(f"{NOTE}{place}")
@@ -248,7 +249,7 @@ def _class_of(plugin: Any) -> type:
 
 
 def unknown_hook(owner: str, name: str) -> str:
-    """Return an error message for a method that is marked with `@hookimpl`, although no hook point has its name."""
+    """Return an error message for a method that is marked with `@hookimpl`, but whose name is not a hook point."""
     hint = nearest(name, hookspecs.KIND_OF_HOOK) or "gankit.plugin.hookspecs lists them"
     return f"{owner} marks {name!r} as a hook, but there is no such hook point; {hint}".rstrip("; ")
 

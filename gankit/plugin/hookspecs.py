@@ -1,4 +1,4 @@
-"""Hook points of gankit: when each one is called, which arguments it has, and what it may return.
+"""Hook points of gankit, with the time of each call, the arguments and the allowed return values.
 
 This pseudocode shows where a run calls the hook points:
 
@@ -26,11 +26,11 @@ This pseudocode shows where a run calls the hook points:
                     z = sample_latent(count, condition, device, generator)
                     step = Step(run, player, real, condition, z, fake=G(z, condition), fields=fields)
                 before_d_step(run, step) or before_g_step(run, step)
-                # The loss terms use step.real_output and step.fake_output. Each is computed once, by the call
+                # The loss terms use step.real_output and step.fake_output. Each output is computed once, by the call
                 #     D(discriminator_inputs(images, condition, source, player, run, step))
                 backward(run, step, player, terms)            # default: the gradient of the weighted sum of the terms
             # With several ranks, gradients and term values are averaged over the ranks here.
-            after_backward(run, step, player)                 # `step` of the last part
+            after_backward(run, step, player)                 # with the `step` of the last part
             # The optimiser updates the network. Its learning rate is multiplied by all schedules.
             after_d_step(run, step) or after_g_step(run, step)
         run.iteration += 1
@@ -46,7 +46,7 @@ This pseudocode shows where a run calls the hook points:
                                     on_samples(run, samples, condition)
         every evaluation.every:     compute_metrics(comparison)
     on_stop(run)
-    z = encode(run, images)                                   # only in `gankit reconstruct`, from a checkpoint
+    z = encode(run, images)                                   # only in `gankit reconstruct`, with saved networks
 
 A hook implementation takes any subset of the arguments, by name. Plugins are called in the order of the recipe. `run`
 is the training run, a `gankit.Run`.
@@ -56,7 +56,7 @@ Kinds of hook point:
 - *exactly one*: each plugin may return a value or None. It is an error if no plugin or more than one plugin returns a
   value.
 - *at most one*: each plugin may return a value or None. It is an error if more than one plugin returns a value.
-- *event*: all plugins are called. Nothing is returned.
+- *event*: all plugins are called. They return no value.
 - *chain*: each plugin gets the value that the plugin before it returned.
 - *list*: the returned values are collected in a list.
 - *merged*: the returned dictionaries are merged.
@@ -100,7 +100,7 @@ def _hook(
     """Return a decorator that declares a function as a hook point.
 
     Args:
-        kind: kind of the hook point, which defines how the returned values are combined.
+        kind: kind of the hook point. The kind defines how the returned values are combined.
         deprecated: text that names the replacement of a deprecated hook point. A plugin that implements the deprecated
             hook point causes a warning.
         deprecated_arguments: dict from each deprecated argument to a text that names its replacement. A plugin that
@@ -153,7 +153,7 @@ def load_data(spec: Spec) -> Dataset | None:
 def adjust_spec(spec: Spec) -> None:
     """Change fields of `spec`, the specification from which the networks are built.
 
-    This hook is not called when a saved generator is rebuilt. Its file contains the changed fields.
+    This hook is not called when a saved generator is rebuilt. The generator's file contains the changed fields.
 
     Example:
 
@@ -167,7 +167,7 @@ def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module 
     """Add normalisation to a layer and return the result, for example the layer followed by batch norm.
 
     The networks call this hook through `spec.normalize`, for each convolution and linear layer that may be normalised.
-    For feature maps (B, C, H, W) that are the input of a residual block, the layer is `nn.Identity`.
+    If a network normalises the input of a residual block, feature maps (B, C, H, W), the layer is `nn.Identity`.
     `features` is the layer's number of output channels. The plugin `normalization.generator` is called only for the
     generator's layers, and the plugin `normalization.discriminator` only for the discriminator's layers.
 
@@ -180,10 +180,11 @@ def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module 
 
 @_hook("exactly one")
 def build_generator(spec: Spec, run: Run | None) -> nn.Module | None:
-    """Return the generator `G(z, condition)`, whose output is images (B, C, H, W) in [-1, 1].
+    """Return the generator `G(z, condition)`. Its output is images (B, C, H, W) in [-1, 1].
 
-    The inputs of the generator are z, (B, latent_size), and the condition, or None for data without one. It has the
-    form that `spec.condition` describes: labels (B,), for example, or source images (B, C, H, W) in [-1, 1].
+    The inputs of the generator are z, (B, latent_size), and the condition, which is None for data without a condition.
+    The condition has the form that `spec.condition` describes, for example labels (B,) or source images (B, C, H, W) in
+    [-1, 1].
 
     When a saved generator is rebuilt, `run` is None, and the parameters and buffers are loaded from the file
     afterwards.
@@ -197,11 +198,12 @@ def build_generator(spec: Spec, run: Run | None) -> nn.Module | None:
 
 @_hook("exactly one")
 def build_discriminator(spec: Spec, run: Run) -> nn.Module | None:
-    """Return the discriminator `D(images, condition)`, whose output is a `DiscriminatorOutput`.
+    """Return the discriminator `D(images, condition)`. Its output is a `DiscriminatorOutput`.
 
-    The output has logits, (B,) or (B, ...) with several logits for each image, features (B, F), and optionally further
-    outputs by name. The features are the input of the discriminator's last layer. If `spec.latent_pairs` is true, the
-    discriminator judges pairs of an image and its z: its second input is z, (B, latent_size), instead of the condition.
+    The output contains logits, features (B, F), and optionally further outputs by name. The logits are (B,), or
+    (B, ...) if each image has several logits. The features are the input of the discriminator's last layer. If
+    `spec.latent_pairs` is true, the discriminator takes pairs of an image and z: the second input is z,
+    (B, latent_size), instead of the condition.
 
     Example:
 
@@ -212,7 +214,7 @@ def build_discriminator(spec: Spec, run: Run) -> nn.Module | None:
 
 @_hook("chain")
 def wrap_network(player: Player, network: nn.Module, run: Run | None, spec: Spec) -> nn.Module | None:
-    """Initialise, change or wrap a network. Return the network to use instead, or None to keep `network`.
+    """Initialise, change or wrap a network. Return the network that replaces `network`, or None to keep `network`.
 
     `spec` is the specification from which the network was built. When a saved generator is rebuilt, this hook is called
     with None for `run`. Afterwards, the generator's parameters and buffers are loaded from the file.
@@ -231,8 +233,8 @@ def extra_networks(run: Run) -> Mapping[str, ExtraNetwork] | None:
     """Return further networks of the run by name, such as an encoder or a frozen feature network.
 
     `run.networks` then contains each network under its name, in addition to `generator` and `discriminator`. Device,
-    precision, optimisers, several ranks and checkpoints are handled as for these two. In the step of a player that does
-    not train the network, its parameters have no gradients.
+    precision, optimisers, several ranks and checkpoints are handled as for the generator and the discriminator. An
+    extra network has no gradients in the steps of a player that does not train this network.
 
     Example:
 
@@ -245,10 +247,11 @@ def extra_networks(run: Run) -> Mapping[str, ExtraNetwork] | None:
 def build_optimizer(
     player: Player, parameters: Sequence[nn.Parameter], network: nn.Module
 ) -> torch.optim.Optimizer | None:
-    """Return the optimiser of one player, for the parameters that it trains.
+    """Return the optimiser of one player, for the parameters that this player trains.
 
-    `network` is the player's network. Use its `named_parameters` for parameter groups with different learning rates.
-    `parameters` also contains those of the `extra_networks` that the player trains. The optimiser must get all of them.
+    `network` is the player's network. Use `network.named_parameters()` for parameter groups with different learning
+    rates. `parameters` also contains the parameters of the extra networks that the player trains. The optimiser must
+    get all `parameters`.
 
     gankit calls the plugin `optimizer.generator` of the recipe for the generator, and `optimizer.discriminator` for the
     discriminator.
@@ -316,7 +319,7 @@ def on_start(run: Run) -> None:
 
 @_hook("event")
 def before_iteration(run: Run) -> None:
-    """Act before the steps of an iteration: change a schedule, grow a network, exchange weights.
+    """Run code before the steps of an iteration, for example to change a schedule or to add layers to a network.
 
     `run.iteration` is the number of completed iterations.
 
@@ -358,15 +361,15 @@ def sample_latent(
 
 @_hook("at most one")
 def sampling_conditions(count: int, requested: Mapping[str, str | float], generator: torch.Generator) -> Tensor | None:
-    """Return the condition of `count` samples, in the form that G takes: what the user asks for, as a tensor.
+    """Return the condition that a user requests for `count` samples, as a tensor in the form that G takes.
 
-    `requested` contains what the user asks for by name, for example `{"class": "cat"}` of `gankit sample --class cat`,
-    `{"age": "30"}` of `--set age=30`, or `{"text": "a red circle"}` of `--text`. It is empty for the sample grids of a
-    run. Draw random numbers with `generator`, on the CPU. This hook is called without gradients, and not for source
-    images that the user gives.
+    `requested` contains the values that the user requests, by name. For example, it is `{"class": "cat"}` for
+    `gankit sample --class cat`, `{"age": "30"}` for `--set age=30`, and `{"text": "a red circle"}` for `--text`. For
+    the sample grids of a run, `requested` is empty. Draw random numbers with `generator`, on the CPU. This hook is
+    called without gradients. It is not called if the user gives source images.
 
-    Without this hook, or if it returns None, `spec.condition` makes the rows: classes in turn, or conditions of real
-    images, with the numbers that the user asks for.
+    If no plugin returns a tensor, `spec.condition` creates the rows. Without a request, the rows cycle through the
+    classes, or through conditions of real images. Requested numbers replace the numbers of the real images.
 
     Example:
 
@@ -377,11 +380,11 @@ def sampling_conditions(count: int, requested: Mapping[str, str | float], genera
 
 @_hook("at most one")
 def truncate_latent(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor | None:
-    """Return z, (count, latent_size), whose numbers lie within a threshold of the centre of the prior.
+    """Return latent vectors z, (count, latent_size), with all numbers within `threshold` of the centre of the prior.
 
-    This hook is called for `gankit sample --truncation`, and by the trick `truncation`. A prior without it does not
-    allow truncation. `redraw()` draws another z of the same shape from the prior. The function `gankit.truncated`
-    draws again each component that exceeds the threshold.
+    The command `gankit sample --truncation` and the trick `truncation` call this hook. A prior whose plugin does not
+    implement this hook does not allow truncation. `redraw()` draws another z of the same shape from the prior. The
+    function `gankit.truncated` redraws each component that exceeds the threshold.
 
     Example:
 
@@ -409,10 +412,10 @@ def sampling_latent(  # type: ignore[empty-body]
 
 @_hook("at most one")
 def draw_step(run: Run, player: Player) -> Step | None:
-    """Return the data of a step: real images, z, and the fake images for them. Return None to keep the default.
+    """Return the data of a step: real images, z and fake images. Return None to keep the default.
 
-    Use this hook for another batch size, or for fake images that depend on real images. In a D step, the hook is called
-    without gradients, so a network that D trains must be called in a loss term.
+    Use this hook for a different batch size, or for fake images that depend on real images. In a D step, the hook is
+    called without gradients. Therefore, call a network that D's optimiser trains in a loss term instead.
 
     Example:
 
@@ -451,7 +454,7 @@ def before_g_step(run: Run, step: Step) -> None:
 def discriminator_inputs(  # type: ignore[empty-body]
     images: Tensor, condition: Tensor | None, source: Source, player: Player, run: Run, step: Step
 ) -> tuple[Tensor, Tensor | None]:
-    """Change images (B, C, H, W) and their condition before they enter D. This hook is called in the steps of D and G.
+    """Change the inputs of D: images (B, C, H, W) and their condition. This hook is called in the steps of D and G.
 
     `step` contains the other data of the images, such as `step.z`. If `spec.latent_pairs` is true, the discriminator
     plugin returns z, (B, latent_size), in place of the condition.
@@ -467,9 +470,10 @@ def discriminator_inputs(  # type: ignore[empty-body]
 def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor] | None:
     """Replace the default backward pass: accumulate gradients in `.grad`, and return the unweighted value of each term.
 
-    Return None to keep the default, for example for the other player. The weight of each term is a number, also if it
-    has a schedule. It is already multiplied by its interval `every` and divided by `train.accumulate`. With bf16, the
-    hook runs in autocast; leave it for arithmetic on gradients, with `torch.autocast(device.type, enabled=False)`.
+    Return None to keep the default, for example in the steps of the other player. The weight of each term is a number,
+    even if the recipe sets a schedule. This number is already multiplied by the term's interval `every` and divided by
+    `train.accumulate`. With bf16, the hook runs in autocast. For arithmetic on gradients, turn autocast off with
+    `torch.autocast(device.type, enabled=False)`.
 
     Example:
 
@@ -530,7 +534,7 @@ def after_iteration(run: Run) -> None:
 def log_values(run: Run) -> Mapping[str, float | Tensor] | None:
     """Return numbers for the log, such as the strength of an augmentation, by name. A tensor must be a scalar.
 
-    The numbers are in the log, in the report and in what loggers send. With several ranks, only the first one calls
+    The log, the report and the output of loggers contain these numbers. With several ranks, only the first rank calls
     this hook.
 
     Example:
@@ -558,7 +562,7 @@ def on_log(run: Run, row: dict[str, Any]) -> None:
 
 @_hook("event")
 def on_grid(run: Run, picture: Image) -> None:
-    """Receive a new grid of sample images. The run has already saved it as a file.
+    """Receive a new grid of sample images. The run has already saved the grid as a file.
 
     Random numbers that are drawn in this hook do not affect the training. An exception in this hook ends the run.
 
@@ -571,10 +575,11 @@ def on_grid(run: Run, picture: Image) -> None:
 
 @_hook("event")
 def on_samples(run: Run, samples: Tensor, condition: Tensor | None) -> None:
-    """Receive the samples of a grid, (N, *shape) in [-1, 1] on the CPU, and their condition, or None.
+    """Receive the samples of a grid, (N, *shape) in [-1, 1] on the CPU, and their condition.
 
-    This hook is called after `on_grid`, for plugins that need the samples themselves, such as the values of audio.
-    Random numbers that are drawn in this hook do not affect the training.
+    The condition is None for data without a condition. This hook is called after `on_grid`, for plugins that need the
+    values of the samples instead of the picture, such as audio. Random numbers that are drawn in this hook do not
+    affect the training.
 
     Example:
 
@@ -601,8 +606,9 @@ def on_stop(run: Run) -> None:
 def sampling_generator(network: nn.Module, run: Run) -> nn.Module | None:
     """Return the generator to save and to sample from, such as a moving average, or None to keep `network`.
 
-    The first plugin gets the trained generator, and each other plugin gets the network of the plugin before it. The
-    parameters of the returned network have the same names and shapes. `network` itself must not change.
+    The first plugin gets the trained generator, and each other plugin gets the network that the plugin before it
+    returned. The parameters of the returned network must have the same names and shapes as those of `network`. The
+    plugin must not change `network` itself.
 
     Example:
 
@@ -626,10 +632,11 @@ def draw_samples(images: Tensor) -> Image | None:
 
 @_hook("at most one")
 def save_samples(samples: Tensor, names: Sequence[str], folder: Path) -> Sequence[Path] | None:
-    """Write samples, (N, *shape) in [-1, 1] on the CPU, to files in a folder that exists. Return their paths.
+    """Write samples, (N, *shape) in [-1, 1] on the CPU, to files in an existing folder. Return the paths of the files.
 
-    This hook is called by `gankit sample`, for data that are not images, such as audio. `names` contains a file name
-    without suffix for each sample, with its number and class. Without this hook, each sample becomes a PNG file.
+    This hook is called by `gankit sample`, for data that are not images, such as audio. `names` contains one file name
+    without suffix for each sample. The file name contains the number and the class of the sample. Without this hook,
+    each sample is saved as a PNG file.
 
     Example:
 
@@ -643,10 +650,11 @@ def save_samples(samples: Tensor, names: Sequence[str], folder: Path) -> Sequenc
 
 @_hook("at most one")
 def encode(run: Run, images: Tensor) -> Tensor | None:
-    """Return the z of images (B, C, H, W) in [-1, 1], a tensor (B, latent_size) from which G generates similar images.
+    """Return z, (B, latent_size), from which G generates images that are similar to `images`, (B, C, H, W) in [-1, 1].
 
     This hook is called by `gankit reconstruct`, without gradients. The networks are those of the run's newest
-    checkpoint, in evaluation mode. The plugins have their state of the checkpoint, but `on_start` is not called.
+    checkpoint, in evaluation mode. The state of the plugins is restored from the checkpoint, but `on_start` is not
+    called.
 
     Example:
 

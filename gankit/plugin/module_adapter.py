@@ -30,7 +30,7 @@ from gankit.runtime.rng import fork_rng
 
 
 class _ModulePlugin(Plugin):
-    """Base class of the plugin classes that `module_plugin` creates. Each of them wraps one `nn.Module` class."""
+    """Base class of the plugin classes that `module_plugin` creates. Each created class wraps one `nn.Module` class."""
 
     module_class: type[nn.Module]
 
@@ -41,8 +41,8 @@ class _ModulePlugin(Plugin):
     """
 
     def build(self) -> nn.Module:
-        # Pass only the arguments that the recipe sets. A default value of `__init__` may be of a type that settings
-        # cannot hold.
+        # Pass only the arguments that the recipe sets. A default value of `__init__` may have a type that a setting
+        # cannot have.
         arguments = self.config.model_dump(exclude_unset=True, exclude=set(self.own_settings))
         try:
             return self.module_class(**arguments)
@@ -56,8 +56,8 @@ class _ModulePlayer(_ModulePlugin):
         place = f"normalization.{self.kind}"
         probe = nn.Linear(1, 1)
         hooks = Hooks({place: recipe.components[place].build()})
-        # Return no warning if the normalisation is `none`, or if it wraps the finished network, as spectral norm does.
-        # Wrapping has an effect even if the network does not call `spec.normalize`.
+        # Return no warning if the normalisation is `none`, or if the plugin wraps the finished network, as spectral
+        # norm does. Wrapping has an effect even if the network does not call `spec.normalize`.
         if hooks.of("wrap_network") or hooks.one("normalization", self.kind, probe, 1) is probe:
             return []
         return [
@@ -118,7 +118,7 @@ BASES: dict[Kind, type[_ModulePlugin]] = {
     "discriminator": _ModuleDiscriminator,
     "extractor": _ModuleExtractor,
 }
-"""Base class of plugins that wrap a plain `nn.Module`, for each kind of plugin that supports this."""
+"""Base class of the plugins that wrap a plain `nn.Module`, for each kind of plugin that may be an `nn.Module`."""
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -144,7 +144,7 @@ CONDITION_NAMES = ("condition", "cond", "labels", "label", "y", "c", "classes", 
 
 
 class ConditionAdapter(nn.Module):
-    """Wrapper that passes the condition to a network only if the network's `forward` has an argument for it."""
+    """Wrapper that passes the condition to a network only if `forward` has an argument for the condition."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -161,11 +161,11 @@ class ConditionAdapter(nn.Module):
 
 
 def condition_parameter(module_class: type[nn.Module]) -> inspect.Parameter | None:
-    """Return the parameter of a network's `forward` that takes the condition, or None if there is none.
+    """Return the parameter of a network's `forward` for the condition, or None if `forward` has no such parameter.
 
-    The first parameter takes z or the images. If `forward` has `*args`, the condition is passed there. Otherwise, it is
-    passed to a later parameter with a usual name, such as `y`, or to the first later parameter without a default value.
-    A parameter such as `temperature=1.0` never receives the condition.
+    The first parameter takes z or the images. If `forward` has `*args`, the condition is passed in `*args`. Otherwise,
+    the condition is passed to a later parameter with a usual name, such as `y`, or to the first later parameter without
+    a default value. A parameter such as `temperature=1.0` never receives the condition.
     """
     parameters = list(inspect.signature(module_class.forward).parameters.values())[1:]
     for parameter in parameters:
@@ -178,10 +178,10 @@ def condition_parameter(module_class: type[nn.Module]) -> inspect.Parameter | No
 
 
 class DiscriminatorAdapter(nn.Module):
-    """Wrapper for a discriminator network that returns logits, or a tuple: logits, features and further outputs.
+    """Wrapper for a discriminator network whose output is logits, or a tuple of logits, features and further outputs.
 
     The wrapper always returns a `DiscriminatorOutput`. If the network returns no features, the logits are used as
-    features. One logit per image, such as (B, 1), becomes (B,).
+    features. Logits with one value per image, such as (B, 1), are reshaped to (B,).
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -206,7 +206,8 @@ def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
     for parameter in list(inspect.signature(module_class.__init__).parameters.values())[1:]:
         if parameter.kind is parameter.VAR_KEYWORD:
             any_setting = True
-        # Skip arguments with a leading underscore. They are internal, and pydantic does not allow such names.
+        # Skip arguments with a leading underscore, because such arguments are internal, and pydantic does not allow
+        # their names.
         elif parameter.kind is not parameter.VAR_POSITIONAL and not parameter.name.startswith("_"):
             default = ... if parameter.default is parameter.empty else _as_toml(parameter.default)
             fields[parameter.name] = (Any, Field(default))
@@ -221,7 +222,7 @@ def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
 
 
 def _as_toml(value: Any) -> Any:
-    """Convert a default value to a TOML value, for example a tuple to a list. Return None if TOML has no such value."""
+    """Convert a default value to a TOML value, for example a tuple to a list. If this is not possible, return None."""
     if isinstance(value, (list, tuple)) and all(_as_toml(v) is not None for v in value):
         return [_as_toml(v) for v in value]
     return value if isinstance(value, (bool, int, float, str)) else None

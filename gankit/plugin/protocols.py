@@ -55,10 +55,10 @@ class RecipeInfo(Protocol):
         """Return True if the recipe contains a plugin with this name."""
 
     def use_of(self, key: str) -> str | None:
-        """Return the name of the plugin at a key such as `normalization.discriminator`, or None if there is none."""
+        """Return the name of the plugin at a key, such as `loss`, or None if there is no plugin at this key."""
 
     def plugin_class(self, key: str) -> type[Plugin]:
-        """Return the class of the plugin at a key. Raise KeyError if there is none."""
+        """Return the class of the plugin at a key. Raise KeyError if there is no plugin at this key."""
 
     def coupling(self, player: Player) -> list[str]:
         """Return the keys of plugins, such as batch norm, that couple the images of a batch in the player's network.
@@ -91,17 +91,17 @@ class Run(StepContext, Protocol):
     """Unweighted value of each loss term, from the last step that computed it. Each value is a scalar on `device`."""
 
     stop_reason: str | None
-    """Reason given by the plugin that stopped the run early, or None if no plugin stopped it."""
+    """Reason given by the plugin that stopped the run early, or None if no plugin stopped the run."""
 
     failure: str | None
     """Message of the error that ended the run, or None if there was no error."""
 
     dataset: Dataset
     networks: dict[str, nn.Module]
-    """Networks by name: `generator`, `discriminator`, and those from the hook `extra_networks`."""
+    """Networks by name: `generator`, `discriminator`, and the networks from the hook `extra_networks`."""
 
     parameters: dict[Player, list[nn.Parameter]]
-    """Parameters that each player trains: those of its network, and of extra networks."""
+    """Parameters that each player trains: parameters of the player's own network and of extra networks."""
 
     optimizers: dict[Player, torch.optim.Optimizer]
     terms: dict[Player, list[LossTerm]]
@@ -121,14 +121,14 @@ class Run(StepContext, Protocol):
         """End the run after this iteration, and show the reason to the user."""
 
     def warn(self, sentence: str) -> None:
-        """Show a warning to the user and write it to `log.jsonl`. The run continues."""
+        """Show a warning to the user, and write the warning to `log.jsonl`. The run continues."""
 
     def draw_real(self) -> Rows:
         """Return the next batch on `device`: real images, (B, C, H, W) in [-1, 1], their condition, and fields.
 
-        It is a named tuple: `real, condition, fields = run.draw_real()`.
+        The batch is a named tuple: `real, condition, fields = run.draw_real()`.
 
-        Each call advances the sequence of batches that the steps of the run use.
+        Each call takes one batch from the sequence of batches for the steps of the run.
         """
 
     def draw_latent(self, count: int, condition: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
@@ -137,8 +137,8 @@ class Run(StepContext, Protocol):
     def draw_reference(self, count: int) -> Rows:
         """Return a fixed set of real images, (count, C, H, W) in [-1, 1], with their condition and fields.
 
-        The choice of images depends only on the seed of the recipe. Virtual batch norm, for example, uses them as its
-        reference batch. This call does not affect the order of the training batches.
+        The choice of images depends only on the seed of the recipe. Virtual batch norm, for example, uses these images
+        as its reference batch. This call does not affect the order of the training batches.
 
         Raises:
             InputError: batches are class-balanced and `count` is not a multiple of the number of classes.

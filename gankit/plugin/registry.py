@@ -1,4 +1,4 @@
-"""Registry of installed plugins. It is built from their entry points, without importing the plugins.
+"""Registry of installed plugins. The registry is built from entry points, without an import of the plugins.
 
 An entry point in the group `gankit.plugins` is named `kind.name`, such as `optimizer.adam`, so that the kind is known
 without an import. If the name contains no kind, the kind is the attribute `kind` of the plugin class.
@@ -102,7 +102,7 @@ class Registry:
     def named(self, name: str, kinds: tuple[Kind, ...]) -> list[Entry]:
         """Return the entry points of all plugins called `name` that have one of the given kinds.
 
-        If there are none, return the entry points called `name` that have no kind.
+        If there are no such plugins, return the entry points called `name` that have no kind.
         """
         exact = [e for e in self.entries if e.name == name and e.kind in kinds]
         return exact or [e for e in self.entries if e.name == name and e.kind is None]
@@ -127,8 +127,8 @@ class Registry:
             use: `name`, `name@distribution`, `./file.py:Class` or `package.module:Class`.
             kinds: kinds of plugin that this table of the recipe accepts.
             folder: folder of the recipe. Relative paths in `use` are relative to this folder.
-            recorded: distribution that an earlier run used. It is preferred if several distributions have a plugin of
-                this name.
+            recorded: distribution that an earlier run used. This distribution is preferred if several distributions
+                have a plugin of this name.
 
         Raises:
             PluginError: the class does not exist or cannot be imported, or several distributions have a plugin
@@ -245,7 +245,8 @@ def _from_file(path: Path, class_name: str) -> ResolvedPlugin:
 def _module_of(path: Path) -> ModuleType:
     """Import a Python file and return its module. The file is imported again only if its content has changed.
 
-    Files in the same folder may import each other by name. Such a file and a file that a recipe names are one module.
+    Files in the same folder may import each other by name. If a recipe also names the imported file, both refer to one
+    module.
     """
     module_name = _name_of_file(path)
     if module_name in sys.modules:
@@ -254,8 +255,8 @@ def _module_of(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # The file may import modules from its own folder, so add this folder to `sys.path`. It comes last, so that its
-    # modules do not hide installed modules of the same name.
+    # The file may import modules from its own folder, so add this folder to `sys.path`. The folder comes last, so that
+    # its modules do not hide installed modules of the same name.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     before = dict(sys.modules)
@@ -278,7 +279,7 @@ def _module_of(path: Path) -> ModuleType:
 
 
 def _file_of_import(name: str) -> Path | None:
-    """Return the file that `import name` would execute or has executed, or None if there is none."""
+    """Return the path of the file that `import NAME` executes or has executed, or None if there is no such file."""
     if not name.isidentifier():
         return None
     spec = getattr(sys.modules[name], "__spec__", None) if name in sys.modules else importlib.util.find_spec(name)
@@ -286,7 +287,7 @@ def _file_of_import(name: str) -> Path | None:
 
 
 def _name_of_file(path: Path) -> str:
-    """Return the name of the module of a file. It depends on the path and the content."""
+    """Return the module name for a Python file. The name depends on the path and the content of the file."""
     return f"gankit_file_{path.stem}_{hashlib.sha256(bytes(path) + path.read_bytes()).hexdigest()[:12]}"
 
 

@@ -12,7 +12,7 @@ from gankit.plugin.base import Settings
 from gankit.plugin.slots import Player
 
 NUMBER, SCHEDULE = "<number>", "<schedule>"
-"""Names of the two kinds of a setting in pydantic's errors. Messages leave them out."""
+"""Names of the two types of a `Scheduled` setting in pydantic's errors. Messages to the user omit these names."""
 
 Shape = Literal["linear", "cosine", "exponential", "step"]
 
@@ -51,7 +51,7 @@ class Schedule(Settings):
         return self
 
     # Pydantic checks the bounds of a setting, such as ge=0, with these operators. All values of a schedule lie between
-    # `start` and `end`. With gt=0, one of the two may be 0, so that a weight can grow from 0.
+    # `start` and `end`. With gt=0, either `start` or `end` may be 0, so that a weight can grow from 0.
     def __gt__(self, bound: float) -> bool:
         return self >= bound and max(self.start, self.end) > bound
 
@@ -70,7 +70,7 @@ class Schedule(Settings):
     __rmul__ = __mul__
 
     def at(self, run: Progress) -> float:
-        """Return the value at the run's current iteration, or at its number of images."""
+        """Return the value of the schedule for the number of iterations, or of images, that the run has completed."""
         train = run.recipe.train
         done = run.iteration if self.by == "iterations" else run.step_counts["discriminator"] * train.batch_size
         until = train.iterations if self.until is None else self.until
@@ -82,9 +82,11 @@ class Schedule(Settings):
 
 
 def curve(shape: Shape, start: float, end: float, t: float) -> float:
-    """Return the value of a schedule at the fraction t in [0, 1] of its length.
+    """Return the value of a schedule at the fraction t of the schedule's length, with t in [0, 1].
 
-    With shape `exponential`, equal lengths multiply the value by equal factors. Cosine: Loshchilov 2016, equation 5.
+    With the shape `exponential`, the value changes by the same factor in all intervals of the same length.
+
+    Source of the shape `cosine`: Loshchilov 2016, equation 5.
     """
     if shape == "linear":
         return (1 - t) * start + t * end
@@ -102,9 +104,9 @@ else:
     class Scheduled:
         """Type of a setting that is a number, or a schedule of a number.
 
-        In a recipe, a schedule is a table: `gamma = { schedule = "cosine", start = 10.0, end = 1.0 }`. Bounds such as
-        `ge=0` are those of all its values. With `gt=0`, one end of a schedule may be 0, so that a weight can grow from
-        0.
+        In a recipe, a schedule is a table: `gamma = { schedule = "cosine", start = 10.0, end = 1.0 }`. Bounds of the
+        setting, such as `ge=0`, apply to all values of the schedule. With `gt=0`, either `start` or `end` may be 0, so
+        that a weight can grow from 0.
         """
 
         @classmethod

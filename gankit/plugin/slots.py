@@ -1,6 +1,6 @@
 """Players (generator and discriminator), kinds of plugin, and tables of a recipe.
 
-This module imports neither torch nor pydantic, so importing it is fast.
+This module imports neither torch nor pydantic, so the import of this module is fast.
 """
 
 from __future__ import annotations

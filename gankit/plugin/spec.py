@@ -36,7 +36,7 @@ class Spec:
     """Description of the condition of the dataset, such as its classes. None for data without a condition."""
 
     fields: tuple[str, ...] = ()
-    """Names of the further tensors of the dataset, which a training step has in `step.fields`."""
+    """Names of further tensors of the dataset. In a training step, `step.fields` contains these tensors."""
 
     latent_size: int = 100
     """Size of the latent vector z."""
@@ -44,15 +44,15 @@ class Spec:
     pack: int = 1
     """Number of images that are concatenated along the channel dimension to one input of D (PacGAN, Lin 2018).
 
-    The input of D has `pack` times the number of channels of an image. `build_discriminator` gets a specification whose
-    `shape` is that of this input.
+    The input of D has `pack` times the number of channels of an image. The hook `build_discriminator` gets a
+    specification in which `shape` is the shape of this input.
     """
 
     latent_pairs: bool = False
-    """True if D judges pairs of an image and its z, as in BiGAN. D's second input is then z, instead of the condition.
+    """True if D takes pairs of an image and its z, as in BiGAN. D's second input is then z, instead of the condition.
 
-    The discriminator plugin sets this field in the hook `adjust_spec`. In the hook `discriminator_inputs`, it returns
-    z, (B, latent_size), in place of the condition.
+    The discriminator plugin sets this field in the hook `adjust_spec`. In the hook `discriminator_inputs`, this plugin
+    returns z, (B, latent_size), in place of the condition.
     """
 
     conditional: bool = False

@@ -1,8 +1,8 @@
 """Information about plugin classes, read from their source files without importing them.
 
-`gankit list-plugins` shows the docstring and the hook points of each plugin. It reads them from the source, because
-importing the plugins would run their code and import torch, which is slow. Values that are known only when the code
-runs are treated as unknown, for example a class that is created by a function call.
+`gankit list-plugins` shows the docstring and the hook points of each plugin. The command reads this information from
+the source, because importing the plugins would run their code and import torch, which is slow. Values that exist only
+when the code runs, such as a class that a function call creates, are treated as unknown.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class ClassScanner:
             module = self._module(module_name)
             sources = (name.partition(".")[0], "import *", "__getattr__", "globals", "exec")
             # If the source contains one of these words, the class may exist although the scanner did not find it.
-            # Search for whole words, because a module with `HingeLoss` need not have a class `Loss`.
+            # Search for whole words, because the word `HingeLoss` does not mean that there is a class `Loss`.
             pattern = rf"(?<!\w)(?:{'|'.join(map(re.escape, sources))})(?!\w)"
             if module is not None and re.search(pattern, module.text) is None:
                 raise PluginError(f"{module_name} has no class {name!r}")
@@ -144,7 +144,7 @@ class ClassScanner:
 
 
 def _parse(name: str) -> _Module | None:
-    """Parse the source of a module. Return None if it has no Python source, for example if it is compiled."""
+    """Parse the source of a module. Return None if there is no Python source, for example for a compiled module."""
     spec = spec_without_import(name)
     if spec is None:
         raise PluginError(f"there is no module {name}")

@@ -25,7 +25,7 @@ Source = Literal["real", "fake"]
 
 
 class RenamedFieldError(PluginError, AttributeError):
-    """Error for the former name of a `Step` field. It is an AttributeError, so that `hasattr` returns False."""
+    """Error for the former name of a `Step` field. The class is an AttributeError, so that `hasattr` returns False."""
 
 
 BATCHED = (
@@ -58,8 +58,8 @@ class DiscriminatorOutput(NamedTuple):
     logits: Tensor
     """Logits (B,), before any sigmoid. A large value means that the image is probably real.
 
-    A patch discriminator, for example, returns several logits for each image: (B, ...). A loss is the mean over all of
-    them.
+    A patch discriminator, for example, returns several logits for each image: (B, ...). A loss is then the mean over
+    all logits.
     """
 
     features: Tensor
@@ -73,10 +73,10 @@ class DiscriminatorOutput(NamedTuple):
 
 
 def match_logits(value: Tensor | float, logits: Tensor) -> Tensor | float:
-    """Return a value of each input in a shape that broadcasts over D's logits (B, ...).
+    """Reshape a tensor with one value for each input of D, so that it broadcasts over D's logits (B, ...).
 
-    A tensor (B,), such as `step.real_target`, is returned as (B, 1, ...). Numbers and other tensors are returned as
-    they are.
+    A tensor (B,), such as `step.real_target`, is returned in the shape (B, 1, ...). Numbers and other tensors are
+    returned unchanged.
     """
     if isinstance(value, Tensor) and value.dim() == 1:
         return value.view(-1, *(1,) * (logits.dim() - 1))
@@ -92,7 +92,7 @@ class LossTerm:
     """Function that takes the step and returns the unweighted value of the term, a scalar tensor."""
 
     weight: float | Schedule = 1.0
-    """Factor of the value in the player's loss. A setting of type `Scheduled` may be passed as it is."""
+    """Factor of the term in the player's loss: a number, or the value of a setting of type `Scheduled`."""
 
     every: int = 1
     """Interval n, in steps of the player. The term is computed in every n-th step, with its weight multiplied by n.
@@ -115,10 +115,10 @@ class Step:
     """Real images, (B, C, H, W) in [-1, 1]."""
 
     condition: Tensor | None
-    """Condition of the images, the same for the real and the fake ones. None if the data have none.
+    """Condition of both the real and the fake images. None for data without a condition.
 
-    Class indices (B,) int64, vectors (B, K), tokens (B, T), or source images (B, C, H, W) in [-1, 1]: what
-    `spec.condition` describes.
+    `spec.condition` describes the form of the condition: class indices (B,) int64, vectors (B, K), tokens (B, T), or
+    source images (B, C, H, W) in [-1, 1].
     """
 
     z: Tensor
@@ -142,7 +142,7 @@ class Step:
     real_weight: Tensor | float = 1.0
     """Weight of the real images in the loss: a number, or a tensor with one value for each input of D.
 
-    Only losses with `uses_weights`, such as `igan_label`, use it.
+    Only losses with `uses_weights = True`, such as `igan_label`, use this weight.
 
     Source: alpha in Meng 2021, equation 8.
     """
@@ -150,7 +150,7 @@ class Step:
     fake_weight: Tensor | float = 1.0
     """Weight of the fake images in the loss: a number, or a tensor with one value for each input of D.
 
-    Only losses with `uses_weights`, such as `igan_label`, use it.
+    Only losses with `uses_weights = True`, such as `igan_label`, use this weight.
 
     Source: beta in Meng 2021, equation 8.
     """
@@ -184,7 +184,7 @@ class Step:
             """Raise an error for a missing attribute. For a renamed field, the message contains the new name."""
             if (new := new_name(name, [*self.__dataclass_fields__, *vars(type(self))])) is not None:
                 raise RenamedFieldError(f"a step has no {name!r}; it is called {new!r} now")
-            # Raise the original AttributeError again, because its true cause may be an error inside a property.
+            # Repeat the access to raise the original AttributeError. The true cause may be an error inside a property.
             return self.__getattribute__(name)
 
     @property
@@ -226,16 +226,16 @@ class Step:
         return DiscriminatorOutput(*discriminator(images, condition))
 
     def slice(self, rows: builtins.slice | Tensor) -> Step:
-        """Return a step with a part of the batch: images, condition, z and fields, with their targets and weights.
+        """Return a step with only some images of the batch, and their condition, z, fields, targets and weights.
 
-        Outputs of D that have been computed are not computed again. They are rows of the whole outputs, and have no
-        gradient with respect to the images of the new step.
+        If an output of D is already computed, the new step contains the selected rows of this output, which is not
+        computed again. These rows have no gradient with respect to the images of the new step.
 
         Args:
             rows: slice, or index tensor (n,), of the images to keep.
 
         Raises:
-            PluginError: one input of D has several images, as in PacGAN.
+            PluginError: an input of D consists of several images, as in PacGAN.
         """
         if self.run.spec.pack > 1:
             raise PluginError("a step cannot be sliced if D takes several images as one input (packing)")

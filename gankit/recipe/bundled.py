@@ -1,4 +1,4 @@
-"""Recipes that come with gankit. They are in `gankit/_recipes` in a wheel, and in `recipes/` in the repository."""
+"""Recipes that come with gankit. The files are in `gankit/_recipes` in a wheel, and in `recipes/` in the repository."""
 
 import tomllib
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ PURPOSE = "Purpose: "
 
 
 def recipes_folder() -> Path:
-    """Return the folder that contains the recipes that come with gankit."""
+    """Return the folder of the recipes that come with gankit."""
     package = Path(__file__).parent.parent
     in_wheel = package / "_recipes"
     return in_wheel if in_wheel.is_dir() else package.parent / "recipes"

@@ -1,4 +1,4 @@
-"""JSON Schema for recipes with the installed plugins. Editors use it to complete and check recipes."""
+"""JSON Schema for recipes with the installed plugins. Editors use the schema to complete and check recipes."""
 
 import copy
 import re
@@ -69,7 +69,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
                 {"type": "string", "pattern": FROM_A_FILE},
                 *({"$ref": f"#/$defs/{kind}.{name}"} for name in of_kind),
                 # A table without `use` contains settings of the default plugin. If the recipe extends another recipe,
-                # they are settings of the other recipe's plugin.
+                # the settings belong to the plugin of the other recipe.
                 {"type": "object", "properties": keys, "additionalProperties": False},
                 _FOREIGN,
             ],
@@ -145,11 +145,11 @@ _FOREIGN: Schema = {
 
 
 BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
-"""Keywords of JSON Schema for pydantic's bounds."""
+"""Keyword of JSON Schema for each name of a bound in pydantic."""
 
 
 def _with_bounds(settings: Schema) -> Schema:
-    """Return a schema in which the bounds of settings of type `Scheduled` are keywords of JSON Schema."""
+    """Return a copy of a schema, with bounds of `Scheduled` settings converted to keywords of JSON Schema."""
     properties = {
         name: {BOUNDS.get(key, key) if "oneOf" in field else key: value for key, value in field.items()}
         for name, field in settings.get("properties", {}).items()

@@ -1,4 +1,4 @@
-"""Paths in recipes: the folder that a relative path is relative to, and the type of path settings."""
+"""Type of path settings, and functions that store the base folder of each relative path in a recipe."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pydantic import BeforeValidator, ValidationInfo
 
 
 class LocatedText(str):
-    """Text of a recipe file, with the folder that a relative path in it is relative to."""
+    """String from a recipe file. If the string is a relative path, `folder` is the base folder of this path."""
 
     folder: Path
 
     @classmethod
     def of(cls, text: str, folder: Path) -> LocatedText:
-        """Return `text` with its folder."""
+        """Return `text` as a `LocatedText` with the given base folder."""
         located = cls(text)
         located.folder = folder
         return located
 
 
 def locate(value: Any, folder: Path) -> Any:
-    """Return a value of a recipe, in which each text is a `LocatedText`. Dictionaries and lists are converted too."""
+    """Return a value of a recipe with every string converted to a `LocatedText`, also in dictionaries and lists."""
     if isinstance(value, dict):
         return {key: locate(one, folder) for key, one in value.items()}
     if isinstance(value, list):
@@ -35,10 +35,11 @@ def locate(value: Any, folder: Path) -> Any:
 
 
 def folders_of(settings: dict[str, Any]) -> dict[tuple[str, str], Path]:
-    """Return the folder of each `LocatedText` in the settings of a plugin, by key and text.
+    """Return the base folder of each `LocatedText` in the settings of a plugin, by key and text.
 
-    A text in nested tables has an entry for the key of each table. In a nested model, pydantic passes the name of the
-    inner setting to the validator. In a dictionary of paths, it passes the name of the outer setting.
+    A text in nested tables has one entry for the key of each table, because pydantic passes different names to the
+    validator. In a nested model, pydantic passes the name of the inner setting. In a dictionary of paths, pydantic
+    passes the name of the outer setting.
     """
 
     def located(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], Path]]:
@@ -58,8 +59,8 @@ def folders_of(settings: dict[str, Any]) -> dict[tuple[str, str], Path]:
 def absolute_path(value: Any, info: ValidationInfo) -> Any:
     """Return a path setting as an absolute path. `~` is the home folder. Symbolic links are not resolved.
 
-    `info.context` contains the folders of relative paths, from `folders_of`. Without a folder, a path is relative to
-    the current folder.
+    `info.context` contains the folders of relative paths, from `folders_of`. If no folder is given for a path, the path
+    is relative to the current folder.
     """
     if not isinstance(value, (str, Path)):
         return value
@@ -73,7 +74,7 @@ def absolute_path(value: Any, info: ValidationInfo) -> Any:
 RecipePath = Annotated[Path, BeforeValidator(absolute_path)]
 """Type of a path setting of a plugin.
 
-In a recipe file, a relative path is relative to the folder of this file. On the command line, it is relative to the
-current folder. A run stores absolute paths, so a resumed run finds the file from any folder. A field with a
-relative default needs `validate_default=True`; the default is then relative to the current folder.
+In a recipe file, a relative path is relative to the folder of this file. On the command line, a relative path is
+relative to the current folder. A run stores absolute paths, so a resumed run finds the file from any folder. A field
+with a relative default needs `validate_default=True`; the default is then relative to the current folder.
 """

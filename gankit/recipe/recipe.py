@@ -69,7 +69,7 @@ class Recipe:
     requires: tuple[str, ...] = ()
     """Requirements in pip's format, such as `gankit-lecam >= 0.2`.
 
-    They include the distribution of every plugin, except for gankit itself.
+    The requirements include the distribution of every plugin, except for gankit itself.
     """
 
     @classmethod
@@ -91,7 +91,8 @@ class Recipe:
         """
         path = Path(path)
         raw = read_toml(path)
-        # Messages contain the name of a recipe that comes with gankit, because the user has given it, and not its path.
+        # For a recipe that comes with gankit, messages contain the name instead of the path, because the user gave the
+        # name.
         source = Path(path.stem) if path.parent == recipes_folder() else path
         for key in drop:
             drop_key(raw, key, source)
@@ -215,7 +216,10 @@ def _at_least(version: str) -> str:
 
 
 class RecipeParser:
-    """Parser of one recipe. It collects all mistakes and then raises one error. Arguments: see `Recipe.from_dict`."""
+    """Parser of one recipe. The parser collects all mistakes and then raises one error.
+
+    The arguments are the same as those of `Recipe.from_dict`.
+    """
 
     def __init__(
         self,
@@ -287,7 +291,7 @@ class RecipeParser:
         return [use for use in uses if isinstance(use, str)]
 
     def components_at(self, keys: Iterable[str]) -> dict[str, Component]:
-        """Return the plugins at the given keys with their settings. Raise RecipeError if they are invalid.
+        """Return the plugins at the given keys with their settings. Raise RecipeError if the plugins are invalid.
 
         Plugins at other keys are not imported.
         """
@@ -297,7 +301,7 @@ class RecipeParser:
         return components
 
     def raise_problems(self) -> None:
-        """Raise a RecipeError that lists all recorded problems. Do nothing if there are none."""
+        """Raise a RecipeError that lists all recorded problems. Do nothing if there are no problems."""
         if self.problems:
             raise RecipeError(self.source, self.problems)
 
@@ -326,7 +330,7 @@ class RecipeParser:
             yield "extractor", ("extractor",), self.raw.get("extractor")
 
     def table(self, key: str, allowed: Iterable[str] = ()) -> Raw:
-        """Return a table of the recipe. If `allowed` is given, record a problem for each key that is not in it."""
+        """Return a table of the recipe. If `allowed` is given, record a problem for each key not in `allowed`."""
         value = self.raw.get(key, {})
         if not isinstance(value, dict):
             self.problem(key, f"{_short(value)} given; expected a table: [{key}]")

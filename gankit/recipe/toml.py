@@ -42,7 +42,7 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
         circle = " -> ".join(p.name for p in [*chain, path])
         raise RecipeError(path, [Problem("extends", f"the recipes extend each other in a circle: {circle}")])
     try:
-        # Bundled recipes contain no files. A path in them is a suggestion for the current folder.
+        # Bundled recipes come without data files. A path in a bundled recipe is relative to the user's current folder.
         folder = Path() if path.resolve().parent == recipes_folder().resolve() else path.parent
         raw = with_folder(tomllib.loads(text), folder)
     except RecursionError:
@@ -79,10 +79,10 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
 
 
 def names_at(path: Path, raw: Raw, key: str) -> list[str]:
-    """Remove a list of names from the tables of a recipe, and return it. Return an empty list if there is none.
+    """Remove and return the list of names at a key of a recipe. If the key is missing, return an empty list.
 
     Raises:
-        RecipeError: the value is not a list of text.
+        RecipeError: the value is not a list of strings.
     """
     names = raw.pop(key, [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -92,10 +92,10 @@ def names_at(path: Path, raw: Raw, key: str) -> list[str]:
 
 
 def in_order(path: Path, raw: Raw, order: list[str]) -> Raw:
-    """Return the tables of a recipe with its tricks in the given order. An empty list keeps their order.
+    """Return the tables of a recipe with its tricks in the given order. An empty `order` does not change the order.
 
     Raises:
-        RecipeError: the list does not name each trick of the recipe once.
+        RecipeError: `order` does not contain each trick of the recipe exactly once.
     """
     tricks = raw.get("tricks", {})
     if not order or not isinstance(tricks, dict):
@@ -107,7 +107,7 @@ def in_order(path: Path, raw: Raw, order: list[str]) -> Raw:
 
 
 def with_folder(raw: Raw, folder: Path) -> Raw:
-    """Return the tables of a recipe with their folder: all relative paths in them are relative to `folder`."""
+    """Return the tables of a recipe with `folder` as the base folder of all relative paths."""
     located: Raw = locate(raw, folder.absolute())
     make_absolute(located, folder)
     return located
@@ -141,7 +141,7 @@ def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
     """Merge two recipes, or two tables of recipes, and return the result. Values in `above` replace those in `below`.
 
     If `above` replaces a plugin by another plugin, the settings of the old plugin are dropped. `place` contains the
-    keys of the tables, such as `("optimizer", "generator")`. It is empty for whole recipes.
+    keys of the tables, such as `("optimizer", "generator")`. For whole recipes, `place` is empty.
     """
     merged = dict(below)
     for key, value in above.items():

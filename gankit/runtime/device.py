@@ -1,4 +1,4 @@
-"""Selection of the device for a run, and facts about devices: CPUs, and accelerators of any type."""
+"""Selection of the device for a run, and information about devices: the CPU, and accelerators of any type."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from gankit.errors import InputError
 
 
 def accelerators() -> list[str]:
-    """Return the type of this machine's accelerator, such as `cuda`, `mps` or `xpu`, as a list that may be empty.
+    """Return a list with the type of this machine's accelerator, such as `cuda`, `mps` or `xpu`, or an empty list.
 
-    A GPU of AMD with ROCm is called `cuda` in PyTorch.
+    PyTorch also uses the name `cuda` for AMD GPUs with ROCm.
     """
     # Without an accelerator, `current_accelerator` raises an error in torch 2.6.
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None

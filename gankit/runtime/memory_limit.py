@@ -1,4 +1,4 @@
-"""Memory that a process may use."""
+"""Limit of the memory that a process can use, and detection of out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/
 def memory_limit() -> int | None:
     """Return the largest number of bytes that this process can use, or None if it is unknown.
 
-    It is the smallest of the memory that is available now, with swap space, the limit of the container, and the limit
-    of the process (`ulimit -v`).
+    The number is the smallest of three values: the available memory including swap space, the limit of the container,
+    and the limit of the process (`ulimit -v`).
     """
     limits = [_address_space()]
     if MEMINFO.exists():
@@ -36,7 +36,7 @@ def _address_space() -> int | None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return True if an error means that memory cannot be allocated, on the CPU or on a GPU."""
-    # `torch.OutOfMemoryError` is compared by name, because the import of torch takes two seconds.
+    # `torch.OutOfMemoryError` is compared by name, because an import of torch takes two seconds.
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

@@ -13,8 +13,8 @@ from gankit.runtime.device import accelerator_module
 STATUS = Path("/proc/self/status")
 """Path to the file in which Linux reports the peak memory of this process.
 
-The value in this file is more accurate than that of `getrusage`, which may include the memory of the program that
-started this process.
+The value in this file is more accurate than the value from `getrusage`, which may include the memory of the program
+that started this process.
 """
 
 GETRUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024

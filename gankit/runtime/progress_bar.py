@@ -1,4 +1,4 @@
-"""Progress bar for long work of plugins, such as downloads, decoding and the training of a classifier."""
+"""Progress bar for slow operations of plugins, such as downloads, decoding and the training of a classifier."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 
 
 def progress_bar(description: str, total: int | None, counter: ProgressColumn) -> Progress:
-    """Return a progress bar with one task. It is visible only if stderr is a terminal.
+    """Return a progress bar with one task. The bar is visible only if stderr is a terminal.
 
-    Use it as a context manager, and call `bar.advance(bar.task_ids[0])` after each unit of work.
+    Use the bar as a context manager, and call `bar.advance(bar.task_ids[0])` after each unit of work.
 
     Args:
         description: text before the bar.

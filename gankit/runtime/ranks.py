@@ -29,7 +29,7 @@ from gankit.runtime.torchrun_env import Place, place_of_process
 T = TypeVar("T")
 
 COLLECTIVE_TIMEOUT = timedelta(days=1)
-"""Timeout of collective operations. It is long, because the other ranks wait while rank 0 computes metrics."""
+"""Timeout of collective operations. The timeout is long, because the other ranks wait while rank 0 computes metrics."""
 
 SHARED_FAILURE_SECONDS = 2.0
 """Maximum time in seconds that a failed rank waits for error messages from the other ranks."""
@@ -47,21 +47,23 @@ class Ranks:
 
     Args:
         place: rank of this process and number of ranks, for all machines together and for this machine.
-        store: key-value store for messages about failures. It works even when collective operations fail. None for a
-            single process.
+        store: key-value store for messages about failures. The store works even when collective operations fail. None
+            for a single process.
     """
 
     def __init__(self, place: Place = Place(), store: dist.Store | None = None) -> None:  # noqa: B008
         self.rank, self.size, self.local_rank, self.local_size = place
         self.store = store
         self.run_number = 0
-        """Number of runs started so far. It is part of the store's keys, to ignore messages of earlier runs."""
+        """Number of runs started so far. The store's keys contain this number, to ignore messages of earlier runs."""
 
         self._depth = 0
 
     @classmethod
     def connect(cls, place: Place) -> Ranks:
-        """Connect to the other ranks, and return the `Ranks` object of this process. Wait until all are connected.
+        """Connect to the other ranks, and return the `Ranks` object of this process.
+
+        The call waits until all ranks are connected.
 
         Raises:
             InputError: the environment variable `MASTER_ADDR` or `MASTER_PORT`, the address of rank 0, is not set.
@@ -177,8 +179,8 @@ class Ranks:
     def run_on_all_ranks(self, act: Callable[[], T]) -> T:
         """Call a function on all ranks and return this rank's result. If one call fails, all ranks raise an error.
 
-        On each machine, the first rank calls the function before the other ranks do. If the function downloads files,
-        the other ranks can then use these files.
+        On each machine, the first rank calls the function before the other ranks. If the function downloads files, the
+        other ranks can then use these files.
         """
         if self.size == 1:
             return act()
@@ -297,7 +299,7 @@ class Ranks:
         # Disconnect, so that all ranks that wait for this rank also fail. In this way, every rank detects the error.
         self._post("running", "yes")
         _disconnect()
-        # If a rank has posted no message after `RESPONSE_SECONDS` seconds, assume that it was killed.
+        # If a rank has posted no message after `RESPONSE_SECONDS` seconds, assume that this rank was killed.
         ranks = range(self.size)
         self._wait(
             RESPONSE_SECONDS, lambda: all(self._posted("running", r) or self._posted("failed", r) for r in ranks)
@@ -342,7 +344,7 @@ def current_ranks() -> Ranks:
 
 
 ALONE = Ranks()
-"""`Ranks` object for a run with a single process. It needs no communication."""
+"""`Ranks` object for a run with a single process. This object needs no communication."""
 
 
 class _Mean(torch.autograd.Function):
@@ -362,7 +364,7 @@ class _Mean(torch.autograd.Function):
 
 
 def mean_over_ranks(x: Tensor) -> Tensor:
-    """Return the mean of x over all ranks, like `Ranks.mean`. For use in network layers.
+    """Return the mean of x over all ranks, like `Ranks.mean`, for network layers.
 
     Network layers have no `Ranks` object. Call this function only with several ranks.
     """

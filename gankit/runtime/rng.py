@@ -59,8 +59,8 @@ class RandomState:
         random.setstate(self.python)
         numpy.random.set_state(self.numpy_state)
         torch.set_rng_state(self.torch_states["cpu"])
-        # A state that was saved in a run on the CPU has no state of an accelerator. If it is restored in a run on one,
-        # the accelerator's random state stays unchanged.
+        # A random state that was saved in a run on the CPU contains no state of an accelerator. If this state is
+        # restored in a run on an accelerator, the accelerator's random state stays unchanged.
         module = accelerator_module(device.type)
         if module is not None and device.type in self.torch_states:
             module.set_rng_state(self.torch_states[device.type], device)

@@ -1,4 +1,7 @@
-"""Signals that end a run, such as Ctrl-C: the first one after the current iteration, the second at once."""
+"""Handling of signals that end a run, such as Ctrl-C.
+
+The first signal ends the run after the current iteration. The second signal ends the process immediately.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,22 @@ from types import FrameType
 from typing import Any, NoReturn
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
-"""Signals that end a run with a checkpoint. The system sends SIGHUP when the terminal is closed. Clusters send SIGUSR1
-before the time of a job ends. Windows has neither."""
+"""Signals that end a run with a checkpoint.
+
+The system sends SIGHUP when the terminal is closed. Clusters send SIGUSR1 before the time limit of a job. Windows has
+neither SIGHUP nor SIGUSR1.
+"""
 
 
 def handled_signals() -> list[signal.Signals]:
-    """Return the signals to handle: all of `SIGNALS`, but not SIGHUP if it is ignored, as with `nohup`."""
+    """Return the signals to handle: all of `SIGNALS`, but not SIGHUP if the process ignores SIGHUP, as with `nohup`."""
     hangup = getattr(signal, "SIGHUP", None)
     return [n for n in SIGNALS if n != hangup or signal.getsignal(n) != signal.SIG_IGN]
 
 
 @contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt when one of `SIGNALS` arrives in the `with` block. A program then cleans up as usual."""
+    """Raise KeyboardInterrupt when one of `SIGNALS` arrives in the `with` block, so that the program cleans up."""
     # Python can install signal handlers only in the main thread.
     numbers = handled_signals() if threading.current_thread() is threading.main_thread() else []
     previous = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
@@ -39,15 +45,16 @@ class Interrupt:
 
     Args:
         on_request: function that the signal handler calls at the first signal.
-        leave: function that the signal handler calls at the second signal. It must install handlers for further
-            signals and raise KeyboardInterrupt. If None, the previous handlers are restored and the signal is raised
-            again.
+        leave: function that the signal handler calls at the second signal. This function must install handlers for
+            further signals and raise KeyboardInterrupt. If None, the previous handlers are restored and the signal is
+            raised again.
     """
 
     DEBOUNCE_SECONDS = 1.0
     """Number of seconds after a handled signal during which further signals are ignored.
 
-    The command `timeout` and shells send a signal to the process and also to its process group, so it may arrive twice.
+    The command `timeout` and shells send a signal to the process and also to its process group, so the signal may
+    arrive twice.
     """
 
     def __init__(

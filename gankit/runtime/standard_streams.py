@@ -1,4 +1,4 @@
-"""Standard streams whose loss does not end the program: a closed pipe, a full disk or a closed terminal."""
+"""Standard streams that ignore write errors, such as a closed pipe, a full disk or a closed terminal."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class LossyFile(io.FileIO):
     """Output file descriptor that drops everything after the first write error.
 
     Args:
-        descriptor: file descriptor to write to. It is not closed with this object.
+        descriptor: file descriptor to write to. The descriptor stays open when this object is closed.
     """
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self.error: OSError | None = None
-        """First error of a write, or None."""
+        """First error of a write, or None if no write has failed."""
 
     def write(self, data: Buffer, /) -> int:
         if self.error is None:
@@ -35,19 +35,19 @@ class LossyFile(io.FileIO):
             else:
                 if written is not None:
                     return written
-        # None means that a descriptor that does not block is full. Only this text is dropped then.
+        # `write` returns None if a non-blocking descriptor is full. In this case, drop only this data.
         return memoryview(data).nbytes
 
 
 def protect_standard_streams() -> LossyFile | None:
     """Replace stdout and stderr by streams that drop output after a write error.
 
-    If the program was started without a standard stream, the null device takes its place. Otherwise the next file that
-    is opened would get its descriptor, and output of libraries would be written to that file. Streams that do not write
-    to the standard descriptors, such as those of a test, are kept.
+    If the program was started without a standard stream, the null device is opened with the stream's descriptor.
+    Otherwise, the next file that is opened would get this descriptor, and libraries would write their output to that
+    file. Streams that do not write to the standard descriptors, such as those of a test, are not replaced.
 
     Returns:
-        The file of stdout, or None if the stream is kept.
+        The `LossyFile` of stdout, or None if stdout is not replaced.
     """
     for descriptor in (STDIN, STDOUT, STDERR):
         try:
@@ -77,7 +77,7 @@ def _protected(stream: TextIO | None, descriptor: int) -> TextIO:
 
 
 def lost_output(file: LossyFile | None) -> str | None:
-    """Return a message if output was lost, or None. After a pipe is closed, nothing counts as lost."""
+    """Return a message if output was lost, otherwise None. Output to a closed pipe does not count as lost."""
     if file is None or file.error is None or file.error.errno == errno.EPIPE:
         return None
     return f"standard output cannot be written: {file.error.strerror}; the output is incomplete"

@@ -15,8 +15,9 @@ from gankit.runtime.ranks import mean_over_ranks
 class SharedBatchNorm(_BatchNorm):
     """Batch norm with statistics over the images of all ranks. Its output has derivatives of any order.
 
-    It replaces the batch norm layer `layer` and uses the same parameters and buffers. In evaluation mode, both layers
-    have the same output. `ranks` is the number of ranks. Every rank must have the same number of images per batch.
+    This layer replaces the batch norm layer `layer` and uses the same parameters and buffers. In evaluation mode, both
+    layers have the same output. `ranks` is the number of ranks. Every rank must have the same number of images per
+    batch.
     """
 
     def __init__(self, layer: _BatchNorm, ranks: int) -> None:
@@ -31,7 +32,7 @@ class SharedBatchNorm(_BatchNorm):
         """Accept any number of dimensions, because this class replaces BatchNorm1d, BatchNorm2d and BatchNorm3d."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x (B, C, ...). Keep its shape and dtype. Compute the statistics in float32 or float64."""
+        """Normalise x (B, C, ...). The result has the same shape and dtype. Statistics are in float32 or float64."""
         if not self.training:
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):

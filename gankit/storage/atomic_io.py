@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TEMPORARY = ".tmp-"
-"""Prefix of the names of incomplete files and folders. If the process is killed, they remain on disk."""
+"""Prefix of the names of incomplete files and folders, which remain on disk if the process is killed."""
 
 
 @contextmanager
@@ -38,14 +38,15 @@ def write_bytes(path: Path, data: bytes, shared: bool = False) -> None:
     Args:
         path: path of the file.
         data: new content of the file.
-        shared: True if several processes may write the file at the same time. Each then has its own temporary file.
-            If False, the temporary file has a fixed name, so the next write replaces a file left by a killed process.
+        shared: True if several processes may write the file at the same time. Each process then has its own temporary
+            file. If False, the temporary file has a fixed name, so the next write replaces a file that a killed process
+            left.
     """
     write_parts(path, [data], shared)
 
 
 def write_parts(path: Path, parts: Iterable[bytes], shared: bool = False) -> None:
-    """Replace the content of a file atomically, like `write_bytes`, but write it in parts to use less memory."""
+    """Replace the content of a file atomically with `parts`, written one after another to use less memory."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}" if shared else f"{TEMPORARY}{path.name}")
     with disk_errors(path):
         try:
@@ -74,12 +75,14 @@ def write_json(path: Path, value: Any) -> None:
 def tensors_to_bytes(tensors: dict[str, Tensor], card: dict[str, Any] | None = None) -> bytes:
     """Return tensors as bytes in safetensors format.
 
-    `card` contains JSON values that describe the tensors. It is stored in the metadata, under the key `gankit`.
+    `card` contains JSON values that describe the tensors. These values are stored in the metadata, under the key
+    `gankit`.
     """
     from safetensors.torch import save
 
     # safetensors does not accept tensors that share memory, so every tensor is copied.
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    # Use a single metadata key. The order of several keys would differ between processes, and so would the bytes.
+    # Use a single metadata key. The order of several keys would differ between processes, so the bytes would differ
+    # too.
     metadata = {"gankit": json.dumps(card, sort_keys=True)} if card is not None else None
     return save(contiguous, metadata)

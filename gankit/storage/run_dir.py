@@ -145,7 +145,7 @@ class RunDir:
         return record if isinstance(record, dict) else {}
 
     def read_processes(self) -> list[dict[str, Any]]:
-        """Return the records in `environment.json`: one of the process that started the run, and one of each resume."""
+        """Return the records in `environment.json`: one for the process that started the run, one for each resume."""
         began = self.read_environment()
         return [{k: v for k, v in began.items() if k != "resumed"}, *began.get("resumed", [])]
 
@@ -159,7 +159,7 @@ class RunDir:
         return any(end.get("state") == "stopped" and end.get("iteration") == iteration for end in ends)
 
     def record_ending(self, ended: dict[str, Any]) -> None:
-        """Record how the run ended, in the last process's entry in `environment.json`."""
+        """Add the end of the run to the record of the last process in `environment.json`."""
         *before, last = self.read_processes()
         began, *resumed = [*before, last | {"ended": ended}]
         self.write_environment(began | ({"resumed": resumed} if resumed else {}))
@@ -183,8 +183,8 @@ class RunDir:
     def rewind(self, iteration: int) -> None:
         """Prepare to resume from an iteration: remove all later log rows and all temporary files.
 
-        A run resumes from its newest undamaged checkpoint, so all later checkpoints are damaged. Rename them to
-        `damaged-ITERATION`, so that `prune` does not count them.
+        A run resumes from its newest undamaged checkpoint, so all later checkpoints are damaged. The damaged
+        checkpoints are renamed to `damaged-ITERATION`, so that `prune` does not count them.
         """
         rows = [row for row in self.read_log() if row["iteration"] <= iteration]
         write_text(self.log_file, "".join(json.dumps(row) + "\n" for row in rows))
@@ -208,7 +208,7 @@ class RunDir:
         return sorted(numbered, key=lambda p: int(p.stem))
 
     def newest_grid(self) -> Path | None:
-        """Return the path of the newest sample grid, or None if there is none."""
+        """Return the path of the newest sample grid, or None if there is no sample grid."""
         return next(reversed(self.grids()), None)
 
     def checkpoint(self, iteration: int) -> Path:

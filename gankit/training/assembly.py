@@ -31,7 +31,7 @@ from gankit.training.memory_check import check_memory
 from gankit.training.run import TrainingRun
 
 CHECKED_CLASSES = 16
-"""Maximum number of image classes in the batch that checks the networks, unless batches are balanced."""
+"""Maximum number of image classes in the batch for `check_networks`. Balanced batches contain all classes."""
 
 
 def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) -> TrainingRun:
@@ -84,7 +84,10 @@ def check_optimizer(run: TrainingRun, player: Player) -> None:
 
 
 def check_recipe(recipe: Recipe, hooks: Hooks) -> list[str]:
-    """Return the plugins' warnings about the recipe. If plugins reject it, raise one RecipeError with all reasons."""
+    """Return the plugins' warnings about the recipe.
+
+    If plugins reject the recipe, raise one RecipeError with all reasons.
+    """
     warnings, problems = [], []
     for implementation in hooks.of("check_recipe"):
         try:
@@ -146,7 +149,7 @@ def describe_data(run: TrainingRun) -> None:
     with recipe_errors(recipe.source, "data"):
         dataset = hooks.one("load_data", spec)
     if hooks.of("compute_metrics"):
-        # Training and metrics both use the images, so they are read once and stay in memory.
+        # Training and metrics both use the images, so the images are read once and stay in memory.
         dataset = loaded_once(dataset)
     spec.shape = dataset.shape
     spec.condition, spec.fields = dataset.condition, dataset.fields
@@ -205,7 +208,7 @@ def build_networks(run: TrainingRun) -> None:
     for player in PLAYERS:
         run.parameters[player] = [p for n, players in trained_by.items() if player in players for p in parameters[n]]
         own = {id(p) for p in run.parameters[player]}
-        # D's step needs no freezing of G, because it uses G only to draw images, without gradients.
+        # G is not frozen in D's step, because D's step calls G only to generate images, without gradients.
         others = [p for n in parameters if n != "generator" for p in parameters[n]]
         run.frozen_parameters[player] = [p for p in others if id(p) not in own]
 
@@ -233,9 +236,9 @@ def collect_extra_networks(run: TrainingRun) -> dict[str, ExtraNetwork]:
 
 
 def extra_network_mistake(name: str, extra: ExtraNetwork, others: Mapping[str, nn.Module]) -> str | None:
-    """Return what is wrong with an extra network, or None if nothing is wrong. The message follows its name.
+    """Return an error message about an extra network, or None if there is no error.
 
-    `others` contains the run's other networks by name.
+    The caller puts the name of the network before the message. `others` contains the run's other networks by name.
     """
     if not re.fullmatch("[a-z][a-z0-9_]*", name) or f"{name}.safetensors" in FILES:
         return f"needs another name: small letters, digits and underscores, and not one of {', '.join(PARTS)}"
@@ -255,7 +258,7 @@ def extra_network_mistake(name: str, extra: ExtraNetwork, others: Mapping[str, n
 
 
 def placed(run: TrainingRun, key: str, network: nn.Module) -> nn.Module:
-    """Check the state of a network and return it on the device of the run, in the run's memory format."""
+    """Check the state of a network. Return the network on the device of the run, in the run's memory format."""
     check_state(run.recipe, key, network)
     if run.recipe.train.channels_last:
         to_channels_last(network)
@@ -265,7 +268,7 @@ def placed(run: TrainingRun, key: str, network: nn.Module) -> nn.Module:
 
 
 def check_state(recipe: Recipe, key: str, network: nn.Module) -> None:
-    """Check that the state of a network consists of tensors of known sizes. Raise RecipeError if not."""
+    """Check that the state of a network consists of tensors of known sizes. Otherwise, raise RecipeError."""
     if any(is_lazy(parameter) for parameter in network.parameters()):
         message = "has lazy layers, whose sizes are unknown before the first call; give the sizes of these layers"
         raise refusal(recipe, key, message)
@@ -345,8 +348,8 @@ def resolve_hooks(run: TrainingRun) -> None:
 def check_networks(run: TrainingRun) -> None:
     """Run both networks on a small batch. Raise RecipeError if a network fails or a shape is wrong.
 
-    The batch has all image classes. If there are more than `CHECKED_CLASSES`, it has some of them with the first and
-    the last, because the memory for all of them could exceed that for the training.
+    The batch contains all image classes. If there are more than `CHECKED_CLASSES` classes, the batch contains only some
+    classes, including the first and the last. A batch with all classes could need more memory than the training.
     """
     spec = run.spec
     classes = spec.classes if spec.class_balanced else min(spec.classes, CHECKED_CLASSES)

@@ -43,17 +43,17 @@ from gankit.training.run import TrainingRun
 from gankit.training.state import load_checkpoint
 
 IMBALANCE = 10
-"""Ratio of the sizes of two classes from which a warning recommends balanced batches."""
+"""Smallest ratio between the sizes of two classes for which a warning recommends balanced batches."""
 
 
 def start(
     recipe: Recipe, out: str | Path | None, reporter: Reporter, device: str | None = None
 ) -> tuple[RunDir, Outcome]:
-    """Build the run of a recipe and train it to the end. All checks are done before the first file is written.
+    """Build a run from a recipe and train the run to its end. All checks are done before the first file is written.
 
     Args:
         recipe: recipe of the run.
-        out: run directory. If None, it is named after the recipe and the time.
+        out: run directory. If None, the directory is named after the recipe and the time.
         reporter: object that receives the events of the run.
         device: device to use instead of `train.device`.
 
@@ -89,14 +89,15 @@ def resume(
 
     Args:
         path: run directory.
-        overrides: changed settings such as `train.iterations=2000`. Settings in `RESUMABLE` and paths are accepted.
+        overrides: changed settings such as `train.iterations=2000`. Only settings in `RESUMABLE` and paths are
+            accepted.
         reporter: object that receives the events of the run, and messages about damaged checkpoints and changed
             plugins.
-        restart: whether to move the results to a folder `before-N` and to start again from the beginning.
-        allow_changed_data: whether the images or labels may have changed since the checkpoint was written.
+        restart: True to move the results to a folder `before-N`, and to start again from the beginning.
+        allow_changed_data: True to accept images or labels that have changed since the checkpoint was written.
 
     Raises:
-        InputError: there is no run, another process is training it, or its checkpoint does not fit its recipe.
+        InputError: the run does not exist, another process is training it, or its checkpoint does not fit its recipe.
         GankitError: the training failed.
     """
     ranks, overrides = current_ranks(), list(overrides)
@@ -121,9 +122,9 @@ def resume(
 def _new_run(
     recipe: Recipe, out: str | Path | None, ranks: Ranks, reporter: Reporter
 ) -> tuple[TrainingRun, Evaluator | None]:
-    """Return a new run with its data loaded, and its evaluator.
+    """Return a new run and its evaluator. The data of the run are loaded.
 
-    The evaluator is None if there are no metrics or this is not the first rank.
+    The evaluator is None if the recipe has no metrics, and on all ranks except the first.
 
     Raises:
         InputError: the recipe, the data or `out` cannot be used.
@@ -142,7 +143,7 @@ def _new_run(
 
 
 def data_warnings(run: TrainingRun) -> list[str]:
-    """Return warnings about the data of a run: fewer images than a batch has, and classes of very unequal size."""
+    """Return warnings about the data of a run: too few images for one batch, and classes of very unequal size."""
     assert run.batches is not None, "load_data comes first"
     images, train, counts = run.batches.size, run.recipe.train, run.class_counts
     warnings = []
@@ -164,7 +165,10 @@ def data_warnings(run: TrainingRun) -> list[str]:
 
 
 def _load_data(run: TrainingRun, reporter: Reporter) -> Evaluator | None:
-    """Load the data of a run. Return its evaluator, or None if there are no metrics or this is not the first rank."""
+    """Load the data of a run, and return the run's evaluator.
+
+    The evaluator is None if the recipe has no metrics, and on all ranks except the first.
+    """
     reporter.preparing("reading the images")
     run.load_data()
     if not run.metrics or run.ranks.rank:
@@ -174,7 +178,7 @@ def _load_data(run: TrainingRun, reporter: Reporter) -> Evaluator | None:
 
 
 def prepare_torch(recipe: Recipe) -> None:
-    """Apply the recipe's options for PyTorch and the memory allocator. They affect the whole process."""
+    """Apply the recipe's options for PyTorch and the memory allocator. The options affect the whole process."""
     if recipe.train.keep_freed_memory:
         keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = recipe.train.tf32
@@ -182,7 +186,8 @@ def prepare_torch(recipe: Recipe) -> None:
     # cuDNN's benchmark mode measures which kernel is fastest. The chosen kernel may differ between runs.
     torch.backends.cudnn.benchmark = not recipe.train.deterministic
     if recipe.train.deterministic:
-        # cuBLAS is deterministic only with a fixed workspace size. It reads the size from this variable when it starts.
+        # cuBLAS is deterministic only with a fixed workspace size. cuBLAS reads the size from this variable at its
+        # start.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.train.deterministic)
 
@@ -203,9 +208,9 @@ def _opened(path: str | Path, ranks: Ranks) -> RunDir:
 def _resumed_run(
     directory: RunDir, overrides: list[str], allow_changed_data: bool, ranks: Ranks, reporter: Reporter
 ) -> tuple[TrainingRun, Evaluator | None]:
-    """Return a run and its evaluator. The data are loaded, and the newest undamaged checkpoint is restored.
+    """Return a resumed run and its evaluator. The data are loaded, and the newest undamaged checkpoint is restored.
 
-    The evaluator is None if there are no metrics or this is not the first rank.
+    The evaluator is None if the recipe has no metrics, and on all ranks except the first.
     """
     recipe = _recipe_to_resume(directory, overrides, reporter)
     checkpoint, damaged = newest_whole_checkpoint(directory)
@@ -275,7 +280,7 @@ def _record_resume(run: TrainingRun, directory: RunDir) -> None:
     directory.write_recipe(run.recipe)
     directory.keep_sources(run.recipe)
     resumed = {"resumed": [*began.get("resumed", []), now | {"from": run.iteration}]}
-    # After a restart there is no record of the start.
+    # After a restart, `environment.json` does not exist, so `began` is empty.
     directory.write_environment(began | resumed if began else now)
 
 
@@ -309,7 +314,7 @@ def train_on_ranks(run: TrainingRun, evaluator: Evaluator | None, directory: Run
 
 
 def train_and_conclude(run: TrainingRun, evaluator: Evaluator | None, directory: RunDir, reporter: Reporter) -> Outcome:
-    """Train a run. Afterwards, even after an error, record how it ended, close its data and unlock its directory."""
+    """Train a run. Afterwards, even after an error, record its end, close its data and unlock its directory."""
     assert run.batches is not None
     began = time.perf_counter()
     try:

@@ -101,7 +101,7 @@ def follow(run: TrainingRun) -> Outcome:
                 run.pending_warnings.clear()
                 if run.iteration % output.log_every == 0:
                     check_finite(run)
-                # The first rank now writes a checkpoint. It needs the random state of every rank.
+                # The first rank now writes a checkpoint, which contains the random state of every rank.
                 if run.iteration % output.checkpoint_every == 0 and run.iteration < total:
                     check_finite(run)
                     gather_rank_states(run)
@@ -113,7 +113,7 @@ def follow(run: TrainingRun) -> Outcome:
 
 @contextmanager
 def closing_plugins(run: TrainingRun) -> Iterator[None]:
-    """Run the `with` block. If it fails, call `on_stop` of all plugins, so that they close their files."""
+    """Run the `with` block. If it fails, call `on_stop` of all plugins, so that the plugins close their files."""
     try:
         yield
     except Exception as error:
@@ -160,7 +160,7 @@ def check_finite(run: TrainingRun) -> None:
 def scheduled_values(run: TrainingRun) -> dict[str, float]:
     """Return the value of each setting with a schedule, by key in the recipe, such as `tricks.r1.gamma`.
 
-    As for learning rates, it is the value of the next iteration.
+    Each value is the one for the next iteration. The same holds for the learning rates in the log.
     """
     return {
         f"{component.key}.{name}": setting.at(run)
@@ -209,7 +209,7 @@ def pass_on_warnings(
 
 
 def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
-    """Draw a sample grid, save it, and pass it and its samples to the plugins' `on_grid` and `on_samples` hooks."""
+    """Draw and save a sample grid. Pass the picture to the `on_grid` hooks, and the samples to `on_samples` hooks."""
     image, samples = grids.draw()
     save_png(image, directory.grid(run.iteration), {"z": grids.digest})
     with fork_rng(run.device):
@@ -218,7 +218,7 @@ def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
 
 
 def evaluate(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:
-    """Compute the metrics and log them with their protocol. If a metric fails, give a warning and continue."""
+    """Compute the metrics and log them with their protocol. If a metric fails, show a warning and continue."""
     row = evaluator.row(strict=False)
     pass_on_warnings(run, directory, reporter)
     log(run, directory, row)

@@ -1,4 +1,4 @@
-"""Check that the memory can hold a batch, before the networks are built."""
+"""Check of the available memory against the size of a batch, before the networks are built."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ GIB = 2**30
 
 
 def least_bytes(recipe: Recipe, spec: Spec, ranks: int) -> int:
-    """Return a lower bound of the memory of a D step in bytes: its real and its generated images in float32, and z.
+    """Return a lower bound of the memory of a D step, in bytes.
 
-    Networks, activations and gradients are not counted, so a step needs several times as much.
+    The bound counts real images, generated images and z in float32. Networks, activations and gradients are not
+    counted, so a step needs several times as much memory.
     """
     images = recipe.train.batch_size // recipe.train.accumulate // ranks
     return images * FLOAT_BYTES * (2 * math.prod(spec.shape) + spec.latent_size)

@@ -33,7 +33,7 @@ from gankit.training.state import load_networks
 
 
 class Reconstruction(NamedTuple):
-    """Pictures of images and of their reconstructions, (N, C, H, W) uint8 each, on the CPU."""
+    """Original images and their reconstructions, each (N, C, H, W) uint8 on the CPU."""
 
     originals: Tensor
     reconstructions: Tensor
@@ -41,24 +41,24 @@ class Reconstruction(NamedTuple):
     """Mean squared error over all pixels, whose values are in [-1, 1]."""
 
     iteration: int
-    """Iteration of the networks."""
+    """Iteration at which the networks were saved."""
 
 
 def reconstruct(
     path: Path, sources: Sequence[Path], count: int, device: str = "auto", trust: bool = False
 ) -> Reconstruction:
-    """Reconstruct images with the networks of a run's newest checkpoint, and the generator that the run saved.
+    """Reconstruct images with the networks of a run's newest checkpoint and the run's saved generator.
 
     Args:
         path: run directory.
         sources: image files, or one folder, zip file or file of prepared images. If empty, the images of the run's
             dataset are used.
-        count: maximum number of images. If there are more, images at equal distances are chosen.
+        count: maximum number of images. If there are more images, `count` evenly spaced images are chosen.
         device: device to use.
         trust: True if the Python files and modules that the run's recipe names may be imported.
 
     Raises:
-        InputError: there is no run with an encoder, it has no checkpoint, or the images cannot be used.
+        InputError: the run does not exist, has no encoder or has no checkpoint, or the images cannot be used.
     """
     directory = RunDir.open(path)
     recipe = recipe_of(directory, trust)
@@ -97,12 +97,12 @@ def reconstruct(
 
 @torch.no_grad()
 def encode(run: TrainingRun, images: Tensor) -> Tensor:
-    """Return the z that a plugin's encoder computes from images (B, C, H, W) in [-1, 1], (B, latent_size) in float32.
+    """Return z, (B, latent_size) in float32, which a plugin's encoder computes from images (B, C, H, W) in [-1, 1].
 
     All networks of the run are in evaluation mode. Afterwards, their mode and the random state are restored.
 
     Raises:
-        PluginError: z has another shape, or no plugin returns a value.
+        PluginError: the shape of z is wrong, or no plugin returns a value.
     """
     with ExitStack() as stack:
         stack.enter_context(fork_rng(run.device))
@@ -117,7 +117,7 @@ def encode(run: TrainingRun, images: Tensor) -> Tensor:
 
 
 def recipe_of(directory: RunDir, trust: bool) -> Recipe:
-    """Return the recipe of a run. If a plugin file does not exist, the run's own copy of it is used.
+    """Return the recipe of a run. If a plugin file does not exist, the run's copy of this file is used.
 
     Raises:
         InputError: the recipe is invalid, or names Python files or modules and `trust` is False.
@@ -132,10 +132,11 @@ def recipe_of(directory: RunDir, trust: bool) -> Recipe:
 
 
 def rows_to_reconstruct(run: TrainingRun, sources: Sequence[Path]) -> Rows:
-    """Return images and their condition, from `sources` or from the run's dataset. Images of a user have no condition.
+    """Return images and their condition, from `sources` or the run's dataset. Images from `sources` have no condition.
 
     Raises:
-        InputError: a source does not exist, is not readable, or has images of another shape than the run's.
+        InputError: a source does not exist or is not readable, or the shape of its images differs from that of the
+            run's images.
     """
     if not sources:
         with recipe_errors(run.recipe.source, "data"):

@@ -1,4 +1,4 @@
-"""Base class of reporters, which receive the events of a run, and class for the outcome of a run."""
+"""Base class of the objects that receive the events of a run, and a class for the outcome of a run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Outcome:
 
     iterations: int
     seconds: float
-    """Training time in this process, in seconds. For a resumed run, earlier processes are not included."""
+    """Training time of this process, in seconds. The time of earlier processes of a resumed run is not included."""
 
     interrupted: bool = False
     """True if the run was interrupted before its last iteration, or before its last metrics were computed."""
 
     stop_reason: str | None = None
-    """Reason given by the plugin that stopped the run early, or None if no plugin stopped it."""
+    """Reason given by the plugin that stopped the run early, or None if no plugin stopped the run."""
 
 
 class Reporter:
@@ -58,4 +58,4 @@ class Reporter:
         """Handle the end of the training. This method is not called if the training ends with an error."""
 
     def concluded(self, directory: RunDir) -> None:
-        """Handle the end of the run, with or without an error. The run directory already records how it ended."""
+        """Handle the end of the run, with or without an error. The run directory already records the end."""

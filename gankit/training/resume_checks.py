@@ -1,4 +1,4 @@
-"""Checks before a run is resumed: its results, its settings, its data and the files of its plugins."""
+"""Checks before a run is resumed. They cover the results, the settings, the data and the plugin files of the run."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def check_overrides(overrides: Raw, recipe: Raw, source: Path) -> None:
     """Check that overrides change only settings that a resumed run may change.
 
     Args:
-        overrides: the overrides, as tables.
-        recipe: the recipe of the run, as tables.
+        overrides: changed settings, as nested tables.
+        recipe: recipe of the run, as nested tables.
         source: path of the run's recipe.
 
     Raises:
@@ -60,10 +60,10 @@ def check_overrides(overrides: Raw, recipe: Raw, source: Path) -> None:
 
 
 def check_settings(recorded: dict[str, Any], recipe: Recipe, source: Path) -> None:
-    """Check that the fixed settings of a run's recipe are equal to those in its checkpoint.
+    """Check that the fixed settings in a run's recipe are equal to the fixed settings in its checkpoint.
 
     Raises:
-        InputError: a fixed setting in `recipe.toml` is not the same as when the checkpoint was written.
+        InputError: a fixed setting in `recipe.toml` has changed since the checkpoint was written.
     """
     now = fixed_settings(recipe)
     for key in sorted(recorded.keys() | now.keys()):
@@ -77,10 +77,10 @@ def check_settings(recorded: dict[str, Any], recipe: Recipe, source: Path) -> No
 
 
 def check_data(recorded: DataRecord, now: DataRecord, source: Path, allow_changed: bool) -> str | None:
-    """Compare the data of a resumed run with the record in its checkpoint. Return a message about changed images.
+    """Compare the data of a resumed run with the record in its checkpoint. Return a message if the data have changed.
 
     Raises:
-        InputError: the data have another shape or other classes, or they have changed and `allow_changed` is False.
+        InputError: the shape or the classes of the data differ, or the data have changed and `allow_changed` is False.
     """
     if other := other_data(recorded, now):
         raise InputError(
@@ -97,7 +97,7 @@ def check_data(recorded: DataRecord, now: DataRecord, source: Path, allow_change
 
 
 def check_no_results(directory: RunDir, damaged: list[str], checkpoint_every: int) -> None:
-    """Check that a run without an undamaged checkpoint has no results that a new start would overwrite.
+    """Check that a run has no results that a new start would overwrite. The run has no undamaged checkpoint.
 
     A run that was killed before its first checkpoint may start again.
 
@@ -115,7 +115,7 @@ def check_no_results(directory: RunDir, damaged: list[str], checkpoint_every: in
 
 @contextmanager
 def hint_at_moved_data(directory: RunDir) -> Iterator[None]:
-    """Add to an error about missing data how to name their new place."""
+    """Add the command that sets a new data path to each error about missing data in the `with` block."""
     try:
         yield
     except RecipeError as error:
@@ -127,7 +127,7 @@ def hint_at_moved_data(directory: RunDir) -> Iterator[None]:
 
 
 def find_moved_plugins(recipe: Raw, directory: RunDir) -> list[str]:
-    """Replace the paths of plugin files that do not exist by those of the run's own copies, in place.
+    """Replace the path of each missing plugin file by the path of the run's copy of this file, in place.
 
     Returns:
         A message for each replaced path.
@@ -146,7 +146,8 @@ def find_moved_plugins(recipe: Raw, directory: RunDir) -> list[str]:
 def replace_setting(recipe: Raw, key: str, value: Any) -> None:
     """Set the value at a dotted key of a recipe, in place.
 
-    If the value is the name of a plugin, the other settings in its table are kept. An override would remove them.
+    If the value is the name of a plugin, the other settings in the plugin's table are kept. An override would remove
+    these settings.
     """
     *tables, name = key.split(".")
     table = recipe

@@ -27,14 +27,14 @@ from gankit.runtime.ranks import Ranks
 from gankit.runtime.rng import derived_seed, fork_rng
 
 EXAMPLES = 64
-"""Maximum number of conditions of real images that are kept for samples."""
+"""Maximum number of real images whose conditions are stored, to generate samples for these conditions."""
 
 Event = Callable[..., None]
 """Function that calls one hook in all plugins that implement this hook. The hook returns no value."""
 
 
 class TrainingRun(Run):
-    """State of one training run. `assemble` builds it, the training loop updates it, and checkpoints save it.
+    """State of one training run. `assemble` creates this object, the training loop updates it, and checkpoints save it.
 
     Plugins may use the attributes and methods that `gankit.Run` declares. All others are for the core only.
 
@@ -70,7 +70,7 @@ class TrainingRun(Run):
 
     parameters: dict[Player, list[nn.Parameter]]
     frozen_parameters: dict[Player, list[nn.Parameter]]
-    """Parameters of other networks, which have no gradients in the steps of a player."""
+    """For each player, parameters of other networks that have no gradients in the steps of this player."""
 
     optimizers: dict[Player, torch.optim.Optimizer]
     terms: dict[Player, list[LossTerm]]
@@ -102,13 +102,16 @@ class TrainingRun(Run):
     """Source of the batches of real images. None until `load_data` is called."""
 
     data_record: DataRecord
-    """Facts about the data, set by `load_data`. Checkpoints contain it."""
+    """Record of facts about the data, set by `load_data`. Checkpoints contain this record."""
 
     class_counts: list[int]
     """Number of images of each class, set by `load_data`. Empty if the images have no classes."""
 
     condition_examples: Tensor | None
-    """Conditions of some real images, for samples, set by `load_data`. None for classes or no condition."""
+    """Conditions of some real images, to generate samples for these conditions. Set by `load_data`.
+
+    None if the condition is a class, or if there is no condition.
+    """
 
     def __init__(
         self,
@@ -147,7 +150,7 @@ class TrainingRun(Run):
         self.pending_warnings.append(sentence)
 
     def load_data(self) -> None:
-        """Read the real images, and create `batches`, the source of their batches."""
+        """Read the real images, and set `batches` to a source of batches of these images."""
         with recipe_errors(self.recipe.source, "data"):
             rows = self.dataset.read()
         train = self.recipe.train
@@ -207,7 +210,7 @@ class TrainingRun(Run):
         return Rows(self._as_input(images), None if condition is None else self._as_input(condition), fields)
 
     def _as_input(self, tensor: Tensor) -> Tensor:
-        """Return images or a condition in the form that networks take, images in the run's memory format."""
+        """Convert images or a condition to the form that networks take. Images get the run's memory format."""
         tensor = as_input(tensor)
         if self.recipe.train.channels_last and tensor.dim() == 4:
             tensor = tensor.contiguous(memory_format=torch.channels_last)
@@ -234,7 +237,10 @@ class TrainingRun(Run):
         return images, condition
 
     def sampled_generator(self) -> nn.Module:
-        """Return the generator for grids and metrics: the trained one, or a plugin's, such as a moving average."""
+        """Return the generator for grids and metrics: the trained generator, or a plugin's generator.
+
+        A plugin may provide a moving average of the generator, for example.
+        """
         return self._sampled()[0]
 
     def sampled_generator_name(self) -> str:
@@ -252,7 +258,7 @@ class TrainingRun(Run):
         return network, names
 
     def autocast(self) -> torch.autocast:
-        """Return the autocast context for networks and losses. It has no effect unless `bf16` is true."""
+        """Return the autocast context for networks and losses. The context has no effect if `bf16` is false."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def finished(self) -> bool:

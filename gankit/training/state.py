@@ -31,7 +31,7 @@ MISMATCH = "does not fit the run's recipe.toml and plugins"
 
 
 def save_checkpoint(run: TrainingRun, directory: RunDir) -> Path:
-    """Save the state of a run to the folder `checkpoints/ITERATION/`, and return its path.
+    """Save the state of a run to the folder `checkpoints/ITERATION/`, and return the path of this folder.
 
     Only the first rank calls this function. All other ranks must call `gather_rank_states` at the same iteration.
     """
@@ -82,7 +82,7 @@ def _read_checkpoint(place: Path, names: Iterable[str]) -> tuple[dict[str, Any],
 
 @contextmanager
 def _mismatches(place: Path) -> Iterator[None]:
-    """Convert an error in the `with` block, which restores the state in a checkpoint, to an InputError."""
+    """Convert an error in the `with` block to an InputError. The block restores the state from a checkpoint."""
     try:
         yield
     except (KeyError, RuntimeError, ValueError, IndexError) as error:
@@ -130,21 +130,21 @@ def capture(run: TrainingRun) -> tuple[dict[str, TensorFile], dict[str, Any]]:
 
 
 def network_files(run: TrainingRun) -> dict[str, str]:
-    """Return the name of the checkpoint file of each saved network, by the name of the network."""
+    """Return a dict from the name of each saved network to the name of its checkpoint file."""
     return {name: f"{name}.safetensors" for name in run.saved_networks}
 
 
 def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[str, Any]) -> None:
     """Restore the state of a run from `tensors` and `state`, which `capture` returned.
 
-    Call `restore_rank_state` afterwards, for the state that differs between ranks.
+    Afterwards, call `restore_rank_state` to restore the state that differs between ranks.
     """
     assert run.batches is not None
     _restore_networks(run, tensors)
     for player in PLAYERS:
         _restore_optimizer(run, player, tensors["optimizer.safetensors"], state["optimizer"][player])
-    # The file also contains the first rank's own plugin state. Restore it only on the first rank, and only if the
-    # number of ranks is the same.
+    # `plugins.safetensors` also contains the plugin state that belongs only to the first rank. Restore this state only
+    # on the first rank, and only if the number of ranks is the same.
     own_too = state.get("ranks", 1) == run.ranks.size and run.ranks.rank == 0
     shared = {key: plugin for key, plugin in run.plugins.items() if plugin.state_scope == "shared"}
     _restore_plugins(run, run.plugins if own_too else shared, tensors["plugins.safetensors"] | state["plugins"])
@@ -172,10 +172,10 @@ def gather_rank_states(run: TrainingRun) -> dict[str, bytes]:
 
 
 def restore_rank_state(run: TrainingRun, place: Path, ranks: int) -> None:
-    """Restore the random state and the plugin state that belong only to this rank. Call it after `restore`.
+    """Restore the random state and the plugin state that belong only to this rank. Call `restore` first.
 
-    `ranks` is the number of ranks that wrote the checkpoint. If the run now has another number of ranks, this function
-    sets a new seed instead.
+    `ranks` is the number of ranks that wrote the checkpoint. If the run now has a different number of ranks, this
+    function sets a new seed instead.
     """
     rank = run.ranks.rank
     if ranks != run.ranks.size:
@@ -197,7 +197,7 @@ def _rank_file(rank: int) -> str:
 
 
 def _plugin_states(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
-    """Return all values of the plugins' state dictionaries. Their names start with the plugin's key: `tricks.ada/p`.
+    """Return all values of the plugins' state dictionaries. Each name starts with the plugin's key: `tricks.ada/p`.
 
     Raises:
         PluginError: a value cannot be saved.
@@ -249,7 +249,7 @@ def _restore_optimizer(run: TrainingRun, player: Player, tensors: TensorFile, sa
             # A fused optimiser requires that a parameter and its state have the same memory layout (strides).
             value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[name] = value
-    # JSON has changed tuples, such as `betas`, into lists. Change them back.
+    # JSON has changed tuples, such as `betas`, into lists. Convert these lists to tuples again.
     groups = [
         {k: tuple(v) if isinstance(v, list) and k != "params" else v for k, v in g.items()} for g in saved["groups"]
     ]

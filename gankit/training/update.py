@@ -41,7 +41,7 @@ def train_step(run: TrainingRun, player: Player) -> None:
     for weight in frozen:
         weight.requires_grad_(False)
     try:
-        # Gradient accumulation: each part of the batch adds its gradients to those of the parts before it.
+        # Gradient accumulation: each part of the batch adds its gradients to those of the earlier parts.
         for _ in range(parts):
             with run.autocast():
                 step = draw_step(run, player)
@@ -57,16 +57,16 @@ def train_step(run: TrainingRun, player: Player) -> None:
     run.after_backward(run, step, player)
     apply_gradients(run, player)
     run.step_counts[player] += 1
-    # A lazy loss term is not computed in every step. In all other steps, keep its last value.
+    # A lazy loss term is computed only in some steps. In all other steps, keep its last value.
     run.values[player] = run.values[player] | values
     run.after_step[player](run, step)
 
 
 def due_terms(run: TrainingRun, player: Player, parts: int) -> list[LossTerm]:
-    """Return the loss terms of a player's next step, with their present weights as numbers.
+    """Return the loss terms of a player's next step. The weight of each returned term is a number.
 
-    Each weight is divided by `parts`, the number of gradient-accumulation parts of the batch. It is multiplied by
-    `every`, because a lazy term (`every` above 1) is computed only once in `every` steps.
+    The weight is the current value, divided by `parts`, the number of gradient-accumulation parts of a batch. The
+    weight is also multiplied by `every`, because a lazy term (`every` above 1) is computed only once in `every` steps.
     """
     return [
         LossTerm(term.name, term.function, value_at(term.weight, run) * term.every / parts, term.every)
@@ -96,7 +96,7 @@ def backward(run: TrainingRun, step: Step, player: Player, terms: list[LossTerm]
             return own_values
     with run.autocast():
         values = {term.name: value_of(term, step) for term in terms}
-        # Skip the multiplication by a weight of 1. It would launch two more kernels: one forward, one backward.
+        # Skip the multiplication by a weight of 1, which would launch a kernel in the forward and the backward pass.
         weighted = [values[t.name] if t.weight == 1 else value_at(t.weight, run) * values[t.name] for t in terms]
         loss = reduce(add, weighted) if weighted else None
     # PyTorch recommends running the backward pass outside of autocast. The backward pass uses the data types of the
@@ -121,7 +121,7 @@ def average_over_ranks(run: TrainingRun, player: Player, values: dict[str, Tenso
     Afterwards these values are equal on all ranks, so the updates and the decisions of plugins are equal too.
     """
     parameters = run.parameters[player]
-    # A rank without images of a class has no gradient for the network of this class, so it sends zeros.
+    # A rank without images of a class has no gradient for the network of this class, so the rank sends zeros.
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     has_gradient = [float(p.grad is not None) for p in parameters]
     # torch.ones creates values on the device. Copying Python numbers to the device would make the CPU wait.
