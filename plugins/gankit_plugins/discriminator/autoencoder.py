@@ -1,4 +1,4 @@
-"""Discriminators that are autoencoders. Their logits are minus the reconstruction errors of the images."""
+"""Discriminators that are autoencoders. The logit of an image is its negative reconstruction error."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def absolute_error(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 
 class AutoencoderNetwork(nn.Module):
-    """Autoencoder whose reconstruction error is the negative logit of an image.
+    """Autoencoder as a discriminator. The logit of an image is its negative reconstruction error.
 
     Args:
         encoder: network that maps images (B, C, H, W) to codes (B, F).
         decoder: network that maps codes (B, F) to reconstructions (B, C, H, W).
-        error: function that maps reconstructions and images to an error of each image (B,).
+        error: function that maps reconstructions and images to the errors of the images (B,).
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, error: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -50,13 +50,13 @@ class AutoencoderNetwork(nn.Module):
         """
         code = self.encoder(images)
         reconstruction = self.decoder(code)
-        # Use float32, because bfloat16 has only three digits, which is too few for small errors.
+        # Use float32, because the three digits of bfloat16 are too few for small errors.
         reconstruction = reconstruction.to(torch.promote_types(reconstruction.dtype, torch.float32))
         return DiscriminatorOutput(-self.error(reconstruction, images), code, {"reconstruction": reconstruction})
 
 
 class Autoencoder(Plugin):
-    """Base class of discriminators whose logits are minus a reconstruction error."""
+    """Base class of discriminators whose logits are negative reconstruction errors."""
 
     kind = "discriminator"
 
@@ -84,7 +84,7 @@ class EbganDiscriminator(Autoencoder):
     depend on the size of the image.
 
     When to use: with the loss of the same name.
-    When not: with a loss that has targets, such as `non_saturating`: the logits are never positive.
+    When not: with a loss that has targets, such as `non_saturating`, because the logits are never positive.
     """
 
     name = "ebgan"
@@ -125,7 +125,7 @@ class BeganDiscriminator(Autoencoder):
     maps have a side from 5 to 8. For images below 8x8, they have the size of the image.
 
     When to use: with the generator and the loss of the same name.
-    When not: with a loss that has targets, such as `non_saturating`: the logits are never positive.
+    When not: with a loss that has targets, such as `non_saturating`, because the logits are never positive.
     """
 
     name = "began"
