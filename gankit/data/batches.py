@@ -301,8 +301,9 @@ def make_batch_source(
 ) -> BatchSource:
     """Return the source of batches for a run on `device`: `PrefetchedBatches` if `prefetch` is true, else `Batches`.
 
-    If `prefetch` is None, batches are prefetched on an accelerator if the images need more than a quarter of the
-    accelerator's free memory, and on a CPU if the images are memory-mapped. The other arguments are those of `Batches`.
+    If `prefetch` is None, it depends on the device. On an accelerator, batches are prefetched if the images need more
+    than a quarter of the free memory. On a CPU, batches are prefetched if the images are memory-mapped. The other
+    arguments are the same as for `Batches`.
     """
     if prefetch is None:
         size = sum(tensor.nbytes for tensor in rows.tensors())

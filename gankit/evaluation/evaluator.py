@@ -306,7 +306,7 @@ def condition_for(sampler: Sampler, count: int, seed: int, real: Samples) -> Ten
     """Return the condition (count, ...) of the samples to generate, or None for an unconditional generator.
 
     Raises:
-        InputError: the generator takes source images, and the real samples have none.
+        InputError: the generator takes source images, but the real samples have no source images.
     """
     if sampler.condition is not None and has_condition_of(sampler, real):
         assert real.condition is not None

@@ -110,7 +110,7 @@ def find(folder: Path, names: tuple[str, ...]) -> Path:
     """Return the path of the file or folder with one of the names, in a folder or in its official subfolders.
 
     Raises:
-        InputError: there is none.
+        InputError: no such file or folder exists.
     """
     paths = (folder / subfolder / name for name in names for subfolder in SUBFOLDERS)
     if (found := next((path for path in paths if path.exists()), None)) is None:

@@ -77,7 +77,7 @@ class Autoencoder(Plugin):
 class EbganDiscriminator(Autoencoder):
     """EBGAN's discriminator: an autoencoder of strided and transposed convolutions, with the squared error.
 
-    Source: Zhao 2016, section 2.3 and figure 1. The features are the code. The layers are those of DCGAN (Radford
+    Source: Zhao 2016, section 2.3 and figure 1. The features are the code. The layers are the same as in DCGAN (Radford
     2015): each halving of the side doubles the channels, up to 8 * `width`, with LeakyReLU 0.2. The decoder has the
     same sizes in reverse order, with ReLU. The setting `normalization.discriminator` applies to every convolution
     except the first and the last. The error is the mean of the squared differences, so the margin of the loss does not

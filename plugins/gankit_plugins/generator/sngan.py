@@ -38,10 +38,10 @@ class Sngan(Plugin):
 
     Source: Miyato 2018, appendix B.4. Table 4 has the network for 32x32, with 4x4x256 feature maps from z and three
     blocks with 256 channels: `width` 256. Tables 5 and 6 have the networks for 48x48 and 128x128 (`width` 64 and
-    `double_channels`), with 64 channels at the image's size and up to 16 times as many at smaller sizes. The setting
-    `normalization.generator` applies before every ReLU (paper: batch norm). The paper does not give the initial
-    weights. As in the authors' code, the weights are from Glorot's uniform distribution, times 2^0.5 in the residual
-    branches.
+    `double_channels`). These networks have 64 channels at the image's size and up to 16 times as many at smaller sizes.
+    The setting `normalization.generator` applies before every ReLU (paper: batch norm). The paper does not give the
+    initial weights. As in the authors' code, the weights are from Glorot's uniform distribution, times 2^0.5 in the
+    residual branches.
 
     Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
     rounded up, until the smaller side is at most 6.

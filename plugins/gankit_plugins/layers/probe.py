@@ -20,7 +20,7 @@ COUNT = 2
 def probe(network: nn.Module, run: Run, shift: int = 0) -> DiscriminatorOutput:
     """Return the output of a discriminator for fixed images. If there are K classes, image i has class i + shift mod K.
 
-    The network is not changed: it runs in evaluation mode, because batch norm in training mode would update its
+    The network is not changed. It runs in evaluation mode, because batch norm in training mode would update its
     statistics.
     """
     spec, device = run.spec, next(network.parameters()).device
