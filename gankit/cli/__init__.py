@@ -45,7 +45,7 @@ FOR_RANKS = ("run", "resume", "ablate")
 """Subcommands that check the number of ranks themselves. gankit's other subcommands run only with a single rank."""
 
 TRAINING = ("run", "resume", "ablate")
-"""Subcommands that write their results to files. They succeed even if their output is lost."""
+"""Subcommands that write their results to files. They succeed even if stdout cannot be written."""
 
 FAILED, INTERRUPTED = 1, 130  # exit codes of a failed command and of an interrupted command
 
@@ -148,7 +148,7 @@ def cli(context: click.Context) -> None:
     gankit COMMAND --help      show the help of a command, such as run
     """
     command = context.invoked_subcommand
-    # Subcommands of plugins are not checked, because they may run on several ranks.
+    # Do not check the subcommands of plugins, because a plugin's subcommand may run on several ranks.
     if command in COMMANDS and command not in FOR_RANKS and place_of_process().size > 1:
         raise InputError(
             f"gankit {command} runs in one process, but RANK and WORLD_SIZE are set for several; start it without "
@@ -159,8 +159,8 @@ def cli(context: click.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run gankit with the given arguments, then exit. Expected errors are printed without a traceback.
 
-    If stdout or stderr is closed or full, a run goes on without output. SIGTERM, SIGHUP and SIGUSR1 end the program as
-    Ctrl-C does.
+    If stdout or stderr is closed, or its disk is full, a run continues without output. SIGTERM, SIGHUP and SIGUSR1 end
+    the program in the same way as Ctrl-C.
 
     Exit codes: 0 success, 1 failure, 2 wrong input, 130 interrupted.
     """
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = run_command_line(arguments)
     sys.stdout.flush()
     command = next((word for word in (sys.argv[1:] if arguments is None else arguments) if word in COMMANDS), None)
-    # The results of a training are its files. The result of every other command may be its output.
+    # A training command writes its results to files. Any other command may write its only result to stdout.
     if code == 0 and command not in TRAINING and (sentence := lost_output(stdout)) is not None:
         click.echo(f"error: {sentence}", err=True)
         code = FAILED

@@ -68,10 +68,10 @@ def command(
 ) -> None:
     """Train RECIPE with and without each of its tricks, with several seeds, and print the effect of each trick.
 
-    With --add, each given trick is added to RECIPE instead. The table contains the effect of each trick on each
-    metric, with a confidence interval, and the training time per iteration with the trick relative to the time without
-    it. After Ctrl-C, every run writes a checkpoint and ends. To resume the study, repeat the command, or use
-    `gankit ablate STUDY`, where STUDY is the folder of the study.
+    With --add, each given trick is added to RECIPE instead. The table contains the effect of each trick on each metric,
+    with a confidence interval. The table also contains the ratio of the training time per iteration with the trick to
+    the time without the trick. After Ctrl-C, every run writes a checkpoint and ends. To resume the study, repeat the
+    command, or use `gankit ablate STUDY`, where STUDY is the folder of the study.
 
     \b
     gankit ablate igan_vn                                       leave out each trick, one at a time
@@ -131,7 +131,10 @@ def command(
 
 
 def _warnings(variant: Variant) -> list[str]:
-    """Return the warnings about the recipe of a variant. If the recipe is not valid, the error names the variant."""
+    """Return the warnings about the recipe of a variant.
+
+    If the recipe is not valid, the error message names the variant.
+    """
     from dataclasses import replace
 
     from gankit.ablation.variants import variant_errors
@@ -144,7 +147,7 @@ def _warnings(variant: Variant) -> list[str]:
 
 
 def _executor(recipe: Recipe, jobs: int | None, address: str | None, threads: int | None) -> Any:
-    """Return the executor of a study: for the Ray cluster at `address`, or for this machine if `address` is None.
+    """Return the executor that runs a study on the Ray cluster at `address`, or on this machine if `address` is None.
 
     If `jobs` or `threads` is None, its default is used.
     """
@@ -202,7 +205,10 @@ def _train(study: Study, executor: Executor, quiet: bool) -> None:
 
 
 def _checkpoints(stopped: list[StudyRun]) -> str:
-    """Return a message about the checkpoints of the stopped runs. It lists started runs that have no checkpoint."""
+    """Return a message about the checkpoints of the stopped runs.
+
+    It also lists the started runs without a checkpoint.
+    """
     from gankit.storage.run_dir import RunDir
 
     started = [run for run in stopped if run.path.exists()]

@@ -33,7 +33,7 @@ def cells(comparison: StudyComparison) -> list[tuple[str, ...]]:
 
 
 def seen(row: Row, seeds: int) -> str:
-    """Return the verdict of a row as text, such as `lower`, or `lower, in 4 of 5 seeds` if only 4 were compared."""
+    """Return the verdict of a row as text, such as `lower`, or `lower, in 4 of 5 seeds` if a seed is missing."""
     if row.effect.pairs == seeds:
         return row.verdict
     others = "; others failed" if row.failed else ""
@@ -46,7 +46,7 @@ def signed(value: float) -> str:
 
 
 def interval(effect: Effect) -> str:
-    """Return the confidence interval as text, such as `-0.120 to +0.340`, or `-` if there is none."""
+    """Return the confidence interval of an effect as text: `-0.120 to +0.340`, or `-` if the effect has no interval."""
     if effect.low is None or effect.high is None:
         return "-"
     return f"{signed(effect.low)} to {signed(effect.high)}"
@@ -61,7 +61,7 @@ def format_cost(cost: Cost) -> str:
 
 
 def notes(comparison: StudyComparison) -> list[str]:
-    """Return the notes below the table. They explain its columns and list the runs that are not compared."""
+    """Return the notes below the table. The notes explain the columns and list the runs that are not compared."""
     count = plural(len(comparison.seeds), "seed")
     lines = [
         f"effect: the metric with the trick minus the metric without it, paired by seed, mean over {count}. Higher is "

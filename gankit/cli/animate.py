@@ -11,11 +11,11 @@ from gankit.cli.arguments import check_output_file
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--out", metavar="X.gif", required=True, type=click.Path(path_type=Path), help="File to write.")
 def command(run: Path, out: Path) -> None:
-    """Write the image grids of RUN as an animated GIF, which shows how the samples change during training.
+    """Write the image grids of RUN as an animated GIF. The GIF shows how the samples change during training.
 
     The caption of each frame is the iteration of its grid. The setting output.sample_every is the number of iterations
-    between two grids. All frames use the z of the newest grid. Grids with a different z are left out, for example grids
-    from before a change of output.sample_count. Damaged grids are left out, too.
+    between two grids. All frames use the z of the newest grid. The GIF leaves out grids with a different z, such as
+    grids from before a change of output.sample_count. It also leaves out damaged grids.
     """
     from gankit.errors import InputError
     from gankit.formatting import plural

@@ -26,8 +26,8 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
     """Compare runs in a table with the state, metrics, time, speed, parameters and memory of each run.
 
     The name of a run consists of the settings in which it differs from the other runs. Runs that differ only in the
-    seed share a row with the mean, the minimum and the maximum of their values. If a metric was computed with different
-    protocols, such as different numbers of images, it has a column for each protocol.
+    seed are shown in one row, with the mean, the minimum and the maximum of their values. If a metric was computed with
+    different protocols, such as different numbers of images, it has a column for each protocol.
 
     The HTML page that --html writes needs no network connection.
     """

@@ -35,7 +35,7 @@ class LiveBars(Progress):
         )
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        # rich also calls this method before the first task is added. There is nothing to show then.
+        # rich also calls this method before the first task is added. At that time, there are no bars to show.
         if self.tasks:
             lines = self.update_tasks()
             yield self.make_tasks_table(self.tasks)
@@ -45,7 +45,7 @@ class LiveBars(Progress):
 def live_console(quiet: bool) -> Console | None:
     """Return a console for a live display. Return None if `quiet` is true or stdout does not support live displays."""
     console = Console(highlight=False)
-    # `isatty` is checked too, because rich treats a pipe as a terminal if FORCE_COLOR is set.
+    # Check `isatty` too, because rich treats a pipe as a terminal if FORCE_COLOR is set.
     return None if quiet or not sys.stdout.isatty() or not console.is_interactive else console
 
 
@@ -54,6 +54,6 @@ def write_from_signal_handler(line: str) -> None:
 
     A signal handler must not use `sys.stderr`, because the interrupted code may be using its buffer.
     """
-    # If the terminal is closed, the line is lost.
+    # If the terminal is closed, ignore the error. The line is then not shown.
     with suppress(OSError):
         os.write(STDERR, f"{line}\n".encode())

@@ -22,7 +22,7 @@ from gankit.scaffold import check_new, names_for, run_command, write_file, write
     help="Folder of the package, or of the single file. [default: gankit-NAME, or the current folder]",
 )
 def command(name: str, kind: Kind, single_file: bool, out: Path | None) -> None:
-    """Write a working plugin called NAME, as a template for your own.
+    """Write a working plugin called NAME, as a template for your own plugin.
 
     The plugin is a package with one module, a test, a README and a workflow for continuous integration. Once the
     package is installed, gankit finds the plugin. With --single-file, only one Python file is written. NAME consists of

@@ -1,4 +1,4 @@
-"""Suggestions for the next command, which a subcommand prints when it ends."""
+"""Suggested next commands. A subcommand prints these suggestions when it ends."""
 
 import math
 import os

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     """Convert the images of DATA to one file that loads fast.
 
-    DATA is the name of a data plugin (images, mnist) or a class in a file (./my_data.py:MyData), as in data.use of a
-    recipe. KEY=VALUE is a setting of this plugin; `gankit describe DATA` lists its settings.
+    DATA is the name of a data plugin (images, mnist) or a class in a file (./my_data.py:MyData), as in the setting
+    data.use of a recipe. KEY=VALUE is a setting of this plugin; `gankit describe DATA` lists its settings.
     """
     from gankit.data.prepared import prepare
     from gankit.formatting import plural
@@ -42,7 +42,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     with ExitStack() as stack:
 
         def written(images: int) -> None:
-            # Start the bar when the first image is written, because a download before it may show its own bar.
+            # Start the bar only when the first image is written. Before that, a download may show its own bar.
             if not (bar.disable or bar.live.is_started):
                 stack.enter_context(bar)
             bar.advance(task, images)

@@ -124,7 +124,7 @@ class RunProgress(Reporter):
         write_report_of(directory, self.informed)
 
     def speed_and_time_left(self) -> str:
-        """Return the speed and the remaining time: `384 images/s  12 min 30 s left`. Unknown values are left out."""
+        """Return the speed and the remaining time: `384 images/s  12 min 30 s left`. The text omits unknown values."""
         rate, left = self.pace.images_per_second(), self.pace.seconds_left(self.total - self.iteration)
         known = [f"{rate:.0f} images/s"] if rate is not None else []
         return "  ".join(known + ([f"{duration(left)} left"] if left is not None else []))
@@ -168,7 +168,7 @@ class LiveProgress(RunProgress):
 
     def warned(self, sentence: str) -> None:
         self.status.clear()
-        # `console.print` writes above the live display. Output of `click.echo` would be overwritten by the display.
+        # `console.print` writes above the live display. The display would overwrite the output of `click.echo`.
         self.bars.console.print(Text(f"warning: {sentence}"))
 
     def stopping(self) -> None:

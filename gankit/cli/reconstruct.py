@@ -1,4 +1,4 @@
-"""`gankit reconstruct`: encode images to z and generate them again, with the encoder of a run."""
+"""`gankit reconstruct`: encode images to z with the encoder of a run, and generate images from this z."""
 
 from pathlib import Path
 
@@ -27,8 +27,9 @@ def command(run: Path, images: tuple[Path, ...], out: Path | None, count: int, d
     """Encode images to z, generate images from this z, and draw each image beside its reconstruction.
 
     RUN is the directory of a run with an encoder, such as a BiGAN. IMAGES are image files, or one folder, zip file or
-    prepared file. They are cropped and resized to the size of the run's images. Without IMAGES, images of the run's
-    dataset are used. If there are more than --count images, images at equal distances are chosen.
+    prepared file. The command crops and resizes these images to the size of the run's images. Without IMAGES, the
+    command uses images of the run's dataset. If there are more than --count images, the command uses --count evenly
+    spaced images.
 
     The command prints the mean squared error between the images and their reconstructions, for pixels in [-1, 1].
 

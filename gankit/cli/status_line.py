@@ -1,4 +1,4 @@
-"""Status line on stderr. It shows the current stage before training starts, such as `importing torch`.
+"""Status line on stderr. Before training starts, the line shows the current stage, such as `importing torch`.
 
 rich.status is not used, because it redirects stdout to stderr and is slow to import.
 """

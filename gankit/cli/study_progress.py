@@ -175,12 +175,12 @@ class LiveStudyProgress(StudyProgress):
         self.stop_requested = True
 
     def update(self) -> Sequence[RenderableType]:
-        """Update the progress bars, and return the lines of text to show below them."""
+        """Update the progress bars, and return the lines of text below the bars."""
         total, running = sum(self.totals.values()), self.running
         done = total - sum(self._left(run) for run in self.totals)
         self.bars.update(self.task, completed=done, count=f"{100 * done // total}%")
-        # After Ctrl-C, the terminal prints "^C" at the end of the last line. A progress bar has no room for it, so the
-        # last line is a short text.
+        # After Ctrl-C, the terminal prints "^C" at the end of the last line. Therefore, the last line is a short text
+        # and not a progress bar, which has no free space at its end.
         last = Text(STOPPING if self.stop_requested else self.state())
         # rich crops a display that has more lines than the terminal, so a small terminal shows only some runs.
         # Reserve one line for the bar of the whole study, and one for the cursor.

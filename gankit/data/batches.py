@@ -39,9 +39,9 @@ def take_rows(tensor: Tensor, index: Tensor) -> Tensor:
     """Return `tensor[index]`, of shape (n, ...), for a tensor (N, ...) and row numbers (n,).
 
     On the CPU, NumPy copies the rows in the calling thread if possible. torch would start a thread pool for each thread
-    that calls it, and more threads than CPU cores make the training slower.
+    that calls torch. More threads than CPU cores make the training slower.
     """
-    # NumPy cannot read GPU memory, has no bfloat16, and would first copy a non-contiguous tensor as a whole.
+    # NumPy cannot read GPU memory, has no bfloat16, and would first copy a whole non-contiguous tensor.
     if tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16 or not tensor.is_contiguous():
         return tensor[index]
     rows = torch.empty(len(index), *tensor.shape[1:], dtype=tensor.dtype)
@@ -58,8 +58,8 @@ def permutation(length: int, generator: torch.Generator) -> Tensor:
     """Return `torch.randperm(length, generator=generator)`, without starting a thread pool for the calling thread."""
     if length < SINGLE_THREAD_LENGTH:
         return torch.randperm(length, generator=generator)
-    # For a long permutation, torch starts a thread pool, which ends with the thread that called torch. Therefore, call
-    # torch in a temporary thread.
+    # For a long permutation, torch starts a thread pool. The pool ends when the thread that called torch ends.
+    # Therefore, call torch in a temporary thread.
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(torch.randperm, length, generator=generator).result()
 
@@ -98,10 +98,10 @@ class Batches:
         rows: rows of the dataset, on the device of the run or on the CPU.
         batch_size: B, the number of images in a batch. With several ranks, it counts the images of all ranks together.
         classes: number of classes for balanced batches, or 0 for batches that are not balanced. A balanced batch needs
-            labels as the condition of the rows. It has B / classes images of each class. The classes of its images are
-            0, 1, 2, ..., 0, 1, 2, ... in this order.
+            labels as the condition of the rows. It has B / classes images of each class, with the classes in the order
+            0, 1, 2, ..., 0, 1, 2, ...
         seed: seed of the shuffled order.
-        ranks: ranks among which each batch is divided equally. `next` returns this rank's part.
+        ranks: ranks that each get an equal part of each batch. `next` returns the part of the calling rank.
 
     Raises:
         InputError: there are no images, or a class has no images.
@@ -140,14 +140,14 @@ class Batches:
         return len(self.rows.images)
 
     def next(self) -> Rows:
-        """Return this rank's part of the next batch, n rows in the form of the dataset.
+        """Return the calling rank's part of the next batch: n rows in the form of the dataset.
 
         n is `batch_size` divided by the number of ranks. The tensors are on the device of the dataset's images.
         """
         return self._gather(self._next_indices())
 
     def next_several(self, count: int) -> list[BatchAndState]:
-        """Return the next `count` batches, each with the checkpoint state after this batch.
+        """Return the next `count` batches. Each batch is paired with the checkpoint state after the batch.
 
         The images of all these batches are copied in one call, which is faster than one call for each batch.
         """
@@ -166,8 +166,8 @@ class Batches:
         per_class = self.batch_size // len(self.sequences)
         index = torch.stack([sequence.take(per_class) for sequence in self.sequences], dim=1).flatten()
         if self.ranks.size > 1:
-            # Each rank draws the indices of the whole batch, so that the state is equal on all ranks. Then each rank
-            # takes its own slice.
+            # Each rank draws the indices of the whole batch, so that the checkpoint state is equal on all ranks. Then
+            # each rank takes its own slice.
             index = index.chunk(self.ranks.size)[self.ranks.rank]
         return index
 
@@ -205,9 +205,10 @@ class Batches:
 
 
 class PrefetchedBatches:
-    """Batches that a background thread prefetches, for images that are on disk or in CPU memory.
+    """Batches that a background thread prefetches. The images are on disk or in CPU memory.
 
-    It has the same methods as `Batches`. `state_dict` returns the state after the last batch that `next` returned.
+    This class has the same methods as `Batches`. `state_dict` returns the state after the last batch that `next`
+    returned.
 
     Args:
         batches: source of the batches.
@@ -228,7 +229,8 @@ class PrefetchedBatches:
         return self.batches.size
 
     def next(self) -> Rows:
-        # Start the thread at the first call of `next`, because `load_state_dict` may change the position before it.
+        # Start the thread at the first call of `next`, because `load_state_dict` may change the position before this
+        # call.
         if self.thread is None:
             self._start()
         item = self.queue.get()
@@ -253,7 +255,7 @@ class PrefetchedBatches:
             return
         self.stopping.set()
         # The thread may be blocked in `put` on a full queue. Emptying the queue unblocks it. The thread checks
-        # `stopping` before each `put`, so it adds at most one more batch and then ends.
+        # `stopping` before each `put`, so the thread adds at most one more batch and then ends.
         with suppress(queue.Empty):
             while True:
                 self.queue.get_nowait()
@@ -299,8 +301,9 @@ def make_batch_source(
 ) -> BatchSource:
     """Return the source of batches for a run on `device`: `PrefetchedBatches` if `prefetch` is true, else `Batches`.
 
-    If `prefetch` is None, batches are prefetched in two cases: on an accelerator, if the images need more than a
-    quarter of its free memory; on a CPU, if the images are memory-mapped. The other arguments are those of `Batches`.
+    If `prefetch` is None, it depends on the device. On an accelerator, batches are prefetched if the images need more
+    than a quarter of the free memory. On a CPU, batches are prefetched if the images are memory-mapped. The other
+    arguments are the same as for `Batches`.
     """
     if prefetch is None:
         size = sum(tensor.nbytes for tensor in rows.tensors())

@@ -42,8 +42,8 @@ def is_mapped(images: Tensor) -> bool:
     # `splitlines` is not used here, because it also splits at form feeds and similar characters, which file names may
     # contain.
     for line in MAPS.read_text(errors="replace").rstrip("\n").split("\n"):
-        # Format of a line: begin-end permissions offset device inode path. The inode is 0 for anonymous memory (not
-        # backed by a file).
+        # Format of a line: begin-end permissions offset device inode path. The inode is 0 for anonymous memory (memory
+        # without a file).
         span, _, _, _, inode, *_ = line.split()
         begin, end = (int(bound, 16) for bound in span.split("-"))
         if begin <= address < end:
@@ -74,10 +74,10 @@ def _advise_all(images: Tensor, advice: str) -> None:
 
 
 def read_ahead(images: Tensor, index: Tensor) -> None:
-    """Advise the kernel to start reading some of the memory-mapped images. Do not wait until they are read.
+    """Advise the kernel to start reading some of the memory-mapped images. Return before the kernel has read them.
 
     Args:
-        images: (N, ...). If they are in memory already, there is no effect.
+        images: (N, ...). If the images are in memory already, the advice has no effect.
         index: (n,) int64, row numbers of the images to read.
     """
     if not LINUX or not images.is_contiguous():
@@ -100,7 +100,7 @@ def _advise(address: int, size: int, advice: int) -> None:
 def _advise_in_one_call(ranges: Tensor) -> bool:
     """Advise the kernel to read n memory ranges (MADV_WILLNEED). Use one system call (process_madvise) for all of them.
 
-    With one call, the GIL is released only once. Return False if process_madvise is not available. This system call
+    With one call, Python releases the GIL only once. Return False if process_madvise is not available. This system call
     requires Linux 5.10 or newer, and administrator rights before Linux 6.13.
 
     Args:

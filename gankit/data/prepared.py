@@ -1,8 +1,9 @@
 """Reading and writing of prepared images: decoded images in a safetensors file, which is memory-mapped for training.
 
-A file contains the tensor `images`, (N, *shape), and for data with a condition the tensor `condition`, such as labels,
-(N,) int64. Further tensors (N, ...) are called `fields.NAME`. Its metadata contains the description of the condition,
-the number of images of each class and the source of the images. The metadata is JSON under the key `gankit`.
+A file contains the tensor `images`, (N, *shape). For data with a condition, it also contains the tensor `condition`,
+such as labels, (N,) int64. Further tensors (N, ...) have the names `fields.NAME`. The metadata of the file contains the
+description of the condition, the number of images of each class and the source of the images. The metadata is JSON
+under the key `gankit`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from gankit.version import __version__
 FORMAT = "gankit-images-2"
 SUFFIX = ".safetensors"
 CHUNK = 256
-"""Maximum number of images that are written at once, for datasets without `stream`, a function that yields chunks."""
+"""Maximum number of images that are written at once, for datasets without the method `stream`."""
 
 DTYPES = {
     torch.uint8: "U8",
@@ -42,7 +43,7 @@ DTYPES = {
     torch.int64: "I64",
     torch.bool: "BOOL",
 }
-"""Data types of prepared tensors, and their names in a safetensors header."""
+"""Data types of prepared tensors, and the names of these types in a safetensors header."""
 
 IMAGE_DTYPES = (torch.uint8, torch.uint16, torch.float32)
 
@@ -57,7 +58,7 @@ Card = dict[str, Any]
 def prepare(dataset: Dataset, out: Path, source: str, progress: Callable[[int], None] = lambda count: None) -> int:
     """Write the images of a dataset to a file of prepared images. Return the number of images.
 
-    An existing file is replaced only when the new one is complete. After an error, the existing file is unchanged.
+    An existing file is replaced only when the new file is complete. After an error, the existing file is unchanged.
 
     Args:
         dataset: dataset whose images are written.
@@ -108,8 +109,8 @@ def write_prepared(
     """
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
     # The number of images is known only after the last chunk, so the header and the other tensors are written last.
-    # Space for them is left at the start of the file, enough for those of `at_most` images. The header is padded with
-    # spaces, which the format allows.
+    # Leave enough space at the start of the file for the header and the other tensors of `at_most` images. The header
+    # is padded with spaces. The safetensors format allows this padding.
     begin, dtype, count = 0, torch.uint8, 0
     condition = from_card(card["condition"])
     classes = len(condition.names) if isinstance(condition, ClassCondition) else 0
@@ -209,17 +210,17 @@ def _temporary_file(temporary: Path, path: Path) -> Iterator[BinaryIO]:
     try:
         yield file
     finally:
-        # If the disk is full, `close` fails too, because it tries again to write the buffered data.
+        # If the disk is full, `close` fails too, because `close` tries again to write the buffered data.
         with disk_errors(path):
             file.close()
 
 
 def _others(rows: Rows) -> dict[str, Tensor]:
-    """Return the condition and the fields by their names in a file, those with the smallest values first.
+    """Return the condition and the fields by their names in a file, in ascending order of bytes per value.
 
-    They end where the images begin, at a multiple of 8 bytes. The place of each tensor is then a multiple of the size
-    of its values, because the sizes of all tensors after it are multiples of this size. NumPy would copy other tensors
-    as a whole.
+    The last of these tensors ends where the images begin, at a multiple of 8 bytes. In this order, the start of each
+    tensor is a multiple of the size of its values, because the sizes of all later tensors are multiples of this size.
+    NumPy would have to copy a whole tensor with any other start.
     """
     others = {} if rows.condition is None else {"condition": rows.condition}
     others |= {FIELD + name: field for name, field in rows.fields.items()}
@@ -227,12 +228,12 @@ def _others(rows: Rows) -> dict[str, Tensor]:
 
 
 def aligned(position: int) -> int:
-    """Return the next multiple of 8."""
+    """Return the smallest multiple of 8 that is not less than `position`."""
     return -(-position // 8) * 8
 
 
 def _check_types(images: Tensor, dtype: torch.dtype, others: Mapping[str, Tensor], source: str) -> None:
-    """Raise InputError if the images have not the type `dtype`, or a tensor has a type that a file cannot have."""
+    """Raise InputError if the type of the images is not `dtype`, or a file cannot store the type of another tensor."""
     if images.dtype != dtype or dtype not in IMAGE_DTYPES:
         raise InputError(f"{source}: values of type {images.dtype}; all must be one of {_types(IMAGE_DTYPES)}")
     for name, one in others.items():
@@ -254,7 +255,7 @@ def _header(
 ) -> bytes:
     """Return the safetensors header for images and other tensors, with the number of images of each class.
 
-    The other tensors precede the images.
+    In the file, the other tensors are before the images.
     """
     tensors: dict[str, Any] = {"__metadata__": {"gankit": json.dumps(card | {"count": count, "counts": counts})}}
     begin = 0
@@ -268,7 +269,7 @@ def _header(
 
 
 def _consistent(shapes: dict[str, tuple[str, tuple[int, ...]]], condition: Condition | None) -> bool:
-    """Return True if the tensors in a header have the names and shapes of prepared rows with this condition."""
+    """Return True if the tensors in a header have the names and shapes of prepared rows with the given condition."""
     dtype, shape = shapes.get("images", ("", ()))
     if dtype not in map(DTYPES.get, IMAGE_DTYPES) or len(shape) < 2 or not all(shape):
         return False

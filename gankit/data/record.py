@@ -1,4 +1,4 @@
-"""Record of the data of a run. A checkpoint contains it, so that a resumed run recognises other data."""
+"""Record of the data of a run. A checkpoint contains this record, so that a resumed run detects changed data."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gankit.plugin.condition import Condition, evenly_spaced, from_card
 from gankit.plugin.dataset import Rows
 
 HASHED_BYTES = 64 * 2**20
-"""Maximum size of a tensor, in bytes, whose rows are all hashed. Of a larger one, only some rows are hashed."""
+"""Maximum size of a tensor, in bytes, for which all rows are hashed. For a larger tensor, only some rows are hashed."""
 
 IDENTITY = ("shape", "dtype")
-"""Facts that must be equal to resume a run, in addition to the condition: its networks do not fit other data."""
+"""Facts that must be equal to resume a run, in addition to the condition. The run's networks do not fit other data."""
 
 DataRecord = dict[str, Any]
 
@@ -25,12 +25,12 @@ DataRecord = dict[str, Any]
 def data_record(rows: Rows, condition: Condition | None) -> DataRecord:
     """Return facts about data: number, shape and dtype of the images, the condition, and hashes of all tensors.
 
-    Up to 64 MiB of each tensor are hashed. Of a larger one, only evenly spaced rows are hashed. A change of another row
-    is then not recognised.
+    A tensor of up to 64 MiB is hashed completely. For a larger tensor, only evenly spaced rows are hashed, so that a
+    change in the other rows is not detected.
 
     Args:
         rows: rows of the dataset.
-        condition: description of their condition.
+        condition: description of the condition of the rows.
     """
     images = rows.images
     return {
@@ -65,7 +65,10 @@ def other_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _other_condition(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Return a message for two different conditions, as JSON objects. An empty object is no condition."""
+    """Return a message about two different conditions, which are given as JSON objects.
+
+    An empty object means no condition.
+    """
     if {card.get("kind", "class") for card in (before, now)} == {"class"}:
         old, new = before.get("names", []), now.get("names", [])
         added, removed = ([name for name in one if name not in other] for one, other in ((new, old), (old, new)))

@@ -24,17 +24,17 @@ WHOLE = (".zip", ".safetensors")
 
 
 class SourceImages(NamedTuple):
-    """Source images for a generator, and a name for each."""
+    """Source images for a generator, and a name for each image."""
 
     images: Tensor
     names: list[str]
-    """Name of the file of each image, with its folders. Empty for a zip file or a prepared file."""
+    """Name of each image's file, with the folders that contain the file. Empty for a zip file or a prepared file."""
 
 
 def source_images(path: Path, shape: tuple[int, ...]) -> SourceImages:
     """Return the source images at a path: an image file, a folder with its subfolders, a zip file or a prepared file.
 
-    Images of a folder are in the order of their paths.
+    The images of a folder are in the order of their paths.
 
     Raises:
         InputError: the path does not exist, is not readable, or has no images of the given shape.
@@ -97,15 +97,16 @@ def read_images(path: Path, shape: tuple[int, ...]) -> tuple[Tensor, str]:
 
 
 def read_files(files: Sequence[Path], shape: tuple[int, ...]) -> Tensor:
-    """Return the images in files, in the given order, with the given channels and size."""
+    """Return the images in the given files, in the order of `files`, with the channels and the size of `shape`."""
     with TemporaryDirectory(prefix="gankit-") as folder:
-        # The data plugin for images reads a folder, in the order of the names. Numbers keep the order of the files.
+        # The data plugin `images` reads a folder in the order of the file names. Numbers in the names keep the given
+        # order.
         for number, file in enumerate(files):
             shutil.copy(file, Path(folder) / f"{number:06d}-{file.name}")
         try:
             images, _ = read_images(Path(folder), shape)
         except InputError as error:
-            # The message would name the temporary folder.
+            # Raise a new error, because the message of the original error names the temporary folder.
             raise InputError(f"{', '.join(map(str, files[:3]))}: cannot be used as images; name others") from error
     if len(images) < len(files):
         raise InputError(f"{plural(len(files) - len(images), 'file')} of {len(files)} cannot be used; leave them out")

@@ -9,7 +9,7 @@ from gankit.formatting import plural
 
 
 class Budget:
-    """Time budget for the evaluations of a run, and the time that they have taken so far.
+    """Time budget for the evaluations of a run, and the time that the evaluations have taken so far.
 
     Args:
         share: maximum fraction of the run's total time that evaluations may take. The total time includes evaluations.
@@ -21,7 +21,8 @@ class Budget:
         self.start = clock()
         self.spent = 0.0  # seconds spent so far on evaluations and their preparation
 
-        # Estimated seconds for the next evaluation: the time of the last one, without work that is done only once.
+        # Estimated seconds for the next evaluation: the time of the last evaluation, without work that is done only
+        # once.
         self.expected = 0.0
         self._one_time = 0.0
         self.skipped = 0  # number of evaluations that were skipped because of the budget
@@ -37,7 +38,7 @@ class Budget:
 
     @contextmanager
     def charged(self) -> Iterator[None]:
-        """Measure the time of the block, and add it to the time spent on evaluations."""
+        """Measure the time of the `with` block, and add it to the time spent on evaluations."""
         start = self.clock()
         try:
             yield
@@ -46,9 +47,9 @@ class Budget:
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
-        """Measure the time of an evaluation, which runs in the block, and add it to the time spent on evaluations.
+        """Measure the time of an evaluation in the `with` block, and add it to the time spent on evaluations.
 
-        This time, without the time in `one_time_work`, is also the estimate for the next evaluation.
+        The measured time, without the time in `one_time_work`, is also the estimate for the next evaluation.
         """
         before, self._one_time = self.spent, 0.0
         try:
@@ -59,7 +60,7 @@ class Budget:
 
     @contextmanager
     def one_time_work(self) -> Iterator[None]:
-        """Measure the time of a block with work that is done only once, such as computing features of real images.
+        """Measure the time of a `with` block whose work is done only once, such as computing features of real images.
 
         The estimate for the next evaluation excludes this time.
         """

@@ -33,17 +33,18 @@ from gankit.sampling.sampler import Sampler
 LONG_PREPARATION = 5.0  # seconds; if the preparation of the metrics takes longer, a message is printed
 
 MIN_TRIAL = 32
-"""Minimum number of images in a trial evaluation, whose duration is used to estimate that of a full evaluation."""
+"""Minimum number of images in a trial evaluation. The time of a full evaluation is estimated from its time."""
 
 DATA_LABELS, EVEN_LABELS, EXAMPLES = "as in the data", "even shares", "examples of the training data"
-"""Values of the entry `labels` in the protocol of a metric, which lists the facts that affect the metric's value.
+"""Values of the entry `labels` in the protocol of a metric. A protocol lists the facts that affect the metric's value.
 
 `DATA_LABELS`: the generated samples have the labels, or other conditions, of the real samples. `EVEN_LABELS`: each
-class is generated equally often. `EXAMPLES`: the generated samples have conditions from the generator's own data.
+class has the same number of generated samples. `EXAMPLES`: the generated samples have conditions from the generator's
+own data.
 """
 
 CACHE_VERSION = 1
-"""Version of the feature cache. Features that were cached with another version are computed again."""
+"""Version of the feature cache. Features from a cache with another version are computed again."""
 
 
 class EvaluatedRun(SampledRun, Protocol):
@@ -61,7 +62,10 @@ class EvaluatedRun(SampledRun, Protocol):
 
 
 class Evaluator:
-    """Evaluator that computes the metrics of one run, whose data must be loaded. Evaluations do not affect training."""
+    """Evaluator that computes the metrics of one run.
+
+    The run's data must be loaded. Evaluations do not affect training.
+    """
 
     def __init__(self, run: EvaluatedRun) -> None:
         assert run.batches is not None, "load_data comes first"
@@ -72,13 +76,13 @@ class Evaluator:
             count = min(self.settings.count, run.batches.size)
             rows = run.batches.reference(count, 0, self.settings.seed)
             real = samples_of(rows.map(Tensor.cpu), run.dataset.condition)
-            # Without an extractor, there are no features, and metrics compare the samples directly.
+            # Without an extractor, there are no features. Metrics then compare the samples directly.
             self.reference = Reference(real)
             if "extractor" in run.recipe.components:
                 extractor, plugin = run.build_extractor(), run.recipe.components["extractor"]
                 self.reference = with_features(real, run.dataset, extractor, plugin, self.budget.one_time_work)
         if (seconds := time.perf_counter() - start) > LONG_PREPARATION:
-            # Print the message instead of giving a warning, because the report of the run shows warnings as problems.
+            # Print a message rather than a warning, because the report of the run shows each warning as a problem.
             sentence = f"preparing the metrics took {seconds:.0f} s; the result is cached for later runs"
             print(sentence, file=sys.stderr, flush=True)
         self._tried = False
@@ -117,7 +121,7 @@ class Evaluator:
         Floating-point samples in [-1, 1] are converted to uint8 if the data are images.
 
         Raises:
-            InputError: the samples have another shape or type than the data, or a metric fails.
+            InputError: the samples and the data differ in shape or type, or a metric fails.
         """
         run, reference = self.run, self.reference.first(len(fake.images))
         real = reference.samples.images
@@ -151,12 +155,13 @@ class Evaluator:
             try:
                 comparison = reference.compare(fake, facts)
             except GankitError as error:
-                # All metrics fail with the same error, for example if there are too few images for a comparison.
+                # The comparison failed, for example because there are too few images. All metrics then fail with this
+                # error.
                 return facts, MetricResults({}, {}, [], dict.fromkeys(run.metrics, error))
             return comparison.protocol, compute_all(run.metrics, comparison)
 
     def _warn(self, results: MetricResults) -> None:
-        """Warn once for each reason why metrics failed or do not apply. The warning names these metrics."""
+        """Give one warning for each reason why metrics failed or do not apply. The warning names these metrics."""
         reasons: dict[str, list[str]] = {}
         for key, error in results.failed.items():
             reasons.setdefault(str(error), []).append(key)
@@ -208,8 +213,8 @@ def with_features(
 ) -> Reference:
     """Return a `Reference` that holds the real samples `real` and their features.
 
-    `dataset` must come from `loaded_once`, so that its images are not read again. The features of the whole dataset are
-    computed at first use, inside the context manager `one_time_work`.
+    `dataset` must be a dataset that `loaded_once` returned, so that the images are not read again. The features of the
+    whole dataset are computed at first use, inside the context manager `one_time_work`.
     """
     rows = dataset.read()
 
@@ -241,7 +246,7 @@ def cached_features(real: Samples, extractor: Extractor, component: Component) -
 
 
 def comparison_facts(components: Mapping[str, Component], real: Samples, fake: Samples, seed: int) -> dict[str, Fact]:
-    """Return facts about a comparison of real and generated images. They are logged with its metrics.
+    """Return facts about a comparison of real and generated images. The facts are logged with the metrics.
 
     The facts are the source of the extractor, the name and the hash of the real images, their split, the numbers of
     images, and the seed.
@@ -291,8 +296,8 @@ def metrics_row(
 def has_condition_of(sampler: Sampler, real: Samples) -> bool:
     """Return True if an evaluation generates samples for the labels, or other conditions, of the real samples.
 
-    This is not the case if training used balanced batches, or if the real samples have another condition than the data
-    of the generator.
+    Return False if training used balanced batches, or if the real samples and the generator's data have different
+    conditions.
     """
     return real.condition is not None and real.described == sampler.condition and not sampler.spec.class_balanced
 
@@ -301,7 +306,7 @@ def condition_for(sampler: Sampler, count: int, seed: int, real: Samples) -> Ten
     """Return the condition (count, ...) of the samples to generate, or None for an unconditional generator.
 
     Raises:
-        InputError: the generator takes source images, and the real samples have none.
+        InputError: the generator takes source images, but the real samples have no source images.
     """
     if sampler.condition is not None and has_condition_of(sampler, real):
         assert real.condition is not None
@@ -315,13 +320,13 @@ def condition_for(sampler: Sampler, count: int, seed: int, real: Samples) -> Ten
 
 
 def samples_of(rows: Rows, condition: Condition | None) -> Samples:
-    """Return `Samples` with the images of the rows in 8 bits, and their condition, if they have one."""
+    """Return `Samples` with the images of the rows in 8 bits, and with the condition of the rows, if any."""
     images = to_eight_bits(rows.images)
     return Samples(images) if rows.condition is None else Samples(images, rows.condition, condition)
 
 
 def select(rows: Rows, count: int, seed: int, condition: Condition | None = None) -> Samples:
-    """Return `count` randomly selected rows as samples. If there are fewer rows, return all in random order.
+    """Return `count` randomly selected rows as samples. If there are fewer rows, return all rows in random order.
 
     An evaluation during a run with the same seed selects the same images.
     """
@@ -329,7 +334,7 @@ def select(rows: Rows, count: int, seed: int, condition: Condition | None = None
 
 
 def generate(sampler: Sampler, count: int, seed: int, real: Samples) -> Samples:
-    """Return `count` generated samples: floating point if the real samples are floating point, otherwise uint8."""
+    """Return `count` generated samples. Their type is floating point if the real samples have it, otherwise uint8."""
     condition = condition_for(sampler, count, seed, real)
     z = sampler.latent(count, condition, derived_seed(seed, "evaluation"))
     outputs = sampler.outputs if real.images.is_floating_point() else sampler.images

@@ -29,10 +29,10 @@ def cache_folder() -> Path:
 
 
 def disk_cache(what: str, key: Any, compute: Callable[[], CacheEntry]) -> CacheEntry:
-    """Return the cached result for a key. If there is none, compute the result and cache it.
+    """Return the cached result for a key. If the cache has no such result, compute it and write it to the cache.
 
-    If several processes need the same result, one computes it and the others wait. If the cache folder is not writable,
-    the result is computed each time.
+    If several processes need the same result, one process computes it and the other processes wait. If the cache folder
+    is not writable, each call computes the result.
 
     Args:
         what: prefix of the file's name, such as `features`.
@@ -69,11 +69,11 @@ def _one_process(path: Path) -> Iterator[None]:
     """
     lock_file = path.with_suffix(".lock")
     with ExitStack() as stack:
-        # filelock raises NotImplementedError for a file system without locks.
+        # The library filelock raises NotImplementedError on a file system without locks.
         with suppress(OSError, NotImplementedError):
             lock_file.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(lock_file))
-            # Delete the lock file before the lock is released. Waiting processes still have the deleted file open.
-            # Processes that start later create a new file.
+            # Delete the lock file before the lock is released. The processes that wait for the lock still have the
+            # deleted file open. Processes that start later create a new lock file.
             stack.callback(lock_file.unlink, missing_ok=True)
         yield

@@ -44,8 +44,8 @@ def compute_all(metrics: Mapping[str, Metric], comparison: Comparison) -> Metric
             results.not_applicable.append(key)
             continue
         for name, value in numbers.items():
-            # If a recipe uses the same metric plugin under two keys, the names of their results are equal. Therefore,
-            # put the second key before the names of its results.
+            # If a recipe uses the same metric plugin under two keys, the names of the results are equal. Therefore, put
+            # the second key before the names of the second plugin's results.
             unique = f"{key}.{name}" if name in results.numbers else name
             results.numbers[unique], results.keys[unique] = value, key
     return results

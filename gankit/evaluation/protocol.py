@@ -1,4 +1,4 @@
-"""Protocol of a metric: the facts that affect its value. Values are comparable only if their protocols are equal."""
+"""Protocol of a metric: the facts that affect the metric's value. Compare values only if their protocols are equal."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def settings_of(component: Component) -> dict[str, Fact]:
 def source_of(component: Component) -> dict[str, Fact]:
     """Return `{"source": HASH}` for a plugin from a file or a module, and an empty dict for other plugins.
 
-    The hash is needed because the name of such a plugin does not identify its code.
+    The hash is needed because the name of a plugin from a file or a module does not identify the plugin's code.
     """
     return {"source": component.resolved.source_digest[:12]} if ":" in component.use else {}

@@ -56,12 +56,12 @@ def evaluate(
     Args:
         target: source of the generated images: a run directory, a generator.safetensors file, or images in a folder, a
             zip file or a file of prepared images.
-        against: name of a data plugin, or path to real images. If None, the training data of the generator are used.
+        against: name of a data plugin, or path to real images. None means the training data of the generator.
         changes: settings from the user, in the tables `data`, `extractor`, `metrics` and `evaluation` of a recipe. They
             replace the defaults and the settings of the generator's recipe.
         device: device to use.
         trust: True if settings in the generator file may import Python files and modules, and load network files.
-        metrics: names of the metrics to compute. Default: those of the generator's recipe, or `DEFAULT_METRICS`.
+        metrics: names of the metrics to compute. Default: the metrics of the generator's recipe, or `DEFAULT_METRICS`.
         preparing: function that is called with the name of each stage when the stage begins.
 
     Returns:
@@ -85,11 +85,12 @@ def evaluate(
     if sampler is None and real.images.is_floating_point():
         name = components["data"].plugin_class.name
         raise InputError(f"{target}: holds images, and {name} has points; name images with --against")
-    # The data plugin may compute metrics too. Its metrics are omitted if the user has requested specific metrics.
+    # The data plugin may compute metrics too. Omit these metrics if the user has requested specific metrics.
     calls = {i.key: i.call for i in hooks.of("compute_metrics") if i.key.startswith("metrics.") or not requested}
     own = {key: call for key, call in calls.items() if not key.startswith("metrics.")}
     if own and real.images.is_floating_point() and not chosen(sampler, changes):
-        # The data plugin compares points directly, without an extractor, and a run without metrics does the same.
+        # The data plugin compares points directly, without an extractor. A run without metrics does the same
+        # comparison.
         calls, components = own, {key: c for key, c in components.items() if key != "extractor"}
         reference = Reference(real)
     else:
@@ -144,11 +145,11 @@ def check_tables(changes: Raw) -> None:
 
 
 def default_tables(sampler: Sampler | None, against: str | None) -> Raw:
-    """Return the recipe tables for the evaluation: those of the generator's recipe, if there is a generator.
+    """Return the recipe tables for the evaluation: the tables of the generator's recipe, if there is a generator.
 
-    If they contain no metrics, `DEFAULT_METRICS` are added. If `against` is given, the table `data` is replaced by one
-    for the real images that `against` names. The setting `download` is removed, because only the user may request a
-    download.
+    If the tables contain no metrics, `DEFAULT_METRICS` are added. If `against` is given, the table `data` is replaced
+    by a table for the real images that `against` names. The setting `download` is removed, because only the user may
+    request a download.
     """
     if against is None and sampler is None:
         raise InputError("--against: missing; name the real images to compare with: a dataset, a folder or a zip file")
@@ -176,7 +177,10 @@ def data_table(against: str) -> Raw:
 
 
 def select_metrics(tables: Raw, names: Collection[str]) -> Raw:
-    """Return the tables with only the metrics in `names`. Each name is that of a metric's table or plugin."""
+    """Return the tables with only the metrics in `names`.
+
+    Each name is the name of a metric's table or of its plugin.
+    """
     known = tables["metrics"]
     if not names or not isinstance(known, dict):
         return tables
@@ -194,7 +198,7 @@ def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dic
     The plugins are the dataset, the extractor and the metrics, as components that are not built yet.
 
     Args:
-        target: path of what is evaluated, for error messages.
+        target: path of the evaluated run, generator file or images, for error messages.
         tables: recipe tables, with settings from the generator file and from the user.
         changes: the settings in `tables` that come from the user.
         trusted: True if settings from the generator file may import code and load files.
@@ -269,7 +273,7 @@ def fake_samples(
 ) -> tuple[Samples, dict[str, Fact]]:
     """Return the samples to evaluate, and facts about them for the protocol of the metrics.
 
-    If there is a sampler, it generates the samples. Otherwise, they are read from `target`, which contains images.
+    If `sampler` is given, it generates the samples. Otherwise, the samples are the images in `target`.
     """
     if sampler is not None:
         fake = generate(sampler, settings.count, settings.seed, real)

@@ -18,7 +18,7 @@ from gankit.images.io import read_image
 T = TypeVar("T")
 
 MOST_FRAMES = 300
-"""Maximum number of frames in an animation. If a run has more grids, evenly spaced grids are used."""
+"""Maximum number of frames in an animation. If a run has more grids, the animation shows evenly spaced grids."""
 
 MAX_SIDE = 800
 """Maximum width and height of a grid in the animation, in pixels. Larger grids are downsized."""
@@ -33,7 +33,7 @@ The actual time differs if each frame would otherwise be shorter than `SHORTEST`
 """
 
 SHORTEST, LONGEST, LAST = 0.04, 0.5, 3.0
-"""Durations in seconds: minimum and maximum for each frame before the last, and the value for the last frame."""
+"""Durations in seconds: minimum and maximum for each frame before the last frame, and duration of the last frame."""
 
 PAPER, INK = "#ffffff", "#282828"
 
@@ -55,7 +55,7 @@ def spread(items: Sequence[T], most: int) -> list[T]:
 
 
 def durations(frames: int) -> list[float]:
-    """Return the duration in seconds of each frame of an animation with `frames` frames. The last one is longer."""
+    """Return the duration in seconds of each frame of an animation with `frames` frames. The last frame is longer."""
     each = min(LONGEST, max(SHORTEST, DURATION / frames))
     return [each] * (frames - 1) + [LAST]
 

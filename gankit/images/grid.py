@@ -25,9 +25,9 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def as_input(tensor: Tensor) -> Tensor:
-    """Return a tensor in the form that networks take: images with whole numbers become [-1, 1], others are unchanged.
+    """Return a tensor in the form that networks take. Convert uint8 and uint16 images to [-1, 1].
 
-    Labels and tokens are int64, and are unchanged too.
+    All other tensors are returned unchanged, including labels and tokens, which are int64.
     """
     return to_float(tensor) if tensor.dtype in (torch.uint8, torch.uint16) else tensor
 
@@ -40,7 +40,7 @@ def to_bytes(images: Tensor) -> Tensor:
 def to_image(image: Tensor) -> Image.Image:
     """Convert a uint8 tensor (C, H, W) to a Pillow image: grey, RGB, or RGBA if C is 4.
 
-    If C is 2, the image shows the first channel. If C is above 4, it shows the first three.
+    If C is 2, the image shows the first channel. If C is above 4, the image shows the first three channels.
     """
     image = image[: shown_channels(len(image))]
     height, width = image.shape[1:]
@@ -50,12 +50,12 @@ def to_image(image: Tensor) -> Image.Image:
 
 
 def shown_channels(channels: int) -> int:
-    """Return the number of channels of the picture of an image with the given number of channels: 1, 3 or 4."""
+    """Return the number of channels, 1, 3 or 4, with which `to_image` shows an image of `channels` channels."""
     return channels if channels in MODES else 3 if channels > 4 else 1
 
 
 def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.Image:
-    """Return a Pillow image that shows images in a grid, row by row. Rows may have names, which are shown on the left.
+    """Return a Pillow image that shows images in a grid, row by row. The names of the rows, if any, are on the left.
 
     Args:
         images: (N, C, H, W) uint8. With four channels, the fourth is the opacity.

@@ -30,7 +30,7 @@ def save_png(image: Image.Image, path: Path, notes: Mapping[str, str] | None = N
 
 
 def read_image(path: Path) -> Image.Image:
-    """Return the image in a file, in grey (`L`) or colour (`RGB`), over white where it is transparent.
+    """Return the image in a file, in grey (`L`) or colour (`RGB`). Transparent areas become white.
 
     For an animation, return its first frame.
 

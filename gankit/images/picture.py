@@ -7,20 +7,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LINE_HEIGHT, LINE_WIDTH = 64, 128
-"""Height and width of the picture of a line, in pixels."""
+"""Height and width of the picture of one line, in pixels."""
 
 MAX_LINES = 4
-"""Number of channels that are drawn, one below the other."""
+"""Maximum number of channels that are drawn, one below the other."""
 
 PAPER, FRAME, INK = 1.0, 0.6, -1.0
-"""Values of the background, of the frame with the line at 0, and of the drawn line."""
+"""Pixel values of the background, of the frame (with the horizontal line at 0), and of the drawn line."""
 
 
 def as_pictures(samples: Tensor) -> Tensor:
     """Return pictures (N, C, H, W) of samples in [-1, 1].
 
-    Images (N, C, H, W) are returned as they are. Video (N, C, T, H, W) becomes a row of T frames. All other samples,
-    such as audio (N, C, L) or rows of a table (N, F), become lines, one for each channel.
+    Images (N, C, H, W) are returned unchanged. Video (N, C, T, H, W) becomes a row of T frames. All other samples, such
+    as audio (N, C, L) or rows of a table (N, F), become lines, one for each channel.
     """
     if samples.dim() == 4:
         return samples
@@ -32,19 +32,19 @@ def as_pictures(samples: Tensor) -> Tensor:
 def lines(values: Tensor) -> Tensor:
     """Draw values (N, C, L) in [-1, 1] as lines over their index. Return pictures (N, 1, H, W).
 
-    If several values share a column, the line covers all of them, from the smallest to the largest.
+    If several values are in one column of pixels, the line covers the range from the smallest to the largest value.
     """
     values = values[:, :MAX_LINES].float().clamp(-1, 1)
     highest = F.adaptive_max_pool1d(values, LINE_WIDTH)
     lowest = -F.adaptive_max_pool1d(-values, LINE_WIDTH)
-    # Join each column to the one before it, so that a steep line has no gaps.
+    # Join each column to the previous column, so that a steep line has no gaps.
     before_highest, before_lowest = (torch.cat([edge[..., :1], edge[..., :-1]], -1) for edge in (highest, lowest))
     highest, lowest = torch.maximum(highest, before_lowest), torch.minimum(lowest, before_highest)
-    # The line covers at least one row: the one whose centre is nearest.
+    # The line covers at least one row of pixels: the row whose centre is nearest to the value.
     top, bottom = (((1 - edge) / 2 * (LINE_HEIGHT - 1)).round()[:, :, None] for edge in (highest, lowest))
     row = torch.arange(LINE_HEIGHT, device=values.device)[:, None]
     paper = torch.full((LINE_HEIGHT, LINE_WIDTH), PAPER, device=values.device)
-    # A frame separates neighbours in a grid, and a horizontal line marks 0.
+    # A frame separates neighbouring pictures in a grid, and a horizontal line marks 0.
     paper[[0, -1]] = paper[:, [0, -1]] = paper[LINE_HEIGHT // 2] = FRAME
     pictures = torch.where((row >= top) & (row <= bottom), torch.full_like(paper, INK), paper)
     return pictures.flatten(1, 2)[:, None]

@@ -10,7 +10,7 @@ from rich.style import Style
 from rich.text import Text
 
 UPPER = "▀"
-"""Half-block character. Its upper half has the text colour, and its lower half the background colour."""
+"""Half-block character. Its upper half has the text colour, and its lower half has the background colour."""
 
 
 def resize_to_fit(image: Image.Image, columns: int, rows: int) -> Image.Image:

@@ -15,14 +15,14 @@ LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 38  # margins around the plot area, in SV
 
 MAX_POINTS_PER_LINE = 800
 MIN_POINTS_PER_LINE = 50
-MAX_POINTS = 4000  # maximum number of points in a chart, unless the lines need more for `MIN_POINTS_PER_LINE`
+MAX_POINTS = 4000  # maximum number of points in a chart; exceeded if `MIN_POINTS_PER_LINE` requires it
 
-MAX_MARKED_POINTS = 25  # lines with more points than this have no circles at their points
+MAX_MARKED_POINTS = 25  # maximum number of points of a line that has circles at its points
 
 NUM_STYLES = 8
 """Number of line styles. If a chart has more lines, several lines have the same style."""
 
-LOG_SCALE_DECADES = 3  # the y axis is logarithmic if all values are positive and span more than this many decades
+LOG_SCALE_DECADES = 3  # the y axis is logarithmic if all values are positive and their range exceeds this limit
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ def _rounded(value: float) -> float | None:
 def tick_step(low: float, high: float, most: int = 5) -> float:
     """Return the distance between two ticks: 1, 2 or 5 times a power of ten.
 
-    The result is the smallest such distance that divides the range from `low` to `high` into at most `most` parts.
+    With this distance, the range from `low` to `high` has at most `most` intervals. The result is the smallest such
+    distance.
     """
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
@@ -182,7 +183,7 @@ def padded_range(low: float, high: float) -> tuple[float, float]:
 def tick_labels(ticks: Sequence[float]) -> list[str]:
     """Return the labels of ticks, such as `0.0` and `0.5`.
 
-    All labels have the same number of decimals: the smallest number with which all labels are exact.
+    All labels have the same number of decimals. It is the smallest number of decimals with which all labels are exact.
     """
     largest = max((abs(tick) for tick in ticks), default=0.0)
     form = "{:,.{}f}" if largest == 0 or 1e-3 <= largest < 1e6 else "{:.{}e}"

@@ -70,8 +70,8 @@ def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
 def distinct_names(groups: Sequence[Group]) -> list[Group]:
     """Make the names of the groups unique.
 
-    To a name that several groups share, append the code of a plugin. If the names are still equal, append the folder,
-    and then the paths of the runs.
+    If several groups have the same name, append the code of a plugin to it. If names are still equal, append the
+    folder. If names are equal even then, append the paths of the runs.
     """
     named = list(groups)
     describe: Callable[[Group, Sequence[Group]], str]
@@ -87,19 +87,19 @@ def distinct_names(groups: Sequence[Group]) -> list[Group]:
 
 
 def _describe_code(group: Group, namesakes: Sequence[Group]) -> str:
-    """Return a short text about the plugin code of a group. It distinguishes groups with the same name.
+    """Return a short text about the plugin code of a group. The text distinguishes groups with the same name.
 
-    `namesakes` are all groups with this name. The text contains the first plugin whose code differs between them, and
-    the hash of its source code in this group: `loss of source 3f2a91c0`.
+    `namesakes` are all groups with this name. The text contains the first plugin whose code differs between these
+    groups, and the hash of the plugin's source code in this group: `loss of source 3f2a91c0`.
     """
     plugins = differing_plugins([run for other in namesakes for run in other.runs])
     return " ".join(f"{plugin[0]} of {group.runs[0].code.get(plugin, 'unknown code')}" for plugin in plugins[:1])
 
 
 def _describe_folder(group: Group, namesakes: Sequence[Group]) -> str:
-    """Return the folder of a group's runs, to distinguish it from other groups with the same name: `in old`.
+    """Return a text with the folder of a group's runs, such as `in old`. It distinguishes groups with the same name.
 
-    `namesakes` are all groups with this name. The folder is relative to their common folder.
+    `namesakes` are all groups with this name. The folder is relative to the common folder of these groups.
     """
 
     def common(groups: Sequence[Group]) -> str:
@@ -127,7 +127,7 @@ def compare_runs(runs: Sequence[RunRecord]) -> RunComparison:
         iterations = _newest_iterations(runs, metric)
         return lambda group: format_newest(group.runs, metric, iterations)
 
-    # Use a list, because in a dictionary a metric called `time` would replace the column `time`.
+    # Use a list, because in a dictionary a metric with the name `time` would replace the column `time`.
     columns: list[tuple[str, Callable[[Group], str]]] = [
         ("run", lambda group: group.label),
         ("state", lambda group: format_states(group.runs)),
@@ -146,7 +146,7 @@ def compare_runs(runs: Sequence[RunRecord]) -> RunComparison:
 
 
 def transpose(comparison: RunComparison) -> RunComparison:
-    """Swap the rows and columns of the table, so that it fits narrow terminals."""
+    """Swap the rows and columns of the table, so that the table fits narrow terminals."""
     first, *others = zip(comparison.headings, *comparison.rows, strict=True)
     return replace(comparison, headings=list(first), rows=[list(other) for other in others])
 
@@ -154,8 +154,7 @@ def transpose(comparison: RunComparison) -> RunComparison:
 def metric_headings(metrics: Sequence[Metric]) -> dict[Metric, str]:
     """Return a column heading for each metric, such as `fid`.
 
-    If a metric has several protocols, the heading of each one also contains the protocol values that differ, such as
-    `fid (count 2000)`.
+    If a metric has several protocols, each heading also contains the differing protocol values: `fid (count 2000)`.
     """
     headings = {}
     for metric in dict.fromkeys(metrics):
@@ -196,9 +195,9 @@ def comparison_notes(runs: Sequence[RunRecord], groups: Sequence[Group], heading
 
 
 def _missing_metrics(group: Group, headings: Mapping[Metric, str]) -> list[str]:
-    """Return a note for each run that lacks a metric which other runs of its group have.
+    """Return a note for each run that lacks a metric of other runs in the same group.
 
-    The table then shows a mean over fewer seeds for this metric.
+    For such a metric, the table shows a mean over fewer seeds.
     """
     present = [metric for metric in headings if any(metric in run.metrics for run in group.runs)]
     missing = [(run, [headings[metric] for metric in present if metric not in run.metrics]) for run in group.runs]
@@ -244,8 +243,8 @@ def format_newest(runs: Sequence[RunRecord], metric: Metric, iterations: Sequenc
 def format_spread(values: Sequence[float | None], text: Callable[[float], str]) -> str:
     """Return the mean, range and number n of values as text: `7.5 (7 to 8), n 2`, or `8, n 2` if all values are equal.
 
-    NaN and infinite values are counted, but not averaged: `8, n 1, 1 not finite`. None means that a run has no value.
-    For a group of a single run, the text is only the value: `8`.
+    NaN and infinite values are excluded from the mean, and are counted separately: `8, n 1, 1 not finite`. None means
+    that a run has no value. For a group of a single run, the text is only the value: `8`.
     """
     known = [value for value in values if value is not None]
     if len(values) == 1 and known:
@@ -261,7 +260,10 @@ def format_spread(values: Sequence[float | None], text: Callable[[float], str]) 
 
 
 def format_counts(counts: Sequence[int | None]) -> str:
-    """Return the numbers of parameters of the runs in a group as text, without duplicates: usually one, `1,234,567`."""
+    """Return the different numbers of parameters of the runs in a group as text.
+
+    Usually, there is only one: `1,234,567`.
+    """
     return ", ".join(dict.fromkeys(f"{count:,}" for count in counts if count is not None)) or NOTHING
 
 
@@ -293,14 +295,15 @@ def format_ending(run: RunRecord) -> str:
         case "running":
             return f"running, at iteration {ending.iteration} or later"
         case _:  # failed, or a state from an older version of gankit
-            # The message of a NonFiniteError starts with the iteration, which the text would then contain twice.
+            # The message of a NonFiniteError starts with the iteration. Remove it, because the text contains it
+            # already.
             reason = (ending.reason or "").removeprefix(f"iteration {ending.iteration}: ")
             return f"{ending.state} at iteration {ending.iteration}: {reason}"
 
 
 @dataclass(frozen=True)
 class RepeatedWarning:
-    """Warning that a plugin logged during training, and all iterations at which the plugin logged it."""
+    """Warning that a plugin logged during training, and all iterations at which the plugin logged this warning."""
 
     sentence: str  # text of the warning at the last of the iterations
     iterations: list[int]

@@ -24,7 +24,7 @@ MAX_SIDE = 560
 MAX_BYTES = 4_000_000
 """Approximate maximum total size of the images on a page, in bytes.
 
-Images are left out or downsized to stay below this size.
+Images are left out or downsized until their total size is below this limit.
 """
 
 FALLBACK_SIZES = ((2, MAX_SIDE), (2, MAX_SIDE // 2), (1, MAX_SIDE // 2), (1, MAX_SIDE // 4), (1, MAX_SIDE // 8))
@@ -66,7 +66,7 @@ class ImageStrips:
 
     damaged: list[Path]  # image files that cannot be read
 
-    num_other_z: int  # number of grids that are left out, because their z is not the z of the run's newest grid
+    num_other_z: int  # number of grids that are left out, because their z differs from the z of the run's newest grid
 
     same_z: bool | None
     """True if the grids of all runs use the same z in the same order. None if the z of any run is not recorded."""
@@ -104,7 +104,7 @@ def sizes(runs: int) -> Iterator[tuple[int, int]]:
 def newest_until(grids: Mapping[int, Path], iterations: Sequence[int]) -> list[int]:
     """Return the iterations of a run's grids that the page shows, without duplicates.
 
-    For each position of the slider, this is the newest grid up to the iteration of this position.
+    For each position of the slider, the page shows the newest grid up to the iteration of this position.
     """
     newest = (max((i for i in grids if i <= iteration), default=None) for iteration in iterations)
     return list(dict.fromkeys(iteration for iteration in newest if iteration is not None))

@@ -108,7 +108,8 @@ def _asset(name: str) -> str:
 class Table:
     """Table of the page, with the row names in the first column.
 
-    If `summary` is not empty, the table can be collapsed to this text. `open` is true if it is initially expanded.
+    If `summary` is not empty, the table can be collapsed to the text `summary`. `open` is true if the table is
+    initially expanded.
     """
 
     headings: list[str]
@@ -181,8 +182,8 @@ def severity(run: RunRecord) -> str:
 def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
     """Return the status of a run as variables of the jinja2 template: severity, text and warnings.
 
-    `name` is the name of the run on a page with several runs. If it is given, the text starts with the name, and the
-    list of warnings is collapsed.
+    `name` is the name of the run on a page with several runs. If `name` is given, the text starts with it, and the list
+    of warnings is collapsed.
     """
     warnings = [format_warning(warning) for warning in merge_warnings(run)]
     warnings += [f"about the recipe: {sentence}" for sentence in run.recipe_warnings]
@@ -236,7 +237,7 @@ def _metrics(run: RunRecord, headings: Mapping[Metric, str]) -> Section:
 
 
 def _protocols(headings: Mapping[Metric, str]) -> list[Table]:
-    """Return a list with one table, which contains the protocol of each metric. It is empty if there are no metrics."""
+    """Return a list with one table of the protocols of all metrics, or an empty list if there are no metrics."""
     rows = [
         [heading, "\n".join(f"{key} {value}" for key, value in metric.protocol) or NOTHING]
         for metric, heading in headings.items()

@@ -18,7 +18,10 @@ Protocol = tuple[tuple[str, str], ...]  # sorted (name, value) pairs of the fact
 
 @dataclass(frozen=True)
 class Metric:
-    """Metric and its protocol: the facts that affect its value. Compare values only if the protocols are equal."""
+    """Metric and its protocol: the facts that affect the metric's value.
+
+    Compare values only if the protocols are equal.
+    """
 
     name: str
     protocol: Protocol
@@ -26,7 +29,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Ending:
-    """State of a run, its last known iteration, and the recorded reason why it ended."""
+    """State of a run, its last known iteration, and the recorded reason why the run ended."""
 
     state: State
     iteration: int
@@ -78,16 +81,16 @@ class RunRecord:
 
     @property
     def recipe_warnings(self) -> list[str]:
-        """Warnings about the recipe, which plugins gave before the training started."""
+        """Warnings about the recipe that plugins gave before the training started."""
         return list(self.environment.get("warnings", []))
 
     def parameters(self, player: str) -> int | None:
-        """Return the number of parameters of a player's network, or None if it is not recorded."""
+        """Return the number of parameters of a player's network, or None if the number is not recorded."""
         count = self.environment.get("parameters", {}).get(player)
         return None if count is None else int(count)
 
     def peak_memory(self, of: str) -> int | None:
-        """Return the largest peak memory of the run's processes, in bytes, or None if it is not recorded.
+        """Return the largest peak memory of the run's processes, in bytes, or None if no peak memory is recorded.
 
         `of` is `process` for the RAM of the process, or `gpu` for the memory of tensors on the GPU.
         """
@@ -191,8 +194,8 @@ def as_protocol(values: Mapping[str, Any]) -> Protocol:
 def _ending(directory: RunDir, last: dict[str, Any], log: list[dict[str, Any]]) -> Ending:
     """Return how the last process of the run ended, as recorded in `environment.json`.
 
-    If the end is not recorded, return the newest iteration in the log, with the state `running` if a process holds the
-    lock of the directory, or `cut short` if the process was killed.
+    If the end is not recorded, return the newest iteration in the log. The state is then `running` if a process holds
+    the lock of the directory, and otherwise `cut short`, because the process was killed.
     """
     if "ended" in last:
         return Ending(last["ended"]["state"], last["ended"]["iteration"], last["ended"]["reason"])

@@ -1,1 +1,1 @@
-"""Sampling of images from a generator, which belongs to a run or is loaded from a file."""
+"""Sampling of images from the generator of a run or from a generator that is loaded from a file."""

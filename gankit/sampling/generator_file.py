@@ -32,9 +32,9 @@ SHAPING_HOOKS = (
     "draw_samples",
     "save_samples",
 )
-"""Hook points that affect the samples of a saved generator. Sampling needs the plugins that implement them.
+"""Hook points that affect the samples of a saved generator. Sampling needs the plugins with these hook points.
 
-It also needs the plugins that change the structure of the generator in `wrap_network`.
+Sampling also needs the plugins that change the structure of the generator in `wrap_network`.
 """
 
 
@@ -60,7 +60,7 @@ def save_generator(run: SampledRun, path: Path) -> None:
     shaping |= {"normalization.generator", *run.wrapped_by["generator"]}
     spec = {k: v for k, v in vars(run.spec).items() if k not in ("normalize", "condition")}
     condition, examples = run.spec.condition, run.condition_examples
-    # Source images stay out of the file: it would be large, and would contain parts of the data.
+    # Do not write source images to the file: the file would be large and would contain parts of the data.
     keep_examples = run.spec.conditional and not isinstance(condition, ImageCondition)
     card = {
         "format": FORMAT,

@@ -48,12 +48,12 @@ def grid_layout(
     seed: int = 0,
     sources: Tensor | None = None,
 ) -> Layout:
-    """Return the layout of a grid of about `count` images. The other arguments are those of `Sampler.conditions`.
+    """Return the layout of a grid of about `count` images. The other arguments are as in `Sampler.conditions`.
 
     For a generator with classes, each row shows one class and has at least one image. If there are more than `MAX_ROWS`
-    classes, the grid is almost square and shows evenly spaced classes from the first to the last. If the user asks for
-    a class, a plugin chooses the conditions, or the generator has no classes, the grid is almost square and has no row
-    names.
+    classes, the grid is almost square and shows evenly spaced classes from the first to the last. The grid is almost
+    square and has no row names if the user requests a class, if a plugin chooses the conditions, or if the generator
+    has no classes.
     """
     classes = len(sampler.class_names)
     if not classes or requested or sampler.conditions_of_plugin(count, requested, seed) is not None:
@@ -69,8 +69,8 @@ def interpolate_rows(
 ) -> tuple[Tensor, Tensor | None]:
     """Interpolate z in each row of a grid, from the first to the last vector. Return the new z and the condition.
 
-    The condition of a row is that of its first image.
-    An incomplete last row is removed. Raise InputError if a row has fewer than 3 images.
+    All images of a row get the condition of the row's first image. An incomplete last row is removed. Raise InputError
+    if a row has fewer than 3 images.
     """
     if columns < 3:
         raise InputError(f"--interpolate: rows of {columns} have nothing between their ends; use a larger --count")
@@ -141,9 +141,9 @@ def draw_grid(sampler: Sampler, z: Tensor, layout: Layout) -> Image.Image:
 
 
 def picture_of(sampler: Sampler, samples: Tensor, layout: Layout) -> Image.Image:
-    """Return a picture of samples (N, *shape) in [-1, 1]: an image grid, or the plot of a plugin's `draw_samples`.
+    """Return a picture of samples (N, *shape) in [-1, 1]: an image grid, or a plot from a plugin's `draw_samples`.
 
-    If the generator takes source images, each is left of its sample.
+    If the generator takes source images, each source image is to the left of its sample.
     """
     plot = sampler.draw_samples(samples) if sampler.draw_samples is not None else None
     if plot is not None:
@@ -156,7 +156,7 @@ def picture_of(sampler: Sampler, samples: Tensor, layout: Layout) -> Image.Image
 
 
 def sample_grid(samples: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.Image:
-    """Return a picture of samples (N, *shape) in [-1, 1]: images in a grid, or lines for audio and rows of tables.
+    """Return a picture of samples (N, *shape) in [-1, 1]: a grid of images, or lines for audio and table rows.
 
     Args:
         samples: samples, row by row.
@@ -167,7 +167,7 @@ def sample_grid(samples: Tensor, columns: int, row_names: Sequence[str] = ()) ->
 
 
 def like(sources: Tensor, pictures: Tensor) -> Tensor:
-    """Return source images (N, C, H, W) with the number of channels and the size of other pictures."""
+    """Convert source images (N, C, H, W) to the number of channels and the size of other pictures, and return them."""
     channels = pictures.shape[1]
     sources = sources[:, :channels] if sources.shape[1] >= channels else sources[:, :1].expand(-1, channels, -1, -1)
     same_size = sources.shape[2:] == pictures.shape[2:]
@@ -193,7 +193,10 @@ class GridSampler:
         """
 
     def draw(self) -> tuple[Image.Image, Tensor]:
-        """Generate the samples with the current weights of the generator. Return a picture of them, and the samples."""
+        """Generate the samples with the current weights of the generator.
+
+        Return a picture of the samples, and the samples.
+        """
         sampler = Sampler.of_run(self.run)
         samples = torch.cat(list(sampler.outputs(self.z, self.layout.condition)))
         return picture_of(sampler, samples, self.layout), samples

@@ -17,9 +17,9 @@ def lerp(p: Tensor, q: Tensor, t: Tensor) -> Tensor:
 def slerp(p: Tensor, q: Tensor, t: Tensor) -> Tensor:
     """Return the spherical linear interpolation from p (at t = 0) to q (at t = 1).
 
-    Vectors of a normal prior with many dimensions lie near a sphere. A straight line between two of them contains
-    shorter vectors, on which the generator was not trained. Spherical interpolation follows an arc near the sphere
-    instead. If p and q are parallel or opposite, the interpolation is linear.
+    Vectors of a normal prior with many dimensions lie near a sphere. A straight line between two such vectors contains
+    shorter vectors. The generator was not trained on these vectors. Spherical interpolation follows an arc near the
+    sphere instead. If p and q are parallel or opposite, the interpolation is linear.
 
     Args:
         p: start vectors, (..., L).
@@ -29,7 +29,8 @@ def slerp(p: Tensor, q: Tensor, t: Tensor) -> Tensor:
     Source: Shoemake 1985; for latent vectors, White 2016.
     """
     in_p, in_q = q.norm(dim=-1, keepdim=True) * p, p.norm(dim=-1, keepdim=True) * q
-    # The arccosine is inaccurate for small angles. This formula with atan2 is accurate for all angles (Kahan 2006).
+    # The arccosine is inaccurate for small angles. The formula below with atan2 is accurate for all angles (Kahan
+    # 2006).
     angle = 2 * torch.atan2((in_p - in_q).norm(dim=-1, keepdim=True), (in_p + in_q).norm(dim=-1, keepdim=True))
     arc = ((1 - t) * angle).sin() / angle.sin() * p + (t * angle).sin() / angle.sin() * q
     return torch.where(angle.sin() > MIN_SINE, arc, lerp(p, q, t))

@@ -65,7 +65,7 @@ def names_for(name: str, kind: Kind = "trick") -> dict[str, str]:
 
 
 def run_command(kind: Kind, name: str, location: str = "") -> str:
-    """Return a command that uses a plugin, as text.
+    """Return the text of a shell command that uses a plugin.
 
     Args:
         kind: kind of the plugin.
@@ -106,7 +106,7 @@ def write_file(name: str, folder: Path, kind: Kind = "trick") -> Path:
     """Write a new plugin to a single file, `folder/NAME.py`, and return the path of the file.
 
     Raises:
-        InputError: the file exists already, or a Python module has the same name.
+        InputError: the file exists already, or a Python module has the same name as the plugin.
     """
     names, path = names_for(name, kind), folder / f"{name}.py"
     if path.exists():
@@ -132,7 +132,7 @@ def write_package(name: str, folder: Path, kind: Kind = "trick") -> list[Path]:
             raise InputError(f"{path}: exists already; choose another name or --out, or remove it")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Write the files to a temporary folder first, so that no incomplete package remains if the disk is full.
+        # Write the files to a temporary folder first. If the disk is full, no incomplete package then remains.
         with TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
             for number, template in enumerate(paths.values()):
                 (Path(temporary) / str(number)).write_text(_filled(template, names), encoding="utf-8")

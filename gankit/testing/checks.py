@@ -49,11 +49,11 @@ OTHER_RUNS: tuple[Raw, ...] = (
     {"data": {"condition": "tokens"}},
     {"data": {"condition": "image"}},
 )
-"""Changes to the recipe of the tiny run. With each of these changes, a plugin must work or raise an InputError."""
+"""Changes to the recipe of the tiny run. With each change, a plugin must train or raise an InputError."""
 
 
 def devices() -> list[str]:
-    """Return the devices to test on: `cpu`, and the type of the machine's accelerator, such as `cuda`, if any."""
+    """Return the devices to test on: `cpu`, and the type of the machine's accelerator, if any, such as `cuda`."""
     return ["cpu", *accelerators()]
 
 
@@ -70,16 +70,17 @@ def check_plugin(
 ) -> None:
     """Run all checks for the kind of the plugin: with and without labels, in fp32 and bf16, on CPU and GPU.
 
-    A part of them also runs on the stand-in accelerator, which finds tensors on the wrong device without a GPU.
+    Some checks also run on the stand-in accelerator. It finds tensors on the wrong device without a GPU.
 
     Args:
         plugin_class: Python class of the plugin.
         settings: settings of the plugin, if the default settings do not work in a tiny run.
-        changes: tables that are merged into the recipe of the tiny run. They may name other plugins that this one
-            needs, also by path: `{"discriminator": {"use": "./critic.py:Critic"}}`. A relative path is relative to
-            the folder of this plugin's file.
+        changes: tables that are merged into the recipe of the tiny run. The tables may name other plugins that this
+            plugin needs, also by path: `{"discriminator": {"use": "./critic.py:Critic"}}`. A relative path is relative
+            to the folder of this plugin's file.
         classes: numbers of image classes to test. Use `(0,)` for a plugin that does not accept labels.
-        affects: True if the plugin must change the training. False for a plugin that must not, such as a logger.
+        affects: True if the plugin must change the training. False for a plugin that must not change it, such as a
+            logger.
         stand_in: False for a plugin with operators that the stand-in accelerator cannot run.
         unreached: beginnings of the names of parameters that no gradient reaches in the first four iterations, such as
             `"levels.3."` in a network that grows.
@@ -100,11 +101,11 @@ def check_plugin(
     # A dataset plugin sets the number of image classes itself, so the checks do not change this number.
     is_data = plugin_class.kind == "data"
     tables: list[Raw] = [{}] if is_data else [{"data": {"classes": count}} for count in classes]
-    # `check_repeat` compares two runs. It comes first, because earlier runs might leave state that hides a difference.
+    # `check_repeat` compares two runs. Call it first, because earlier runs might leave state that hides a difference.
     check_repeat(parts, merge(tables[-1], changes))
     for table in tables:
         class_changes = merge(table, changes)
-        if not is_data:  # without its data, the networks beside a data plugin may not work
+        if not is_data:  # the check removes the plugin, and the other networks may need its data
             check_effect(parts, class_changes, affects=affects)
         for device, precision in product(devices(), PRECISIONS):
             train = {"train": {"device": device, "precision": precision, "deterministic": True}}
@@ -126,7 +127,7 @@ def check_plugin(
 
 
 def folder_of(plugin_class: type[Plugin]) -> Path:
-    """Return the folder of the file that defines a plugin. A notebook has no file, so it is the current folder."""
+    """Return the folder of the file that defines a plugin. For a class from a notebook, return the current folder."""
     file = getattr(sys.modules.get(plugin_class.__module__), "__file__", None)
     return Path(file).parent if file else Path()
 
@@ -290,7 +291,7 @@ def check_dataset(dataset: Dataset) -> None:
 
 
 def check_metric(parts: Parts, changes: Raw | None = None) -> dict[str, float]:
-    """Check that metrics are finite and repeatable, and that computing them does not change the run. Return the values.
+    """Check that metrics are finite and repeatable, and do not change the run. Return the values of the metrics.
 
     A metric plugin is tested with the pixels as features. An extractor plugin is tested with one simple metric.
     """
@@ -328,7 +329,7 @@ def check_command(plugin_class: type[Plugin], settings: Mapping[str, Any] | None
 
 
 def check_effect(parts: Parts, changes: Raw | None = None, *, affects: bool = True) -> None:
-    """Check that the plugins change the trained weights. With `affects=False`, check that they do not change them.
+    """Check that the plugins change the trained weights. With `affects=False`, check that the weights do not change.
 
     A plugin that draws random numbers also changes all random numbers that are drawn later. This change alone
     does not count as an effect, but it makes a check with `affects=False` fail.
@@ -347,7 +348,7 @@ def check_effect(parts: Parts, changes: Raw | None = None, *, affects: bool = Tr
 
 
 def check_order(parts: Parts, changes: Raw | None = None, *, matters: bool = True) -> None:
-    """Check that the trained weights depend on the order of the tricks. With `matters=False`, check that they do not.
+    """Check that the order of the tricks changes the trained weights. With `matters=False`, check that it does not.
 
     Example for `LouderFakes`, a trick under test:
 

@@ -75,7 +75,7 @@ def tiny_recipe(parts: Parts | None = None, changes: Raw | None = None) -> Recip
 def tiny_registry(parts: Parts) -> Registry:
     """Return a registry of the plugins under test, the tiny plugins and the installed plugins.
 
-    If two plugins have the same name, the first of these groups is used.
+    If two plugins have the same name, the plugin from the earlier of these three groups is used.
     """
     classes = [c for c in (*parts, *TINY_PLUGINS) if not isinstance(c, str)]
     entries = [ClassEntry(c.kind, c.name, "", "", f"{c.__module__}:{c.__qualname__}", c) for c in classes]
@@ -84,14 +84,14 @@ def tiny_registry(parts: Parts) -> Registry:
 
 
 def recipe_table(plugin: type[Plugin] | str, settings: Mapping[str, Any]) -> Raw:
-    """Return a recipe table. When it is merged into a recipe, the recipe uses the plugin with these settings."""
+    """Return a recipe table. A recipe with which this table is merged uses the plugin with the given settings."""
     if isinstance(plugin, str):
         return {"tricks": {plugin: dict(settings)}}
     kind, table = plugin.kind, {"use": plugin.name, **settings}
     for place, kinds in NAMED_TABLES.items():
         if kind in kinds:
             return {place: {plugin.name: table}}
-    # If `use` names another plugin than the recipe, `merge` removes the settings of the plugin that it replaces.
+    # If `use` names another plugin than the recipe, `merge` removes the settings of the replaced plugin.
     return {kind: dict.fromkeys(PLAYERS, table) if kind in PLAYER_SLOTS else table}
 
 

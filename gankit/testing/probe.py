@@ -72,7 +72,7 @@ class Watch:
 
 @contextmanager
 def counting_backward_passes() -> Iterator[list[None]]:
-    """Count the calls of `backward()` in the `with` block: each call appends an element to the yielded list."""
+    """Count the calls of `backward()` in the `with` block. Each call appends an element to the yielded list."""
     calls: list[None] = []
     backward = torch.autograd.backward
 
@@ -104,7 +104,7 @@ def reseeded_steps(run: TrainingRun) -> TrainingRun:
 
 @contextmanager
 def deterministic_algorithms() -> Iterator[None]:
-    """Let PyTorch use deterministic algorithms in the `with` block, as `train.deterministic` does for a run."""
+    """Make PyTorch use deterministic algorithms in the `with` block, as `train.deterministic` does for a run."""
     before = torch.are_deterministic_algorithms_enabled()
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
     torch.use_deterministic_algorithms(True)

@@ -1,11 +1,13 @@
-"""Stand-in accelerator: a device on which tests find device mistakes without a GPU.
+"""Stand-in accelerator: a device with which tests find tensors on the wrong device without a GPU.
 
-PyTorch's CPU build has the device type `lazy`, has no kernels for it, and runs its autograd in the calling thread.
-Here a fallback for its dispatch key runs each operator on data in the CPU's memory. It refuses operands on two devices,
-as a GPU does. It also records each value that is copied to the host, because the CPU would have to wait for a GPU.
+PyTorch's CPU build has the device type `lazy`, but no kernels for this device. Autograd for `lazy` runs in the calling
+thread. This module registers a fallback for the dispatch key of `lazy`. The fallback runs each operator on data in the
+CPU's memory. Like a GPU, it refuses operands on two devices. The fallback also records each value that is copied to the
+host, because the CPU would have to wait for a GPU at each copy.
 
-Not simulated: streams, pinned memory, memory limits, and a random number generator of the device. Random numbers come
-from the generator of the CPU. Autocast is accepted and has no effect, because it acts above the fallback.
+Streams, pinned memory, memory limits and the random number generator of a device are not simulated. Random numbers come
+from the generator of the CPU. Autocast is accepted, but has no effect, because PyTorch applies autocast before the
+fallback.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class StandInTensor(Tensor):
 
 
 def run_on_cpu(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Run an operator on the data of its operands. Its result is on the stand-in if an operand or `device` is.
+    """Run an operator on the data of its operands. The result is on the stand-in if an operand or `device` is.
 
     As on CUDA, a tensor on the CPU may be an operand if it has no dimensions or is an index.
 
@@ -127,8 +129,7 @@ def stand_in_accelerator() -> Iterator[list[str]]:
 def _created_on_cpu(create: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return a replacement for `torch.tensor` or `torch.as_tensor` that can create tensors on the stand-in accelerator.
 
-    It creates the tensor on the CPU and then moves it. PyTorch's own functions do not call the fallback operators with
-    which the stand-in computes.
+    The replacement creates the tensor on the CPU and then moves it. PyTorch's own functions do not call the fallback.
     """
 
     def created(data: Any, *, device: Any = None, **options: Any) -> Tensor:
@@ -141,7 +142,7 @@ def _created_on_cpu(create: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 @cache
 def _register() -> torch.library.Library:
-    """Register the fallback for all operators. It stays registered as long as the returned library exists."""
+    """Register the fallback for all operators. The fallback stays registered as long as the returned library exists."""
     library = torch.library.Library("_", "IMPL")
     library.fallback(lambda operator, *args, **kwargs: run_on_cpu(operator, args, kwargs), "Lazy")
     return library

@@ -23,7 +23,7 @@ from gankit.sampling.sampler import truncated
 
 
 class TinyData(Plugin):
-    """Dataset of noise images, with a class, or another condition, on which the brightness depends."""
+    """Dataset of noise images. The brightness of an image depends on its class or other condition, if any."""
 
     name = "tiny"
     kind = "data"
@@ -126,7 +126,7 @@ class TinyGeneratorNetwork(nn.Module):
         self.to_pixels = nn.Conv2d(width, spec.channels, 3, padding=1)
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) for z (B, latent_size) and their condition, or None."""
+        """Return images (B, C, H, W) for z (B, latent_size). `condition` is the condition of the images, or None."""
         z = torch.cat([z, self.condition(condition, len(z))], dim=1)
         maps = self.activation(self.conv(self.linear(z).view(-1, *self.shape)))
         return self.to_pixels(F.interpolate(maps, self.size)).tanh()
@@ -142,7 +142,7 @@ class FlatGeneratorNetwork(nn.Module):
         self.linear = nn.Linear(spec.latent_size + self.condition.size, math.prod(spec.shape))
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return samples (B, *shape) for z (B, latent_size) and their condition, or None."""
+        """Return samples (B, *shape) for z (B, latent_size). `condition` is the condition of the samples, or None."""
         z = torch.cat([z, self.condition(condition, len(z))], dim=1)
         return self.linear(z).tanh().view(-1, *self.shape)
 
@@ -185,7 +185,7 @@ class TinyDiscriminatorNetwork(nn.Module):
         self.projection = nn.Linear(self.condition.size, features, bias=False) if self.condition.size else None
 
     def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, F) for images (B, C, H, W) and their condition, or None."""
+        """Return logits (B,) and features (B, F) for images (B, C, H, W). `condition` may be None."""
         features = self.activation(self.conv(images)).flatten(1)
         logits = self.head(features).flatten()
         if self.projection is not None:
@@ -204,7 +204,7 @@ class FlatDiscriminatorNetwork(nn.Module):
         self.projection = nn.Linear(self.condition.size, 8, bias=False) if self.condition.size else None
 
     def forward(self, samples: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, 8) for samples (B, *shape) and their condition, or None."""
+        """Return logits (B,) and features (B, 8) for samples (B, *shape). `condition` may be None."""
         features = self.hidden(samples)
         logits = self.head(features).flatten()
         if self.projection is not None:
@@ -309,7 +309,7 @@ class TinySchedule(Plugin):
 
 
 class TinyExtractor(Plugin):
-    """Extractor that uses the pixels as features, and computes class logits from the brightness of the image."""
+    """Extractor with the pixels as features, and with class logits that depend on the brightness of the image."""
 
     name = "tiny"
     kind = "extractor"
@@ -326,7 +326,7 @@ class TinyExtractor(Plugin):
 
 
 class TinyMetric(Plugin):
-    """Euclidean distance between the mean features of the real and of the generated images."""
+    """Metric: Euclidean distance between the mean features of real images and the mean features of generated images."""
 
     name = "tiny"
     kind = "metric"

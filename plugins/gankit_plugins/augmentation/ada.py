@@ -37,7 +37,7 @@ def overfitting(real_logits: Tensor) -> Tensor:
 def direction(real_target: Tensor | float, fake_target: Tensor | float, device: torch.device) -> Tensor:
     """Return the sign that D's logits should have for real images.
 
-    The sign is 1 if the target of real images is above that of generated images, and -1 if it is below.
+    The sign is 1 if the target of real images is above the target of generated images, and -1 if it is below.
     """
     # torch.full creates the scalar on the device. Copying a Python number would synchronise the CPU with the GPU.
     real, fake = (
@@ -50,7 +50,7 @@ def direction(real_target: Tensor | float, fake_target: Tensor | float, device: 
 def adapt(p: Tensor, r: Tensor, target: float, step: float, largest: float) -> Tensor:
     """Return the next augmentation probability p: p + step * sign(r - target), clamped to [0, largest].
 
-    r measures how much D overfits. `step` is the change of p, and `largest` is its upper limit.
+    r measures how much D overfits. `step` is the change of p, and `largest` is the upper limit of p.
 
     Source:
         Karras 2020, section 3.1.
@@ -61,7 +61,7 @@ def adapt(p: Tensor, r: Tensor, target: float, step: float, largest: float) -> T
 def random_maps(p: Tensor, count: int, height: int, width: int) -> Tensor:
     """Draw one random affine map for each image, (count, 3, 3): a product of geometric transformations.
 
-    `height` and `width` are those of the images, in pixels.
+    `height` and `width` are the height and width of the images, in pixels.
 
     Each transformation is applied to each image with probability p, in this order:
 
@@ -74,7 +74,7 @@ def random_maps(p: Tensor, count: int, height: int, width: int) -> Tensor:
     - second rotation by any angle
     - shift by N(0, 0.125^2) of the image's width and height
 
-    The exception is the rotation by any angle: at least one of its two rotations is applied with probability p.
+    The rotation by any angle is an exception: at least one of the two such rotations is applied with probability p.
 
     Source:
         Karras 2020, appendix B.
@@ -90,13 +90,14 @@ def random_maps(p: Tensor, count: int, height: int, width: int) -> Tensor:
     maps = scalings(torch.where(happens(p) & (uniform() < 0.5), -one, one), one)
     quarter = torch.where(happens(p), (uniform() * 4).floor(), 0.0)
     maps = rotations(quarter * (math.pi / 2)) @ maps
-    # The height of an image is 2 in the coordinates of the maps, so that of a pixel is 2 / height.
+    # The height of an image is 2 in the coordinates of the maps, so the height of a pixel is 2 / height.
     shifted = happens(p)
     pixels = [torch.where(shifted, ((uniform() * 2 - 1) * side / 8).round(), 0.0) for side in (width, height)]
     maps = shifts(*(distance * (2 / height) for distance in pixels)) @ maps
     scale = torch.where(happens(p), torch.exp2(normal() * 0.2), one)
     maps = scalings(scale, scale) @ maps
-    # Each of the two rotations by any angle has this probability, so at least one is applied with probability p.
+    # Each of the two rotations by any angle has the probability `p_rotation`, so that at least one rotation is applied
+    # with probability p.
     p_rotation = 1 - (1 - p).sqrt()
     maps = rotations(torch.where(happens(p_rotation), (uniform() * 2 - 1) * math.pi, 0.0)) @ maps
     stretch = torch.where(happens(p), torch.exp2(normal() * 0.2), one)
@@ -108,7 +109,7 @@ def random_maps(p: Tensor, count: int, height: int, width: int) -> Tensor:
 
 
 def grey_changes(p: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Draw random changes of contrast and brightness. Return the factor and the offset, each (count, 1, 1, 1).
+    """Draw random changes of contrast and brightness. Return a factor and an offset, both (count, 1, 1, 1).
 
     A value from N(0, 0.2^2) is added to the brightness. Then the contrast is multiplied by 2^N(0, 0.5^2).
     The changed images are images * factor + offset. Each change has probability p.
@@ -180,17 +181,18 @@ def augment(images: Tensor, p: Tensor) -> Tensor:
 
 
 class Ada(ImageAugmentation):
-    """ADA: augmentation of real and generated images before they enter D. Its strength adapts to D's overfitting.
+    """ADA: augmentation of D's real and generated inputs. The strength of the augmentation adapts to D's overfitting.
 
     Each geometric or colour change is applied to each image with probability p. The changes are differentiable, so
     gradients reach G. The mean sign of D's logits on real images, r = E[sign(D(x))], measures overfitting: p increases
-    while r is above the target, and decreases while r is below it. Hue, saturation and luma change only in images with
-    three channels. The area outside of the image is black; in the paper, it is filled with the image's reflection.
+    while r is above the target, and decreases while r is below the target. Hue, saturation and luma change only in
+    images with three channels. The area outside of the image is black. In the paper, this area shows the image's
+    reflection.
 
     Source: Karras 2020 (Training Generative Adversarial Networks with Limited Data), sections 2 and 3, appendix B.
 
-    When to use: a few hundred to tens of thousands of images, which D would memorise.
-    When not: hundreds of thousands of images or more. Also not if colour or orientation matters: with p near 1, the
+    When to use: for a few hundred to tens of thousands of images, which D would memorise without augmentation.
+    When not: for hundreds of thousands of images or more. If colour or orientation matters, because with p near 1, the
     changes appear in the generated images.
     """
 
@@ -244,7 +246,7 @@ class Ada(ImageAugmentation):
         assert self.r_sum is not None
         c = self.config
         sign = direction(step.real_target, step.fake_target, run.device)
-        # p must be equal on all ranks, so r is averaged over the ranks.
+        # Average r over the ranks, because p must be equal on all ranks.
         self.r_sum = self.r_sum + run.ranks.mean(sign * overfitting(step.real_output.logits.detach()))
         self.steps += 1
         if self.steps % c.every == 0:

@@ -13,7 +13,7 @@ BLACK = -1.0
 
 
 def split_opacity(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the colours and the opacity of images (B, C, H, W). The opacity has no channel, unless C is 4."""
+    """Return the colours and the opacity of images (B, C, H, W). The opacity has 1 channel if C is 4, otherwise 0."""
     return (images[:, :3], images[:, 3:]) if images.shape[1] == 4 else (images, images[:, :0])
 
 
@@ -62,7 +62,8 @@ def warp(images: Tensor, maps: Tensor) -> Tensor:
         # On CUDA, the gradient of grid_sample is not deterministic.
         deterministic = images.is_cuda and torch.are_deterministic_algorithms_enabled()
         sample = gather_sample if deterministic else partial(F.grid_sample, align_corners=False)
-        # Both functions pad with 0, but black is -1. Add 1 to all pixel values before, and subtract it afterwards.
+        # Both functions pad with 0, but black is -1. Add 1 to all pixel values before the call, and subtract 1 after
+        # it.
         return (sample(images.float() - BLACK, grid) + BLACK).to(images.dtype)
 
 

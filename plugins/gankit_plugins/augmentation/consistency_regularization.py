@@ -17,7 +17,7 @@ from gankit_plugins.augmentation.require_images import ImageAugmentation
 def consistency(logits: Tensor, augmented_logits: Tensor) -> Tensor:
     """Return E[(D(x) - D(T(x)))^2] for logits (B, ...), as a scalar in float32 or a wider type.
 
-    `augmented_logits` are those of T(x), the augmented copies of the images x.
+    `augmented_logits` are the logits D(T(x)) of the augmented copies T(x) of the images x.
 
     Source: Zhang 2020 (Consistency Regularization for Generative Adversarial Networks), section 3.1.
     """
@@ -26,11 +26,11 @@ def consistency(logits: Tensor, augmented_logits: Tensor) -> Tensor:
 
 
 class ConsistencyRegularization(ImageAugmentation):
-    """Penalty on the difference between D's logits for an image and for a copy that is shifted and perhaps flipped.
+    """Penalty on the difference between D's logits for an image and for its randomly shifted and flipped copy.
 
     Source: Zhang 2020, section 3.1, on the real images, with the logits as the compared layer. With `fake_weight` above
-    0, it is also computed for generated images, as in bCR (Zhao 2020, Improved Consistency Regularization for GANs,
-    section 2.2). G never sees the copies, so it does not learn to draw shifted images.
+    0, the penalty is also computed for generated images, as in bCR (Zhao 2020, Improved Consistency Regularization for
+    GANs, section 2.2). The copies do not affect G's loss, so G does not learn to draw shifted images.
 
     When to use: if D overfits, in place of an augmentation of D's inputs.
     When not: for digits or letters, unless `flip` is 0.
@@ -70,7 +70,7 @@ class ConsistencyRegularization(ImageAugmentation):
         return consistency(logits, step.discriminate(self.augmented(images), labels).logits)
 
     def augmented(self, images: Tensor) -> Tensor:
-        """Return copies of images (B, C, H, W), each flipped and shifted at random."""
+        """Return copies of images (B, C, H, W). Each copy is flipped and shifted at random."""
         u, right, down = torch.rand(len(images), 3, device=images.device).unbind(1)
         shift, positions = self.config.shift, 2 * self.config.shift + 1
         flipped = flip(images, u < self.config.flip)

@@ -13,7 +13,7 @@ from gankit_plugins.augmentation.require_images import ImageAugmentation
 
 
 def crop(images: Tensor, right: Tensor, down: Tensor, padding: int, value: float = BLACK) -> Tensor:
-    """Pad images with a border, then crop them to their original size, each image at its own position.
+    """Pad images with a border, then crop each image to its original size, at its own position.
 
     Args:
         images: (B, C, H, W).
@@ -42,14 +42,14 @@ def check_shift(setting: str, pixels: int, side: int) -> None:
 
 
 class Crop(ImageAugmentation):
-    """Random shift of real and generated images, by whole pixels, before they enter D.
+    """Random shift of D's real and generated inputs by whole pixels.
 
     The area outside of the image is black. The shift is differentiable, so gradients reach G.
 
     Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
 
-    When to use: few images, of objects that need not be centred.
-    When not: images with bright edges. With a large padding, G learns to draw the black border.
+    When to use: for few images, if their objects need not be centred.
+    When not: for images with bright edges. With a large padding, G then learns to draw the black border.
     """
 
     name = "crop"

@@ -91,17 +91,18 @@ POLICIES: dict[Policy, Callable[[Tensor], Tensor]] = {
 
 
 class DiffAugment(ImageAugmentation):
-    """Random colour changes, shifts and cutouts of real and generated images before they enter D.
+    """Random colour changes, shifts and cutouts of D's real and generated inputs.
 
-    The colour changes are those of brightness, saturation and contrast; images with one channel have no saturation.
-    The shift is at most an eighth of the smaller side. The cutout is a square with half of the smaller side. The square
-    and the area outside of the image are middle grey. All changes are differentiable, so gradients reach G. The
+    The colour changes affect brightness, saturation and contrast. Images with one channel have no saturation. The shift
+    is at most an eighth of the smaller side. The cutout is a square whose side is half of the image's smaller side. The
+    square and the area outside of the image are middle grey. All changes are differentiable, so gradients reach G. The
     changes make it harder for D to memorise a small dataset.
 
     Source: Zhao 2020 (Differentiable Augmentation for Data-Efficient GAN Training), section 3 and appendix.
 
-    When to use: hundreds to thousands of images.
-    When not: many images. If D still overfits, or the changes are too strong, try `ada`, which adapts its strength.
+    When to use: for hundreds to thousands of images.
+    When not: for many images. If D still overfits, or the changes are too strong, try `ada`, whose strength adapts to
+    D's overfitting.
     """
 
     name = "diff_augment"

@@ -23,8 +23,8 @@ class Flip(ImageAugmentation):
     Source: Zhao 2020 (Differentiable Augmentation for Data-Efficient GAN Training), section 3, for the augmentation of
     both real and generated images.
 
-    When to use: few images, of objects that look natural when they are mirrored.
-    When not: letters or digits, because G learns to draw them mirrored unless p is well below 0.5.
+    When to use: for few images, if mirrored objects look natural.
+    When not: for letters or digits, because G learns to draw mirrored ones if p is near 0.5.
     """
 
     name = "flip"

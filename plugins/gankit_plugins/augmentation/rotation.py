@@ -14,14 +14,14 @@ from gankit_plugins.augmentation.require_images import ImageAugmentation
 
 
 class Rotation(ImageAugmentation):
-    """Random rotation of real and generated images before they enter D.
+    """Random rotation of D's real and generated inputs.
 
     The area outside of the image is black. The rotation is differentiable, so gradients reach G.
 
     Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
 
-    When to use: few images, of objects that occur at any angle.
-    When not: objects with a fixed orientation, because with large angles G learns to draw them rotated.
+    When to use: for few images, if their objects occur at any angle.
+    When not: for objects with a fixed orientation, because with large angles, G learns to draw rotated objects.
     """
 
     name = "rotation"

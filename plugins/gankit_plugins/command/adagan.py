@@ -1,4 +1,4 @@
-"""Command `gankit adagan`: train a mixture of generators, each on the data that the earlier ones miss."""
+"""Command `gankit adagan`: train a mixture of generators. Each generator learns the data that the earlier ones miss."""
 
 from __future__ import annotations
 
@@ -45,11 +45,12 @@ WIDE = 1000
 def command(
     recipe: str, steps: int, out: Path | None, beta: str, discriminator_steps: int, overrides: tuple[str, ...]
 ) -> None:
-    """Train a mixture of generators of RECIPE with AdaGAN. Each is trained on the data that the earlier ones miss.
+    """Train a mixture of generators of RECIPE with AdaGAN. Each generator learns the data that the earlier ones miss.
 
     Step 1 is an ordinary run of RECIPE. Before each further step, a small discriminator learns to separate the data
-    from the samples of the mixture so far. It determines the weights of the data for the next generator. The folder of
-    the study has a run directory for each step, the shares and the metrics in adagan.json, and samples.png.
+    from the samples of the mixture so far. From its output, the weights of the data for the next generator are
+    computed. The folder of the study contains a run directory for each step, adagan.json with the shares and the
+    metrics, and samples.png.
 
     After Ctrl-C, repeat the command to resume the study. With a larger --steps, the study gets more generators.
 
@@ -71,7 +72,7 @@ def command(
     settings = Settings(loaded, parsed_beta(beta), discriminator_steps)
     folder = out or loaded.output.directory / loaded.name / "adagan"
     record = read_record(folder, settings, steps)
-    # Loggers would record the session as a further run.
+    # Remove the loggers, because they would record this session as a further run.
     loggers = [key for key, component in loaded.components.items() if component.kind == "logger"]
     with Session(loaded.changed(drop=loggers)) as session:
         study = Study(folder, settings, session, record, click.echo)
@@ -103,9 +104,9 @@ def parsed_beta(text: str) -> float | None:
 
 
 def print_table(steps: Sequence[dict], shares: Sequence[float]) -> None:
-    """Print a table with a row for each step: the generator's final share, its metrics, and those of the mixture.
+    """Print a table with a row for each step: the generator's final share, its metrics, and the metrics of the mixture.
 
-    The mixture of a row has the generators up to this step.
+    The mixture in a row consists of the generators up to this step.
     """
     names = list(dict.fromkeys(name for step in steps for name in step["metrics"]))
     table = Table()
@@ -122,22 +123,22 @@ def print_table(steps: Sequence[dict], shares: Sequence[float]) -> None:
 
 
 class AdaGan(Plugin):
-    """Command `gankit adagan`: a mixture of generators, each trained on the data that the earlier ones miss.
+    """Command `gankit adagan` for a mixture of generators. Each generator learns the data that the earlier ones miss.
 
-    Each step trains a new generator on data that are drawn with weights. A row of the data has a large weight where
-    the mixture of the earlier generators has few samples. A small discriminator between the data and the mixture
-    estimates this. The steps are ordinary runs, and the study can be interrupted and resumed.
+    Each step trains a new generator on data that are drawn with weights. A row of the data has a large weight where the
+    mixture of the earlier generators has few samples. A small discriminator between the data and the mixture estimates
+    these weights. The steps are ordinary runs. The study can be interrupted and resumed.
 
-    The metrics of the recipe, and those of the data plugin, are computed for each generator and for each mixture. In
-    the run directory of a later step, metrics compare the generator with its own reweighted data.
+    The metrics of the recipe and of the data plugin are computed for each generator and for each mixture. In the run
+    directory of a later step, metrics compare the generator with its own reweighted data.
 
     Source: Tolstikhin 2017 (AdaGAN), algorithm 1 and section 3, with the discriminator as the estimate of the density
     ratio.
 
     When to use: if a single GAN misses modes, and several generators may be trained and kept.
-    When not: for one generator file; the mixture needs the files of all steps. If the samples are easy to tell from all
-    data, because then all data have the same weight. With balanced classes (`train.class_balanced`), which would undo
-    the weights.
+    When not: if a single generator file is needed, because the mixture needs the files of all steps. If the samples are
+    easy to distinguish from all data, because all data then have the same weight. With balanced classes
+    (`train.class_balanced`), because they would cancel the weights.
     """
 
     name = "adagan"

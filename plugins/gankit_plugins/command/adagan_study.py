@@ -1,4 +1,4 @@
-"""Folder of an AdaGAN study, and the steps that fill it: a run for each generator, and their mixture.
+"""AdaGAN study: a run for each generator of a mixture, and the folder that contains these runs.
 
 Example:
 
@@ -52,10 +52,10 @@ RECORD = "adagan.json"
 """Name of the file that identifies the folder of a study."""
 
 TEMPORARY = ".tmp-"
-"""Beginning of the names of files that are not complete."""
+"""Beginning of the names of incomplete files."""
 
 MAX_SAMPLES = 20_000
-"""Maximum number of samples of the mixture on which its discriminator is trained."""
+"""Maximum number of samples of the mixture with which the discriminator is trained."""
 
 CHUNK = 1024
 """Number of rows of reweighted data that are written at once."""
@@ -64,7 +64,10 @@ COLUMNS, CAPTION, GAP = 12, 20, 16
 """Number of images in a row of samples.png, height of the text above a plot, and space between plots, in pixels."""
 
 CONDITION_SEED = 2**40
-"""Difference of the seeds of the conditions and of z. With equal seeds, z would depend on the condition."""
+"""Difference between the seed of the conditions and the seed of z.
+
+With equal seeds, z would depend on the condition.
+"""
 
 UNIFORM = "uniform"
 """Value of beta for equal shares of all generators."""
@@ -74,23 +77,23 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a study that do not change when it is resumed."""
+    """Settings of a study. They must not change when the study is resumed."""
 
     recipe: Recipe
     beta: float | None
-    """Share of each new generator. None for equal shares of all generators, 1 / t in step t."""
+    """Share of each new generator in the mixture. None means equal shares of all generators: 1 / t in step t."""
 
     discriminator_steps: int
     """Number of training steps of the discriminator between the data and the mixture."""
 
     def beta_of(self, step: int) -> float:
-        """Return the share of the new generator in a step, counted from 1."""
+        """Return the share of the new generator in a step. The first step is 1."""
         if step == 1:
             return 1.0
         return 1 / step if self.beta is None else self.beta
 
     def seed_of(self, step: int, purpose: str) -> int:
-        """Return a random seed for one purpose of one step. It is derived from the seed of the recipe."""
+        """Return a random seed for one purpose in one step. The seed is derived from the seed of the recipe."""
         text = f"adagan/{self.recipe.seed}/{step}/{purpose}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
 
@@ -108,10 +111,13 @@ class Generator:
 
     sampler: Sampler
     conditions: Tensor | None
-    """Condition of each row of the data on which it was trained, (N, ...). None for data without a condition."""
+    """Condition of each row of the generator's training data, (N, ...). None for data without a condition."""
 
     def draw(self, count: int, seed: int) -> Rows:
-        """Generate samples (count, *shape) in [-1, 1]. Their conditions are drawn from those of the training data."""
+        """Generate samples (count, *shape) in [-1, 1].
+
+        Their conditions are drawn from the conditions of the training data.
+        """
         condition = None
         if self.sampler.condition is not None and self.conditions is not None:
             random = torch.Generator().manual_seed(seed + CONDITION_SEED)
@@ -140,7 +146,7 @@ def draw_mixture(generators: Sequence[Generator], shares: Sequence[float], count
 
 
 def resampled(dataset: Dataset, rows: Rows, index: Tensor) -> Dataset:
-    """Return a dataset with the rows of another one that have the given indices."""
+    """Return a dataset with the rows of `dataset` at the given indices."""
 
     def stream() -> Iterator[tuple[Tensor, Tensor | None, Mapping[str, Tensor]]]:
         # Copy only one chunk at a time, because the rows may be larger than the memory.
@@ -159,13 +165,13 @@ def read_record(out: Path, settings: Settings, steps: int) -> Json | None:
     """Return the record of the study in a folder, or None if a new study can begin there.
 
     Raises:
-        InputError: the folder holds something else, or a study with other settings or more steps.
+        InputError: the folder contains other files, or a study with other settings or more steps.
     """
     path = out / RECORD
     if not path.is_file():
         if out.is_file():
             raise InputError(f"--out {out}: is a file; name a new or an empty folder")
-        # A killed process may have left the temporary file of the record.
+        # Ignore temporary files: a killed process may have left the temporary file of the record.
         if out.is_dir() and any(not one.name.startswith(TEMPORARY) for one in out.iterdir()):
             raise InputError(f"--out {out}: the folder is not empty and holds no AdaGAN study; name another folder")
         return None
@@ -186,7 +192,7 @@ def read_record(out: Path, settings: Settings, steps: int) -> Json | None:
 
 
 def flat(value: Any, key: str = "") -> dict[str, Any]:
-    """Return the values in nested tables by their dotted keys. `requires` is left out, because it has no effect."""
+    """Return the values in nested tables by their dotted keys. Leave out `requires`, because it has no effect."""
     if not isinstance(value, dict):
         return {key: value}
     names = {name: f"{key}.{name}" if key else name for name in value}
@@ -213,7 +219,7 @@ class Study:
         self.rows = session.run.dataset.read()
 
     def train(self, steps: int) -> None:
-        """Train the missing generators up to a number of steps. The record is written after each step."""
+        """Train the missing generators, up to the given number of steps. Write the record after each step."""
         self.write_record()
         for step in range(1, steps + 1):
             finished = step <= len(self.record["steps"])
@@ -226,7 +232,7 @@ class Study:
                 self.write_record()
 
     def shares(self) -> list[float]:
-        """Return the share of each generator that is trained."""
+        """Return the share of each trained generator in the mixture."""
         return mixture_shares([self.settings.beta_of(step) for step in range(1, len(self.generators) + 1)])
 
     def run_path(self, step: int) -> Path:
@@ -234,11 +240,11 @@ class Study:
         return self.out / f"step_{step}"
 
     def data_path(self, step: int) -> Path:
-        """Return the file with the reweighted data of a step after the first."""
+        """Return the path of the reweighted data of a step. The first step has no such file."""
         return self.out / f"data_{step}.safetensors"
 
     def train_step(self, step: int, steps: int) -> None:
-        """Train the generator of a step, or resume its run."""
+        """Train the generator of a step. If its run has already started, resume the run."""
         path, recipe = self.run_path(step), self.settings.recipe
         if has_ended(path):
             return
@@ -248,11 +254,11 @@ class Study:
             data = f"data.path={json.dumps(str(self.data_path(step).absolute()), ensure_ascii=False)}"
         if (path / "recipe.toml").exists():
             self.show(f"step {step} of {steps}: resuming {path}")
-            # The path of the data is given again, because the folder of the study may have moved.
+            # Set the path of the data again, because the user may have moved the folder of the study.
             warnings = resume(path, [data] if step > 1 else []).warnings
         else:
             if path.exists():
-                # The process was killed before the run had a recipe.
+                # A previous process was killed before it wrote the recipe of the run.
                 shutil.rmtree(path)
             self.show(f"step {step} of {steps}: training {path}")
             if step > 1:
@@ -289,9 +295,9 @@ class Study:
         return Generator(sampler, rows.condition)
 
     def measured(self, step: int) -> Json:
-        """Return the record of the newest step: its share when it was added, and the metrics of it and of the mixture.
+        """Return the record of the newest step: initial share and metrics of its generator, and metrics of the mixture.
 
-        All samples have the same seed in all steps, that of the evaluation.
+        In all steps, the samples are drawn with the seed of the evaluation.
         """
         count, seed = self.settings.recipe.evaluation.count, self.settings.recipe.evaluation.seed
         own = self.generators[-1].draw(count, seed)
@@ -337,7 +343,7 @@ def has_ended(run: Path) -> bool:
 
 
 def plots_with_names(plots: Sequence[Image.Image], names: Sequence[str]) -> Image.Image:
-    """Return plots of the same size side by side, each with its name above it."""
+    """Return an image with plots of the same size side by side. The name of each plot is above the plot."""
     width, height = plots[0].size
     sheet = Image.new("RGB", ((width + GAP) * len(plots) - GAP, height + CAPTION), "white")
     pen = ImageDraw.Draw(sheet)

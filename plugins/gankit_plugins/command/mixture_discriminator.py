@@ -15,7 +15,10 @@ UNITS, WIDTH, MAX_WIDTH = 128, 32, 128
 """Width of the fully connected layers, and minimum and maximum number of channels of the convolutions."""
 
 MAX_RESOLUTION = 32
-"""Larger images are downsampled to about this size, in pixels, by average pooling before the first convolution."""
+"""Approximate maximum size of images, in pixels, at the first convolution.
+
+Average pooling downsamples larger images.
+"""
 
 MIN_SIDE = 8
 """Minimum height and width of images for convolutions. Smaller samples have fully connected layers only."""
@@ -32,9 +35,9 @@ def as_floats(samples: Tensor) -> Tensor:
 
 
 def rounded_like(samples: Tensor, dtype: torch.dtype) -> Tensor:
-    """Round generated samples in [-1, 1] to the values of data of a type, and return them in float32 in [-1, 1].
+    """Round generated samples in [-1, 1] to values that data of type `dtype` can have. Return them in float32.
 
-    Without this, the rounding of uint8 and uint16 data would reveal which samples are real.
+    Without this rounding, the discriminator could recognise uint8 and uint16 data by their rounded values.
     """
     if dtype.is_floating_point:
         return samples.float()
@@ -45,7 +48,7 @@ def rounded_like(samples: Tensor, dtype: torch.dtype) -> Tensor:
 def build_discriminator(shape: tuple[int, ...]) -> nn.Sequential:
     """Return a small discriminator for samples of a shape: convolutions for images, else fully connected layers.
 
-    It maps samples (B, *shape) to logits (B, 1).
+    The discriminator maps samples (B, *shape) to logits (B, 1).
     """
     layers: list[nn.Module] = []
     width = math.prod(shape)
@@ -69,7 +72,7 @@ def train_discriminator(
     """Train a discriminator with cross-entropy to separate real from generated samples, and return it.
 
     All batches have as many real as generated samples, so that the optimal output is the probability of "real" for
-    equal priors. The state of the global random number generator is restored afterwards.
+    equal priors. At the end, the state of the global random number generator is restored.
 
     Args:
         real: data (N, *shape).

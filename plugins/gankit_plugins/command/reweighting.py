@@ -26,7 +26,7 @@ def density_ratio(logits: Tensor) -> Tensor:
 def weight_level(h: Tensor, beta: float) -> Tensor:
     """Return lambda*, the level for which the weights of `data_weights` sum to 1, as a float64 scalar.
 
-    lambda* solves sum_i max(0, lambda* - (1 - beta) h_i) = N beta. If the r smallest h_i are those with a positive
+    lambda* solves sum_i max(0, lambda* - (1 - beta) h_i) = N beta. If exactly the r smallest h_i have a positive
     weight, then lambda* = (N beta + (1 - beta) (h_1 + ... + h_r)) / r for sorted h_i.
 
     Args:
@@ -39,7 +39,7 @@ def weight_level(h: Tensor, beta: float) -> Tensor:
     cost = (1 - beta) * h.double().sort().values
     rank = torch.arange(1, len(cost) + 1, dtype=torch.float64, device=cost.device)
     levels = (len(cost) * beta + cost.cumsum(0)) / rank
-    # The level of r is above the r-th cost for each r up to the number of positive weights, and for no larger r.
+    # levels[r] is above cost[r] exactly for the ranks r with a positive weight.
     positive = int((levels > cost).sum())
     return levels[max(positive, 1) - 1]
 
@@ -47,8 +47,8 @@ def weight_level(h: Tensor, beta: float) -> Tensor:
 def data_weights(h: Tensor, beta: float) -> Tensor:
     """Return the weight of each row of the data for the next generator, (N,) float64. The weights sum to 1.
 
-    w_i = max(0, lambda* - (1 - beta) h_i) / (N beta). A generator of the distribution with these weights, added to the
-    mixture with share beta, brings the mixture as near to the data as possible.
+    w_i = max(0, lambda* - (1 - beta) h_i) / (N beta). If a new generator has the distribution with these weights and
+    the share beta, the mixture is as close to the data as possible.
 
     Args:
         h: density ratios (N,) of the mixture and the data, from `density_ratio`.
@@ -57,7 +57,8 @@ def data_weights(h: Tensor, beta: float) -> Tensor:
     Source:
         Tolstikhin 2017, section 3.
     """
-    # The same shift of all h changes lambda*, but not the weights. It keeps them exact if all h are large.
+    # Subtracting the same value from all h changes lambda*, but not the weights. It keeps the weights exact if all h
+    # are large.
     shifted = h.double() - h.min()
     weights = (weight_level(shifted, beta) - (1 - beta) * shifted).clamp(min=0) / (len(h) * beta)
     # The sum differs from 1 only by rounding.
@@ -65,7 +66,7 @@ def data_weights(h: Tensor, beta: float) -> Tensor:
 
 
 def effective_size(weights: Tensor) -> float:
-    """Return the effective sample size of weights (N,): N for equal weights, and 1 if one row has all weight.
+    """Return the effective sample size of weights (N,): N for equal weights, and 1 if only one weight is nonzero.
 
     Source:
         Kish 1965: (sum of the weights)^2 / (sum of their squares).
@@ -74,9 +75,10 @@ def effective_size(weights: Tensor) -> float:
 
 
 def mixture_shares(betas: Sequence[float]) -> list[float]:
-    """Return the share of each generator in the mixture. `betas` has the share of each generator when it was added.
+    """Return the share of each generator in the mixture. `betas` has each generator's initial share.
 
-    A new generator with share beta multiplies the shares of all earlier ones by 1 - beta. The first beta is 1.
+    When a generator with share beta is added, the shares of all earlier generators are multiplied by 1 - beta. The
+    first beta is 1.
 
     Source:
         Tolstikhin 2017, algorithm 1.
@@ -88,7 +90,7 @@ def mixture_shares(betas: Sequence[float]) -> list[float]:
 
 
 def weighted_rows(weights: Tensor, count: int, seed: int) -> Tensor:
-    """Draw `count` row indices with replacement, each row with the probability of its weight. Return them sorted.
+    """Draw `count` row indices with replacement. The weight of a row is its probability. Return the sorted indices.
 
     Args:
         weights: weights (N,), 0 or more. They need not sum to 1.
@@ -97,6 +99,7 @@ def weighted_rows(weights: Tensor, count: int, seed: int) -> Tensor:
     """
     cumulative = weights.double().cumsum(0)
     drawn = torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * cumulative[-1]
-    # `right` skips rows with weight 0. Rounding may give the total itself, so the last row with a weight is the limit.
+    # `right=True` skips rows with weight 0. `drawn` may be rounded up to the total weight, so limit the index to the
+    # last row with a nonzero weight.
     last = int(weights.nonzero()[-1])
     return torch.searchsorted(cumulative, drawn, right=True).clamp(max=last).sort().values

@@ -12,7 +12,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-"""Pillow's names of the image modes for 16-bit values. Mode `I` has 32 bits, and holds 16-bit values of PNM files."""
+"""Pillow's names of the image modes for 16-bit values. Mode `I` has 32 bits, but is used for 16-bit PNM files."""
 
 MAXIMUM = 65535
 
@@ -34,22 +34,22 @@ class Values(NamedTuple):
     """Meaning of the values in an image file."""
 
     white: int
-    """Value of white in a mode of `SIXTEEN_BITS`."""
+    """Value of white, for images whose mode is in `SIXTEEN_BITS`."""
 
     inverted: bool
     """True if the value 0 means white in the file, and the largest value means black."""
 
     sixteen_bits: bool
-    """True if the values in the file have 16 bits, in any mode."""
+    """True if the values in the file have 16 bits, independently of the image mode."""
 
     opaque: bool
     """True if the alpha channel has no meaning."""
 
 
 def file_values(image: ImageFile, content: bytes) -> Values:
-    """Return the meaning of the values in an image file, and correct its transparent colour.
+    """Return the meaning of the values in an image file, and correct the transparent colour of the image.
 
-    Pillow scales the pixels of a PNG file with 2 or 4 bits to 8 bits, but not the transparent colour.
+    For a PNG file with 2 or 4 bits, Pillow scales the pixels to 8 bits, but not the transparent colour.
 
     Args:
         image: image as opened by Pillow, before its pixels are read.
@@ -84,9 +84,10 @@ def file_values(image: ImageFile, content: bytes) -> Values:
 
 
 def largest_value(image: Image.Image, values: Values) -> int:
-    """Return the largest 16-bit value of an image, without its alpha channel. Black is 0, also in inverted files.
+    """Return the largest 16-bit value of an image, without its alpha channel.
 
-    Of 16-bit colours, Pillow reads only the upper 8 bits. The lower 8 bits are taken to be 1.
+    Black counts as 0, also in inverted files. Pillow reads only the upper 8 bits of 16-bit colours. This function
+    assumes that all lower 8 bits are 1.
     """
     if image.mode in SIXTEEN_BITS:
         low, high = image.convert("I").getextrema()
@@ -95,7 +96,7 @@ def largest_value(image: Image.Image, values: Values) -> int:
 
 
 def eight_bits(image: Image.Image, values: Values, mode: str) -> Image.Image:
-    """Return the image in mode `L` or `RGB`, over white where it is transparent, or in mode `RGBA`.
+    """Return the image in `mode`. In mode `L` or `RGB`, transparent areas become white.
 
     In mode `RGBA`, fully transparent pixels are black.
     """

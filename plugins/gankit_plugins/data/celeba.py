@@ -1,4 +1,4 @@
-"""The CelebA dataset: aligned photos of faces, and 40 attributes of each."""
+"""The CelebA dataset: aligned photos of faces, with 40 attributes for each photo."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMAGES = ("img_align_celeba", "img_align_celeba.zip")
 ATTRIBUTES, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
 
 SUBFOLDERS = ("", "Img", "Anno", "Eval")
-"""Folders of the official archive in which the files are. "" is the folder that the user names."""
+"""Subfolders of the official archive that may contain the files. "" is the folder that the user names."""
 
 WIDTH = 178
 """Width of the aligned images, in pixels. Their height is 218."""
@@ -30,7 +30,7 @@ SPLITS = {"train": "0", "validation": "1", "test": "2"}
 """Number of each split in the file of the partition."""
 
 VALUES = {"1": 1.0, "-1": -1.0}
-"""Values of attributes in the file: present and absent."""
+"""Values of an attribute in the file: 1 for present, -1 for absent."""
 
 SOURCE = "the files are at https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
@@ -45,13 +45,13 @@ class CelebA(Plugin):
     https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html.
 
     The central square of `crop` pixels is cropped from each image and resized with the Lanczos filter. The default is
-    the full width of 178 pixels, as in StarGAN. Many papers crop 108 pixels, as the implementation of DCGAN by
-    carpedm20 does. These show little more than the face.
+    the full width of 178 pixels, as in StarGAN. Many papers crop 108 pixels, as in carpedm20's implementation of DCGAN.
+    These crops show little more than the face.
 
     Source: Liu 2015, "Deep learning face attributes in the wild". The crop: Choi 2018 (StarGAN), section 5.2.
 
-    When to use: faces at up to 178x178; networks with attributes as a condition.
-    When not: higher resolutions. If the images do not fit into memory, run `gankit prepare` first.
+    When to use: for faces at up to 178x178, and for networks with attributes as a condition.
+    When not: for higher resolutions. If the images do not fit into memory, run `gankit prepare` first.
     """
 
     name = "celeba"
@@ -110,7 +110,7 @@ def find(folder: Path, names: tuple[str, ...]) -> Path:
     """Return the path of the file or folder with one of the names, in a folder or in its official subfolders.
 
     Raises:
-        InputError: there is none.
+        InputError: no such file or folder exists.
     """
     paths = (folder / subfolder / name for name in names for subfolder in SUBFOLDERS)
     if (found := next((path for path in paths if path.exists()), None)) is None:
@@ -119,7 +119,7 @@ def find(folder: Path, names: tuple[str, ...]) -> Path:
 
 
 def read_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and words of each line of a text file, without empty lines.
+    """Yield the line number and the words of each line of a text file. Empty lines are left out.
 
     Raises:
         InputError: the file cannot be read.
@@ -132,7 +132,7 @@ def read_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def read_partition(file: Path, number: str) -> list[str]:
-    """Return the names of the images in a split. A line is the name of an image and the number of its split.
+    """Return the names of the images in a split. Each line of the file has an image name and the number of its split.
 
     Raises:
         InputError: a line has another form, or the split has no images.
@@ -154,12 +154,12 @@ def read_partition(file: Path, number: str) -> list[str]:
 def read_attributes(file: Path, selected: tuple[str, ...] | None) -> Attributes:
     """Return attributes of all images.
 
-    The first line of the file is the number of images, and the second has the names of the attributes. Each further
-    line is the name of an image and a value, 1 or -1, for each attribute.
+    The first line of the file contains the number of images, and the second line contains the names of the attributes.
+    Each further line contains the name of an image, and 1 or -1 for each attribute.
 
     Args:
-        file: the file.
-        selected: names of the attributes. None for all.
+        file: path of the file `list_attr_celeba.txt`.
+        selected: names of the attributes to return. None means all attributes.
 
     Raises:
         InputError: a line has another form, lines are missing, or a name is not in the file.
@@ -192,8 +192,9 @@ def list_faces(path: Path, names: list[str] | None, table: Attributes | None) ->
     """Return the listing of images in a folder or a zip file, with their attributes.
 
     Args:
-        path: folder or zip file of the images. The folders in it do not matter.
-        names: file names of the images to use. None for all that have attributes, or all if `table` is None.
+        path: folder or zip file of the images. Images may be in any of its subfolders.
+        names: file names of the images to use. None means all images that have attributes, or all images if `table` is
+            None.
         table: attributes of the images. None for images without a condition.
 
     Raises:
@@ -210,7 +211,7 @@ def list_faces(path: Path, names: list[str] | None, table: Attributes | None) ->
         return Listing(len(row), (), "", None, Counter(), (), row=row)
     if missing := [name for name in names if name not in table.rows]:
         raise InputError(f"path: {table.file} has no line for {shortened(missing)}; get it again; {SOURCE}")
-    # Users set 1 for present and 0 for absent. The values of the file, 1 and -1, are those that networks take.
+    # Users set 1 for present and 0 for absent. Networks take the values of the file, 1 and -1.
     condition = VectorCondition(table.names, ((0, 1),) * len(table.names))
     numbers = torch.tensor([table.rows[name] for name in names])
     return Listing(len(row), (), "", None, Counter(), (), condition, numbers, row)

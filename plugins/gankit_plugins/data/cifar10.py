@@ -34,14 +34,14 @@ SIDE = 32
 CHANNELS: Channels = 3
 
 RECORD = 1 + CHANNELS * SIDE * SIDE
-"""Number of bytes of an image in the binary version: its label, and its red, green and blue pixels, row by row."""
+"""Number of bytes of an image in the binary version: the label, then the red, green and blue values, row by row."""
 
 BINARY = {"train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)), "test": ("test_batch.bin",)}
 """Files of the binary version, by split."""
 
 BINARY_FOLDER, BINARY_ARCHIVE = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
 PICKLES = ("data_batch_1", "test_batch", "cifar-10-batches-py", "cifar-10-python.tar.gz")
-"""Files and folders of the Python version, which gankit does not read."""
+"""Names of files and folders of the Python version. gankit does not read this version."""
 
 SOURCE = f"{BINARY_ARCHIVE} is at https://www.cs.toronto.edu/~kriz/cifar.html"
 
@@ -51,16 +51,16 @@ Split = Literal["train", "test"]
 class Cifar10(Plugin):
     """CIFAR-10: 60,000 colour images of animals and vehicles, 32x32 pixels, in ten classes.
 
-    The setting `path` names the binary version of the dataset, `cifar-10-binary.tar.gz` or its unpacked folder. Or it
-    names a folder or a zip file of images, with a folder for each class, such as `airplane`. Its parent folder may be
-    named too, if it contains `train.zip` and `test.zip`, or the folders `train` and `test`. Nothing is downloaded. The
-    binary version is at https://www.cs.toronto.edu/~kriz/cifar.html. The Python version consists of pickles, which can
-    execute code, so it is not read.
+    The setting `path` names the binary version of the dataset: `cifar-10-binary.tar.gz` or its unpacked folder. Or
+    `path` names a folder or a zip file of images, with a folder for each class, such as `airplane`. `path` may also
+    name a folder that contains `train.zip` and `test.zip`, or the folders `train` and `test`. Nothing is downloaded.
+    The binary version is at https://www.cs.toronto.edu/~kriz/cifar.html. gankit does not read the Python version,
+    because it consists of pickles, which can execute code.
 
     Source: Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
 
-    When to use: comparison with papers on class-conditional networks and on FID.
-    When not: comparison of the last digits with papers, if the images are JPEG files.
+    When to use: for comparisons with papers on class-conditional networks and on FID.
+    When not: for exact comparisons with papers, if the images are JPEG files.
     """
 
     name = "cifar10"
@@ -97,7 +97,7 @@ class Cifar10(Plugin):
         names = tuple(CLASSES[label] for label in classes)
         path = find(data_path(config.path, self.name, SOURCE), config.split)
         if is_archive(path) or (path / BINARY[config.split][0]).is_file():
-            if path.is_dir():  # the files of an archive are checked when it is read, because it is compressed
+            if path.is_dir():  # an archive is compressed, so its files are checked only when they are read
                 check_files(path, config.split)
             contents = ""
 
@@ -118,14 +118,14 @@ class Cifar10(Plugin):
 
 
 def find(path: Path, split: Split) -> Path:
-    """Return the file or folder of a split: the binary version if there is one, or else images.
+    """Return the file or folder of a split: the binary version if it exists, otherwise images.
 
     Args:
         path: the file or folder that the user names.
         split: the split.
 
     Raises:
-        InputError: there is only the Python version.
+        InputError: only the Python version exists.
     """
     if path.is_file():
         if is_archive(path) and "python" in path.name:
@@ -143,12 +143,12 @@ def find(path: Path, split: Split) -> Path:
 
 
 def is_archive(path: Path) -> bool:
-    """Return True for a file whose name is that of a tar archive."""
+    """Return True if a file has the name of a tar archive, such as `a.tar.gz`."""
     return path.name.endswith((".tar.gz", ".tgz", ".tar")) and not path.is_dir()
 
 
 def pickles(path: Path) -> InputError:
-    """Return the error for the Python version."""
+    """Return the error message for files of the Python version, as an InputError."""
     return InputError(
         f"path: {path} is the Python version of CIFAR-10, whose pickles gankit does not read; get the binary version: "
         f"{SOURCE}"
@@ -156,7 +156,7 @@ def pickles(path: Path) -> InputError:
 
 
 def check_files(folder: Path, split: Split) -> None:
-    """Raise `InputError` unless a folder has the binary files of a split, and they have whole records."""
+    """Raise `InputError` if a binary file of a split is missing or has an incomplete record."""
     for name in BINARY[split]:
         if not (folder / name).is_file():
             raise InputError(f"path: {folder} has no {name}; {SOURCE}")
@@ -164,7 +164,7 @@ def check_files(folder: Path, split: Split) -> None:
 
 
 def check_size(file: Path, size: int) -> None:
-    """Raise `InputError` unless a binary file of `size` bytes has whole records."""
+    """Raise `InputError` if the last record of a binary file of `size` bytes is incomplete."""
     if not size or size % RECORD:
         raise InputError(f"{file}: has {size} bytes; it must have records of {RECORD} bytes each; get it again")
 
@@ -177,7 +177,7 @@ def read_binary(path: Path, split: Split) -> tuple[Tensor, Tensor]:
         split: the split.
 
     Raises:
-        InputError: a file is missing, cannot be read, or has another content.
+        InputError: a file is missing, cannot be read, or has no valid records.
     """
     if path.is_dir():
         check_files(path, split)
@@ -209,7 +209,10 @@ def read_archive(path: Path, split: Split) -> dict[str, bytes]:
 
 
 def read_records(content: bytes, file: Path) -> tuple[Tensor, Tensor]:
-    """Return the images (N, 3, 32, 32) uint8 and labels (N,) int64 of a binary file. `file` is for messages."""
+    """Return the images (N, 3, 32, 32) uint8 and labels (N,) int64 of a binary file.
+
+    Messages contain the path `file`.
+    """
     check_size(file, len(content))
     # Copy the content to a bytearray, which is writable. PyTorch gives a warning for read-only `bytes`.
     records = torch.frombuffer(bytearray(content), dtype=torch.uint8).view(-1, RECORD)
@@ -223,13 +226,14 @@ def class_folders(path: Path, split: Split, names: tuple[str, ...], command: str
     """Return the images of some classes in a folder or a zip file. The folder of each image is its class.
 
     Args:
-        path: folder or zip file. If folders in it are called train or test, the one of the split is used.
+        path: folder or zip file. If it contains folders with the names train or test, only the split's folder is used.
         split: the split.
         names: classes to use, in the order of their labels.
         command: command that prepares the images.
 
     Raises:
-        InputError: an image is not in the folder of a class, a class has no images, or the images are another split.
+        InputError: an image is not in the folder of a class, a class has no images, or the images belong to the other
+            split.
     """
     other = "test" if split == "train" else "train"
     with open_files(path) as files:

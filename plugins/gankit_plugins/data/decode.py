@@ -30,7 +30,10 @@ MODES: dict[Channels, str] = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's mode for each number of channels."""
 
 MAX_PIXELS = 178_956_970
-"""Maximum number of pixels in an image (half a GiB in RGB). Even a small file can contain a huge image."""
+"""Maximum number of pixels in an image (half a GiB in RGB).
+
+The limit is needed because even a small file can contain a huge image.
+"""
 
 MAX_BYTES = 1 << 30
 """Largest accepted size of an image file, in bytes. For a file in a zip file, this is the uncompressed size."""
@@ -60,7 +63,7 @@ def check_size(size: int) -> None:
 
 
 def note(channels: Channels, size: Size, crop: int | None = None) -> str:
-    """Return a short description of how `decode` processes images. `gankit prepare` stores it in the prepared file."""
+    """Return a short description of how `decode` processes images. `gankit prepare` writes it to the prepared file."""
     part = "centre square" if size[0] == size[1] else "centre rectangle"
     if crop is not None:
         part += f" of {crop} pixels"
@@ -70,16 +73,16 @@ def note(channels: Channels, size: Size, crop: int | None = None) -> str:
 def decode(data: bytes, size: Size, channels: Channels, crop: int | None = None) -> Decoded:
     """Decode the content of an image file to an image of the given height and width.
 
-    The image is rotated according to its EXIF data, and its largest centred rectangle with the ratio of `size` is
-    cropped. Transparent areas become white; with four channels they stay transparent, and their colour is black. The
-    rectangle is resized with Pillow's Lanczos filter, which is antialiased when it shrinks an image. Smaller
+    The image is rotated according to its EXIF data, and cropped to its largest centred rectangle with the ratio of
+    `size`. Transparent areas become white. With four channels, they stay transparent, and their colour is black. The
+    rectangle is resized with Pillow's Lanczos filter, which applies antialiasing when it downsizes an image. Smaller
     images are enlarged. 16-bit values are divided by 257 to get 8 bits. Colours are converted to grey by ITU-R BT.601.
     Only the first frame of an animation is used. Colour profiles are ignored.
 
     If `crop` is given, the centred square with this side, in pixels, is cropped first.
 
     Raises:
-        ImageError: the file is not an image, is damaged or too large, or its values have no known range. Or the image
+        ImageError: the file is not an image, is damaged or too large, or has values without a known range, or the image
             is smaller than `crop`.
     """
     try:
@@ -90,8 +93,9 @@ def decode(data: bytes, size: Size, channels: Channels, crop: int | None = None)
             values = file_values(image, data)
             if crop is not None and crop > min(width, height):
                 raise ImageError(f"the image has {width} x {height} pixels; the crop needs {crop} x {crop}")
-            # Decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster. Both sides of the part that is used stay at
-            # least twice those of `size`, even if the image is rotated afterwards. A crop has pixels of the full size.
+            # Decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster. The sides of the centred rectangle stay at
+            # least twice as long as the sides of `size`, even if the image is rotated afterwards. If `crop` is given,
+            # decode at full size.
             if crop is None:
                 scale = 2 * max(size) / min(width, height)
                 image.draft("L" if channels == 1 else None, (round(width * scale), round(height * scale)))
@@ -146,7 +150,7 @@ def start_worker(stop: ctypes.c_bool) -> None:
 
 
 def _exit_with_parent() -> None:
-    """Wait until the parent process has ended, then exit. Without this, an idle worker would run forever."""
+    """Wait until the parent process has ended, then exit. Without this function, an idle worker would run forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "called in worker processes only"
     parent.join()

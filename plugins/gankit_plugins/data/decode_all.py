@@ -24,7 +24,7 @@ from gankit_plugins.data.brightness import ImageError
 from gankit_plugins.data.decode import Channels, Decoded, ImageFile, Size, decode_batch, start_worker
 
 BATCH = 32
-"""Largest number of files in a batch. One worker process decodes a batch. Smaller batches have more overhead."""
+"""Maximum number of files in a batch. One worker process decodes each batch. Smaller batches have more overhead."""
 
 BATCH_BYTES = 1 << 20
 """Approximate maximum size, in bytes, of all decoded images in a batch, and also of all file contents in a batch."""
@@ -45,9 +45,10 @@ def decode_all(
 ) -> Generator[DecodedFile, None, None]:
     """Decode all files in parallel, and yield each name with its image or error, in the order of `names`.
 
-    One worker process per CPU core decodes the files. A single batch of files is decoded in this process instead.
-    `open_file` returns the path or the content of a file, or raises `ImageError`. Memory use is bounded. If `crop` is
-    given, the centred square with this side is cropped from each image first.
+    Each CPU core has one worker process, and these processes decode the files. If there is only a single batch of
+    files, the current process decodes it instead. `open_file` returns the path or the content of a file, or raises
+    `ImageError`. Memory use is bounded. If `crop` is given, the centred square with this side is cropped from each
+    image first.
 
     Raises:
         GankitError: a worker process cannot be started, or has died.
@@ -69,11 +70,13 @@ def decode_all(
             yield from tensors(batch, decode_batch(list(batch.values()), size, channels, crop))
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # Spawn the processes, because forked ones would inherit torch's memory and the locks that its threads hold.
+    # Spawn the processes, because forked processes would inherit torch's memory and the locks that torch's threads
+    # hold.
     context = multiprocessing.get_context("spawn")
     stop = context.RawValue(ctypes.c_bool, False)
     pending: deque[tuple[list[str], Future[list[Decoded | ImageError]]]] = deque()
-    # Create the pool in this context, because creating it already starts a process: multiprocessing's resource tracker.
+    # Create the pool in this context manager, because its creation starts a process: multiprocessing's resource
+    # tracker.
     with starting_processes():
         pool = ProcessPoolExecutor(cores, context, start_worker, (stop,))
     batches = chain(first, batches)
@@ -100,8 +103,8 @@ def starting_processes() -> Iterator[None]:
 
     The worker processes ignore Ctrl-C, and import neither the main module nor modules from the current folder.
     """
-    # Block SIGINT, so that new processes inherit the blocked signal. Only this process handles Ctrl-C. Windows has no
-    # such mask.
+    # Block SIGINT, so that new processes inherit the blocked signal. Only the current process handles Ctrl-C. Windows
+    # has no signal mask.
     set_mask = getattr(signal, "pthread_sigmask", None)
     mask = set_mask(signal.SIG_BLOCK, {signal.SIGINT}) if set_mask is not None else None
     main = sys.modules["__main__"]
@@ -109,8 +112,9 @@ def starting_processes() -> Iterator[None]:
     try:
         # multiprocessing runs `python -c`, which would import a file such as `pickle.py` from the current folder.
         os.environ["PYTHONSAFEPATH"] = "1"
-        # A spawned process imports the main module of its parent, and with it torch, which is slow. A script without
-        # `if __name__ == "__main__"` would even run a second time. An empty main module prevents both.
+        # A spawned process imports the main module of its parent. This import is slow, because it also imports torch. A
+        # script without `if __name__ == "__main__"` would even run a second time. An empty main module prevents both
+        # problems.
         sys.modules["__main__"] = ModuleType("__main__")
         yield
     except OSError as error:

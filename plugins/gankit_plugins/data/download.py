@@ -1,4 +1,4 @@
-"""Function that downloads a file and checks its MD5 digest. It writes the file completely or not at all."""
+"""Function that downloads a file and checks its MD5 digest. It never leaves an incomplete file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fetch(name: str, mirrors: Sequence[str], md5: str, folder: Path) -> Path:
 
     Args:
         name: name of the file on the mirrors and in the folder.
-        mirrors: base URLs (http or https), to which `name` is appended. They are tried in this order.
+        mirrors: base URLs (http or https), to which `name` is appended. The mirrors are tried in this order.
         md5: MD5 digest of the file, in hexadecimal.
         folder: target folder. It is created if it does not exist.
 

@@ -37,13 +37,13 @@ FASHION_MNIST = Collection(
 class FashionMnist(Plugin):
     """Fashion-MNIST: 70,000 grey images of clothes, 28x28 pixels, in ten classes.
 
-    The file format is that of MNIST. Nothing is downloaded unless `download = true`.
+    The file format is the same as for MNIST. Nothing is downloaded unless `download = true`.
 
     Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
     algorithms" (2017).
 
-    When to use: experiments for which MNIST is too easy and colour does not matter.
-    When not: conclusions about natural textures or high resolutions.
+    When to use: for experiments for which MNIST is too easy and colour does not matter.
+    When not: for conclusions about natural textures or high resolutions.
     """
 
     name = "fashion_mnist"

@@ -31,10 +31,10 @@ NAMES_IN_MEMORY = 1_000_000
 
 
 class Files(Protocol):
-    """Image files by name, such as those in a folder, a zip file or a database."""
+    """Interface (`typing.Protocol`) of a collection of image files, such as a folder, a zip file or a database."""
 
     def names(self) -> Iterator[str]:
-        """Return the names of all image files. Each call returns them in the same order."""
+        """Return the names of all image files. Each call returns the names in the same order."""
 
     def open(self, name: str) -> ImageFile:
         """Return the path or the content of an image file. Raise `ImageError` if it cannot be read or is too large."""
@@ -42,7 +42,7 @@ class Files(Protocol):
 
 @dataclass(frozen=True)
 class Selection:
-    """Some of the image files in a folder or a zip file."""
+    """Selection of image files in a folder or a zip file."""
 
     files: Files
 
@@ -65,7 +65,7 @@ class Folder:
     top: Path
 
     passed_over: Counter[str] = field(default_factory=Counter)
-    """Number of files that are not images, by extension. `names` counts them."""
+    """Number of files that are not images, by extension. The method `names` counts these files."""
 
     def names(self) -> Iterator[str]:
         """Yield the paths of all image files relative to `top`, sorted. Hidden files are left out.
@@ -85,8 +85,8 @@ class Folder:
         return path.read_bytes() if path.is_file() else None
 
     def open(self, name: str) -> str:
-        """Return the path of a file. `name` is its path relative to `top`."""
-        # Use os.path.join, because it is much faster than Path, and this method is called for every file.
+        """Return the path of a file. `name` is the path relative to `top`."""
+        # Use os.path.join instead of the slower Path, because this method is called for every file.
         return os.path.join(self.top, name)
 
     def _below(self, folder: Path, prefix: str, parents: tuple[str, ...]) -> Iterator[str]:
@@ -222,7 +222,7 @@ def open_files(path: Path) -> Iterator[Folder | Zip]:
 
 @contextmanager
 def open_selection(path: Path, keep: Callable[[str], bool]) -> Iterator[Selection]:
-    """Open a folder or a zip file, as `open_files` does, and use only the image files for which `keep` returns True."""
+    """Open a folder or a zip file as `open_files` does, but only with the image files for which `keep` returns True."""
     with open_files(path) as files:
         yield Selection(files, keep)
 
@@ -238,10 +238,11 @@ def extension_of(name: str) -> str:
 
 
 def _name_in_zip(info: zipfile.ZipInfo) -> str:
-    """Return the path of an entry in the form that a folder would have: with slashes, relative, in Unicode."""
+    """Return the path of an entry in the same form as for a folder: with slashes, relative, in Unicode."""
     name = info.filename
     if not info.flag_bits & UTF8_FLAG:
-        # zipfile decodes such names by code page 437. Many programs write UTF-8 without setting the flag.
+        # For an entry without this flag, zipfile decodes the name by code page 437. Many programs write UTF-8 without
+        # setting the flag.
         with suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
     name = name.replace("\\", "/")

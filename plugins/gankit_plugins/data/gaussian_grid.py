@@ -19,15 +19,15 @@ class GaussianGrid(GaussianMixture):
     """Points in the plane from a mixture of Gaussians on a square grid, for counting the modes that a generator covers.
 
     A generated point covers a mode if it lies within three standard deviations of this mode. The metric `good` is the
-    proportion of points that cover a mode, and the metric `modes` is the number of covered modes. If a run ends with
-    fewer than half of the modes covered, it logs a warning. A point is stored as an image of one pixel with two
-    channels.
+    proportion of points that cover a mode, and the metric `modes` is the number of covered modes. If fewer than half of
+    the modes are covered at the end of a run, the plugin logs a warning. A point is stored as an image of one pixel
+    with two channels.
 
-    Source: Srivastava 2017, section 4.1, with 5 by 5 modes of standard deviation 0.05 at a distance of 2. Here
-    all lengths are divided by 5, so that the points lie within [-1, 1].
+    Source: Srivastava 2017, section 4.1, with 5 by 5 modes of standard deviation 0.05 at distances of 2. Here all
+    lengths are divided by 5, so that the points lie within [-1, 1].
 
-    When to use: tests of mode collapse and of tricks against mode collapse, which take only seconds.
-    When not: conclusions about images.
+    When to use: for tests of mode collapse and of tricks against it. Such tests take only seconds.
+    When not: for conclusions about images.
     """
 
     name = "gaussian_grid"

@@ -18,7 +18,7 @@ SIDE = 256
 """Height and width of the scatter plot, in pixels."""
 
 SUPERSAMPLING = 4
-"""Antialiasing factor. The scatter plot is drawn larger by this factor and then downsampled."""
+"""Antialiasing factor. The scatter plot is drawn this many times larger and then downsampled."""
 
 BACKGROUND, MODE, POINT = (255, 255, 255), (200, 200, 200), (30, 90, 170)
 """RGB colours of the background, the modes and the points in the scatter plot."""
@@ -35,8 +35,8 @@ class MixtureSettings(Settings):
 class GaussianMixture(Plugin):
     """Base class of datasets of points in the plane, without labels, from a mixture of equally weighted Gaussians.
 
-    A point is an image of one pixel with two channels. A subclass calls the constructor with `modes`, (K, 2), the means
-    of the Gaussians.
+    A point is an image of one pixel with two channels. A subclass calls the constructor with `modes`: the means of the
+    Gaussians, (K, 2).
     """
 
     config: MixtureSettings
@@ -45,7 +45,7 @@ class GaussianMixture(Plugin):
         super().__init__(config)
         self.modes = modes
         self.last_metrics: dict[str, float] = {}
-        """Metrics by name, from the last evaluation. Empty before the first one."""
+        """Metrics by name, from the last evaluation. Empty before the first evaluation."""
 
     @hookimpl
     def load_data(self) -> Dataset:
@@ -90,7 +90,7 @@ def mode_metrics(points: Tensor, modes: Tensor, std: float) -> dict[str, float]:
     Source:
         Srivastava 2017, section 4.1.
     """
-    # Do not let cdist use matrix products: they are inexact for distances much smaller than the coordinates.
+    # Matrix products in cdist would be inexact for distances that are much smaller than the coordinates.
     distance, nearest = torch.cdist(points, modes, compute_mode="donot_use_mm_for_euclid_dist").min(1)
     good = distance <= 3 * std
     return {"modes": float(nearest[good].unique().numel()), "good": good.double().mean().item()}

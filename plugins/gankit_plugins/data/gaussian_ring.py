@@ -12,7 +12,7 @@ from gankit_plugins.data.gaussian_mixture import GaussianMixture, MixtureSetting
 
 
 def ring(modes: int, radius: float) -> Tensor:
-    """Return points (modes, 2) at equal distances on a circle around the origin. The first one is (radius, 0)."""
+    """Return points (modes, 2) at equal distances on a circle around the origin. The first point is (radius, 0)."""
     angle = torch.arange(modes) * (2 * math.pi / modes)
     return radius * torch.stack([angle.cos(), angle.sin()], dim=1)
 
@@ -21,16 +21,16 @@ class GaussianRing(GaussianMixture):
     """Points in the plane from a mixture of Gaussians on a circle, for counting the modes that a generator covers.
 
     A generated point covers a mode if it lies within three standard deviations of this mode. The metric `good` is the
-    proportion of points that cover a mode, and the metric `modes` is the number of covered modes. If a run ends with
-    fewer than half of the modes covered, it logs a warning. A point is stored as an image of one pixel with two
-    channels.
+    proportion of points that cover a mode, and the metric `modes` is the number of covered modes. If fewer than half of
+    the modes are covered at the end of a run, the plugin logs a warning. A point is stored as an image of one pixel
+    with two channels.
 
     Source: Metz 2016, section 3.1; Srivastava 2017, section 4.1, with the sizes of Lin 2018: 8 modes of
     standard deviation 0.01 on a circle of radius 1. Here all lengths are multiplied by 0.8, so that the points lie
     within [-1, 1].
 
-    When to use: tests of mode collapse and of tricks against mode collapse, which take only seconds.
-    When not: conclusions about images.
+    When to use: for tests of mode collapse and of tricks against it. Such tests take only seconds.
+    When not: for conclusions about images.
     """
 
     name = "gaussian_ring"

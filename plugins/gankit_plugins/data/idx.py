@@ -1,4 +1,4 @@
-"""Functions that read idx files, the format of MNIST: a magic number of four bytes, the dimensions, the values.
+"""Functions that read idx files (the format of MNIST). A file has a four-byte magic number, dimensions and values.
 
 Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits" (1998), section on file formats.
 """
@@ -66,7 +66,7 @@ def _read_shape(path: Path, file: BinaryIO) -> tuple[int, ...]:
 
 @contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading. Decompress it while reading if it is compressed with gzip."""
+    """Open a file for reading. If the file is compressed with gzip, decompress it while reading."""
     try:
         with open(path, "rb") as raw:
             compressed = raw.read(2) == GZIP_MAGIC

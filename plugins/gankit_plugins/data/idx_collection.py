@@ -18,7 +18,7 @@ from gankit_plugins.data.standard_datasets import VARIABLE, data_folders
 
 SIDE = 28
 CHUNK = 1000
-"""Number of images that are resized together. It limits the memory use."""
+"""Number of images that are resized together. A small number limits the memory use."""
 
 PER_CLASS = "use only this many images of each class, the first in the order of the files; default: all"
 """Description of the setting `per_class`."""
@@ -62,7 +62,7 @@ class Collection:
     """MD5 digests of the four compressed files, by file name."""
 
     def dataset(self, settings: IdxSettings) -> Dataset:
-        """Return the dataset of one split. Its `load` reads the files, and downloads missing files if this is allowed.
+        """Return the dataset of one split. Its `load` reads the files, and downloads them if `download` is true.
 
         Before `load` is called, only the headers of existing files are read.
 
@@ -115,14 +115,14 @@ class Collection:
 
 
 def check_classes(classes: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """Return the setting `classes`. Raise ValueError unless its numbers are from 0 to 9, and different."""
+    """Return the setting `classes`. Raise ValueError if a number is not from 0 to 9, or occurs twice."""
     if classes is not None and (len(set(classes)) < len(classes) or not set(classes) <= set(range(10))):
         raise ValueError("the classes are 0 to 9, and each may be listed once")
     return classes
 
 
 def check_headers(images: Path, labels: Path) -> None:
-    """Raise `InputError` unless the first idx file has 28x28 images and the second idx file has one label per image."""
+    """Raise `InputError` if the first idx file has no 28x28 images, or the second does not have one label per image."""
     image_shape, label_shape = idx_shape(images), idx_shape(labels)
     if len(image_shape) != 3 or image_shape[1:] != (SIDE, SIDE):
         raise InputError(f"{images}: has values of shape {image_shape}; it must have images of 28x28")
@@ -194,9 +194,9 @@ def _stems(split: str) -> tuple[str, str]:
 
 
 def _find(folder: Path, stem: str) -> Path | None:
-    """Return the path of the file with the name `stem` or `stem`.gz, or None if the folder has neither.
+    """Return the path of the file with the name `stem` or `stem`.gz. Return None if the folder has no such file.
 
-    In some archives, file names have a dot instead of the hyphen before `idx`. Such names are also accepted.
+    In some archives, file names have a dot instead of a hyphen before `idx`. This function also finds such files.
     """
     names = [name + ending for name in (stem, stem.replace("-idx", ".idx")) for ending in ("", ".gz")]
     return next((folder / name for name in names if (folder / name).is_file()), None)

@@ -57,27 +57,27 @@ SLOW = 10.0
 class Images(Plugin):
     """Your own images, from a folder (with or without a subfolder for each class), a zip file or a prepared file.
 
-    Images may have any common format, size and aspect ratio. The largest centred square, or rectangle with the ratio of
-    `resolution`, is cropped and resized with the Lanczos filter. Transparent areas become white. If `channels` is 4,
-    they stay transparent: the fourth channel is the opacity. 16-bit images are scaled to 8 bits. Images whose values
-    have no known range (floating-point numbers, signed or 32-bit integers) are not used. Colour profiles are ignored.
-    Damaged files are skipped up to a limit, and a message names them. Hidden files are ignored. Files that are not
-    images are counted by their extensions.
+    Images may have any common format, size and aspect ratio. Each image is cropped to its largest centred square, or to
+    its largest centred rectangle with the ratio of `resolution`, and resized with the Lanczos filter. Transparent areas
+    become white. If `channels` is 4, they stay transparent, and the fourth channel is the opacity. 16-bit images are
+    scaled to 8 bits. Images whose values have no known range (floating-point numbers, signed or 32-bit integers) cannot
+    be used. Colour profiles are ignored. Damaged files are skipped up to a limit, and a message names them. Hidden
+    files are ignored. Files that are not images are counted by their extensions.
 
-    Each folder in `path` is a class. A folder that contains all others is skipped. Classes are in natural order (2
-    before 10). A file with labels replaces the folders: `labels.csv` with the columns `file` and `class`, `labels.json`
-    with an object `{"FILE": "CLASS"}`, or `dataset.json` of StyleGAN. Other columns than `class`, or an object for each
-    file such as `{"FILE": {"age": 30, "colour": "red"}}`, are attributes: numbers, and words. The condition of an image
-    is then a vector (`VectorCondition`). A zip file has the same classes as its unpacked folder. It is not unpacked to
-    disk.
+    Each folder in `path` is a class. A folder that contains all other folders is skipped. Classes are in natural order
+    (2 before 10). A file with labels replaces the class folders: `labels.csv` with the columns `file` and `class`,
+    `labels.json` with an object `{"FILE": "CLASS"}`, or StyleGAN's `dataset.json`. Images may have attributes (numbers
+    and words) instead of a class: in other columns of `labels.csv`, or in one object per file in `labels.json`, such as
+    `{"FILE": {"age": 30, "colour": "red"}}`. The condition of an image is then a vector (`VectorCondition`). A zip file
+    has the same classes as its unpacked folder. It is not unpacked to disk.
 
     The command `gankit prepare images --out FILE path=...` writes a prepared file. Prepared files are memory-mapped, so
     training starts immediately.
 
     Source: none; there is nothing to cite.
 
-    When to use: any images of your own.
-    When not: if images must not be cropped; pad them to one ratio first. If they do not fit into memory, run
+    When to use: for your own images.
+    When not: if images must not be cropped; pad them to one ratio first. If the images do not fit into memory, run
     `gankit prepare` first.
     """
 
@@ -104,7 +104,7 @@ class Images(Plugin):
         @field_validator("resolution", mode="before")
         @classmethod
         def _check_sides(cls, resolution: Any) -> Any:
-            # One sentence, because pydantic would report an error for each of the two forms.
+            # Check both forms here, because pydantic would report a separate error for each form.
             sides = resolution if isinstance(resolution, list | tuple) else [resolution] * 2
             if resolution is not None and not (
                 len(sides) == 2 and all(type(side) is int and SMALLEST <= side <= LARGEST for side in sides)
@@ -167,7 +167,7 @@ def with_classes(dataset: Dataset, config: Images.Config) -> Dataset:
 
 
 def unprepared_images(config: Images.Config) -> UnpreparedImages:
-    """Return the images in a folder or a zip file. The files and classes are counted.
+    """Return the images in a folder or a zip file. Count the files and classes, but do not decode the images.
 
     Raises:
         InputError: the path cannot be read, there are no images, or an image is outside of the class folders.
@@ -186,8 +186,8 @@ def prepare_command(plugin: str, config: Settings, **resolved: Any) -> str:
 
     Args:
         plugin: name of the plugin.
-        config: its settings. Those with other values than their defaults are part of the command.
-        resolved: settings that are always part of the command, with their values.
+        config: settings of the plugin. The command contains the settings that differ from their defaults.
+        resolved: settings that the command always contains, with their values.
     """
     given = config.model_dump(mode="json", exclude_defaults=True)
     settings = {**resolved, **{name: value for name, value in given.items() if name not in resolved}}
@@ -197,7 +197,7 @@ def prepare_command(plugin: str, config: Settings, **resolved: Any) -> str:
 
 @dataclass(frozen=True)
 class UnpreparedImages:
-    """Images in files, which are decoded at each use."""
+    """Images in files. The files are decoded at each use."""
 
     path: Path
     """Folder or file of the images, for messages."""
@@ -212,13 +212,16 @@ class UnpreparedImages:
     channels: Channels
 
     bad_limit: float | None
-    """Largest accepted proportion of unusable files. None if all files must be usable, and there is no such setting."""
+    """Largest accepted proportion of unusable files.
+
+    None if all files must be usable, and no setting exists for this.
+    """
 
     command: str
     """Command that writes the images to a prepared file, for a message."""
 
     crop: int | None = None
-    """Side in pixels of the centred square that is cropped from each image first. None: the largest one."""
+    """Side in pixels of the centred square that is cropped from each image first. None means the largest square."""
 
     def dataset(self) -> Dataset:
         """Return the dataset without decoding any image."""
@@ -259,7 +262,7 @@ class UnpreparedImages:
         return images[:count], torch.cat(conditions) if conditions else None
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Decode the images, and yield images and their condition in chunks. The data are those of `load`.
+        """Decode the images, and yield images and their condition in chunks. The data are the same as for `load`.
 
         Raises:
             InputError: too many files are unusable, an image class has no usable file, or files were added or removed.
@@ -293,7 +296,7 @@ class UnpreparedImages:
 
     def _as_listed(self, names: Iterator[str]) -> Iterator[str]:
         """Yield the file names. Raise InputError if files or classes differ from the listing."""
-        # The names are not stored for this check, because ten million names take much memory.
+        # Do not store the names for this check, because ten million names take much memory.
         listing, count = self.listing, 0
         for count, name in enumerate(names, 1):
             if count > listing.total or (listing.condition is not None and listing.index_of(name) is None):
@@ -306,11 +309,11 @@ class UnpreparedImages:
 
 
 class Outcome:
-    """Record of the images that were read and of the files that were not, for messages to the user.
+    """Record of the decoded images and of the unusable files, for messages to the user.
 
     Args:
         path: folder or zip file of the images.
-        listing: its image files.
+        listing: listing of the image files in `path`.
         limit: largest accepted proportion of unusable files. None if all files must be usable.
     """
 
@@ -323,7 +326,7 @@ class Outcome:
         self.sixteen_bits = self.peak = 0
 
     def add(self, class_name: str | None, peak: int | None) -> None:
-        """Count an image. `peak` is its largest value if it has 16-bit values, otherwise None."""
+        """Count an image. `peak` is the largest value of a 16-bit image, and None for other images."""
         self.taken += 1
         if class_name is not None:
             self.empty_classes.discard(class_name)

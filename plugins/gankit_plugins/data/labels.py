@@ -34,7 +34,10 @@ class Labels(NamedTuple):
     """Name of the file with the labels, without its folder."""
 
     by_image: dict[str, Label]
-    """Label of each image file, by its path. Empty if the file has no labels. All labels are of one kind."""
+    """Label of each image file, by its path.
+
+    Empty if the file has no labels. Either all labels are class names, or all are attributes.
+    """
 
 
 def find_labels(files: Folder | Zip, outer: str, path: Path) -> Labels | None:
@@ -121,7 +124,7 @@ def read_json(content: bytes, source: str) -> dict[str, Label]:
     A class may also be a whole number. The object of a file contains its attributes: `{"FILE": {"age": 30}, ...}`.
 
     Raises:
-        InputError: the file has another content, or the images have different attributes.
+        InputError: the file does not have this form, or the images have different attributes.
     """
     try:
         found = json.loads(content)
@@ -149,10 +152,10 @@ def _is_attributes(label: Any) -> bool:
 
 
 def vectors_of(by_image: Mapping[str, Mapping[str, str]], source: str) -> tuple[VectorCondition, Tensor]:
-    """Return attributes as a condition of numbers, and the numbers of each image, (N, K) in the order of `by_image`.
+    """Return attributes as a condition of K numbers, and the numbers (N, K) of the images, in the order of `by_image`.
 
-    The smallest and the largest value of a numeric attribute become -1 and 1. An attribute with other values becomes a
-    number for each word, `NAME=WORD`, which is 1 for the word that applies and -1 for all others.
+    The smallest and the largest value of a numeric attribute become -1 and 1. An attribute with words becomes one
+    number `NAME=WORD` for each word. This number is 1 for the word of the image, and -1 for all other words.
 
     Raises:
         InputError: an attribute has both numbers and words, too many words, or a name with `=`.
@@ -203,7 +206,7 @@ def _number(text: str) -> float | None:
 
 
 def natural_order(name: str) -> tuple[tuple[tuple[str, int], ...], str]:
-    """Return a sort key by which numbers in names are in the order of their values: `class2` before `class10`."""
+    """Return a sort key for names that sorts the numbers in names by value: `class2` before `class10`."""
     pairs = re.findall(r"([^0-9]*)([0-9]*)", name)
     return tuple((text, int(digits or -1)) for text, digits in pairs), name
 
@@ -228,7 +231,7 @@ def read_stylegan(content: bytes, source: str) -> dict[str, Label]:
 
 
 def _class_number(label: Any, source: str) -> int:
-    """Return the class number of a label, which is a class number or a one-hot vector."""
+    """Return the class number of a label. The label is a class number or a one-hot vector."""
     if isinstance(label, int) and label >= 0:
         return int(label)
     if isinstance(label, list) and (label.count(0), label.count(1)) == (len(label) - 1, 1):
@@ -246,4 +249,4 @@ READERS: dict[str, Callable[[bytes, str], dict[str, Label]]] = {
     "labels.json": read_json,
     STYLEGAN: read_stylegan,
 }
-"""Names of files with labels, and the function that reads each. Its second argument is its path, for messages."""
+"""Names of files with labels, and the function that reads each file. Its second argument is the path, for messages."""

@@ -34,16 +34,19 @@ class Listing:
     """Folder that contains all class folders. It is empty or ends in a slash."""
 
     classes: Mapping[str, str] | None
-    """Class of each file, from a file with labels. None if the folders are the classes, or there are none."""
+    """Class of each image file, from a file with labels.
+
+    None if the folders are the classes, or if there are no classes.
+    """
 
     passed_over: Counter[str]
     """Number of files that are not images, by extension."""
 
     messages: tuple[str, ...]
-    """Messages about folders that may not be what the user expects."""
+    """Messages about folders that the user may not want as classes."""
 
     attributes: VectorCondition | None = None
-    """Description of the attributes, from a file with labels. None if there are none."""
+    """Description of the attributes, from a file with labels. None if the images have no attributes."""
 
     numbers: Tensor | None = None
     """Attributes as numbers, (N, K), one row for each file."""
@@ -53,18 +56,18 @@ class Listing:
 
     @property
     def condition(self) -> Condition | None:
-        """Description of the condition of the images, or None."""
+        """Description of the condition of the images, or None if they have no condition."""
         return self.attributes or ClassCondition.of(self.class_names)
 
     def index_of(self, name: str) -> int | None:
         """Return the label of a file, or its row in `numbers`.
 
-        Return None for an unknown file, or if there is no condition.
+        Return None for an unknown file, or if the images have no condition.
         """
         return self.row.get(name) if self.attributes else self.label_of.get(self.class_of(name) or "")
 
     def rows_of(self, indices: list[int]) -> Tensor | None:
-        """Return the condition of files by index: labels (n,), numbers (n, K), or None without a condition."""
+        """Return the condition of files by index: labels (n,), numbers (n, K), or None if there is no condition."""
         if self.condition is None:
             return None
         rows = torch.tensor(indices)
@@ -92,11 +95,11 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
     """Count the image files, and find their classes.
 
     A folder that contains all images is skipped. Each folder in it is a class, with all files in its subfolders. If
-    there is a file with labels, they are the classes instead. Classes are in natural order: 2 before 10.
+    there is a file with labels, the labels are the classes instead. Classes are in natural order: 2 before 10.
 
     Args:
         files: files in a folder or a zip file.
-        classes: True if the images have classes, False if not. None means True if there are labels or class folders.
+        classes: True if the images have classes, otherwise False. None means True if there are labels or class folders.
         path: path of the folder or zip file, for messages.
 
     Raises:
@@ -119,7 +122,7 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
         counts[Path(found.file).suffix] -= 1
         if found.by_image:
             return _labelled(files, found, total, +counts, path)
-        if classes is None:  # StyleGAN's dataset without labels: its folders are parts of one dataset
+        if classes is None:  # without labels, the folders of StyleGAN's dataset are not classes
             message = (
                 f"{found.file} has no labels, so the images have no classes; with `classes = true`, folders are classes"
             )

@@ -1,4 +1,7 @@
-"""Image files in LMDB databases, such as those of LSUN. A value of a database is the content of an image file."""
+"""Image files in LMDB databases, such as the LSUN databases.
+
+Each value in a database is the content of an image file.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ class Databases:
         self.transactions = transactions
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all images: the databases in their order, and the keys of each in the order of bytes."""
+        """Yield the names of all images in the order of the databases.
+
+        The keys of each database are in byte order.
+        """
         for name, transaction in self.transactions.items():
             for key in transaction.cursor().iternext(values=False):
                 yield f"{name}/{key.decode(ENCODING)}"
@@ -47,10 +53,10 @@ class Databases:
 
 @contextmanager
 def open_databases(folders: Mapping[str, Path]) -> Iterator[Databases]:
-    """Open databases for reading (a context manager). Nothing is written, not even a lock.
+    """Open databases for reading (a context manager). No files are written, not even a lock file.
 
     Args:
-        folders: folder of each database, by the name of the database. Names have no slash.
+        folders: folder of each database, by the name of the database. The names contain no slash.
 
     Raises:
         InputError: the package `lmdb` is not installed, or a database cannot be read.
@@ -78,7 +84,7 @@ def open_databases(folders: Mapping[str, Path]) -> Iterator[Databases]:
 
 
 def check_complete(file: Path, size: int) -> None:
-    """Raise `InputError` if the file of a database has less than `size` bytes.
+    """Raise `InputError` if the file of a database has fewer than `size` bytes.
 
     LMDB maps the file to memory. Access to a missing part would end the process with the signal SIGBUS.
     """

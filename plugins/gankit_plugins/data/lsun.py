@@ -21,10 +21,10 @@ from gankit_plugins.data.lmdb_files import DATA, open_databases
 from gankit_plugins.data.standard_datasets import check_known, data_path, once_each
 
 DATABASE = re.compile(r"(?P<category>.+?)(_(?P<split>train|val))?(_lmdb)?")
-"""Name of the folder of a database, such as `bedroom_train_lmdb`, or `cat` for the objects."""
+"""Name of the folder of a database, such as `bedroom_train_lmdb` for a scene or `cat` for an object."""
 
 WITHOUT_CATEGORY = "test_lmdb"
-"""Database of the test images. Their categories are not published."""
+"""Database of the test images. The categories of these images are not published."""
 
 SOURCE = "the databases are at https://www.yf.io/p/lsun"
 
@@ -35,19 +35,19 @@ Opened = Callable[[], AbstractContextManager[Files]]
 class Lsun(Plugin):
     """LSUN: millions of photos of ten scenes, such as `bedroom`, and of twenty objects, such as `cat`.
 
-    The setting `path` names a folder of LMDB databases, such as `bedroom_train_lmdb`, or a single one. They need `pip
-    install 'gankit[lsun]'`. Or `path` names a folder or a zip file of exported images: a folder for each category, or
-    the images of one category. Images are also accepted in the nested folders of one character that LSUN's own export
-    writes. If there are databases, images beside them are ignored. Nothing is downloaded. The databases are at
-    https://www.yf.io/p/lsun, and must be unpacked.
+    The setting `path` names a folder of LMDB databases, such as `bedroom_train_lmdb`, or a single database. Databases
+    need `pip install 'gankit[lsun]'`. Or `path` names a folder or a zip file of exported images, with a folder for each
+    category or only the images of one category. Images may also be in nested folders whose names have one character, as
+    in LSUN's own export. If there are databases, images in the same folder are ignored. Nothing is downloaded. The
+    databases are at https://www.yf.io/p/lsun, and must be unpacked.
 
-    The largest centred square is cropped and resized with the Lanczos filter. With several categories, they are the
-    classes. Damaged images are skipped up to a limit, and a message names them.
+    The largest centred square is cropped and resized with the Lanczos filter. If there are several categories, the
+    categories are the classes. Damaged images are skipped up to a limit, and a message names them.
 
     Source: Yu 2015, "LSUN: construction of a large-scale image dataset using deep learning with humans in the loop".
 
-    When to use: comparison with papers on bedrooms, churches and other scenes.
-    When not: a first recipe: the 3 million bedrooms do not fit into memory, so they must be prepared with `gankit
+    When to use: for comparisons with papers on bedrooms, churches and other scenes.
+    When not: for a first recipe. The 3 million bedrooms do not fit into memory, so they must be prepared with `gankit
     prepare`.
     """
 
@@ -88,7 +88,7 @@ class Lsun(Plugin):
 
 
 def find_databases(path: Path) -> list[Path]:
-    """Return the folders of the databases in a folder, sorted, or the folder itself if it is one."""
+    """Return the sorted folders of the databases in a folder, or only the folder itself if it is a database."""
     if not path.is_dir():
         return []
     if (path / DATA).is_file():
@@ -103,12 +103,12 @@ def list_databases(
 
     Args:
         path: the path that the user names, for messages.
-        folders: folders of all databases. Those of the other split are not used.
+        folders: folders of all databases. Databases of the other split are not used.
         split: the split.
         selected: the categories. None for all.
 
     Raises:
-        InputError: there is no such category, there are no images, or the databases cannot be opened.
+        InputError: a category does not exist, there are no images, or the databases cannot be opened.
     """
     found, others = {}, set()
     for folder in folders:
@@ -140,7 +140,7 @@ def list_images(path: Path, split: Split, selected: tuple[str, ...] | None) -> t
         selected: the categories. None for all.
 
     Raises:
-        InputError: there are no images, no such category, or images outside of the folders of the categories.
+        InputError: there are no images, a category does not exist, or images are outside of the category folders.
     """
     if split != "train":
         raise InputError(f"split: {path} has no LMDB databases; remove data.split, and set data.path to the images")
@@ -159,7 +159,7 @@ def list_images(path: Path, split: Split, selected: tuple[str, ...] | None) -> t
     totals: Counter[str] = Counter()
     for folder, count in counts.items():
         totals[folder.removeprefix(outer.rstrip("/")).removeprefix("/").partition("/")[0]] += count
-    if all(len(folder) <= 1 for folder in totals):  # images of one category, which may be in the folders of the export
+    if all(len(folder) <= 1 for folder in totals):  # images of one category, perhaps in LSUN's one-character folders
         only = next((part for part in reversed(outer.split("/")) if len(part) > 1), path.stem)
         check_known("categories", selected or (), [only], path)
         return partial(open_files, path), Listing(totals.total(), (), outer, None, Counter(others), ())
@@ -179,5 +179,5 @@ def list_images(path: Path, split: Split, selected: tuple[str, ...] | None) -> t
 
 
 def classes_of(categories: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of the classes: the categories, or nothing for a single one."""
+    """Return the names of the classes: the categories, or an empty tuple for a single category."""
     return categories if len(categories) > 1 else ()

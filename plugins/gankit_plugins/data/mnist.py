@@ -29,8 +29,8 @@ class Mnist(Plugin):
 
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition" (1998).
 
-    When to use: a first recipe with real images; comparison with papers.
-    When not: comparison of good methods, because nearly all methods work on MNIST.
+    When to use: for a first recipe with real images, and for comparisons with papers.
+    When not: for comparisons of good methods, because nearly all methods work on MNIST.
     """
 
     name = "mnist"

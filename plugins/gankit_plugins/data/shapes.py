@@ -17,10 +17,10 @@ Radius = Annotated[float, Field(gt=0, le=0.95)]
 Kind = Literal["circle", "square", "triangle", "star", "ring", "cross", "crescent", "bar"]
 
 CHUNK = 500
-"""Number of images whose random numbers are drawn together. If it is changed, the same seed gives different images."""
+"""Number of images whose random numbers are drawn together. If this number changes, a seed gives different images."""
 
 MAX_PIXELS = 1 << 19
-"""Approximate number of pixels that are drawn at a time. It limits the memory use at any resolution."""
+"""Approximate number of pixels that are drawn at a time. This limits the memory use at any resolution."""
 
 
 def circle(u: Tensor, v: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def square(u: Tensor, v: Tensor) -> Tensor:
 def triangle(u: Tensor, v: Tensor) -> Tensor:
     """Return the signed distance of points (u, v) from an equilateral triangle.
 
-    The corners are on the unit circle, one of them at the top.
+    The corners are on the unit circle. One corner is at the top.
     """
     sloped = math.sqrt(3) / 2 * u.abs() - v / 2
     return torch.maximum(sloped, v) - 0.5
@@ -45,7 +45,8 @@ def triangle(u: Tensor, v: Tensor) -> Tensor:
 def star(u: Tensor, v: Tensor) -> Tensor:
     """Return the signed distance of points (u, v) from a star with five points.
 
-    Its outer corners are on the unit circle, one of them at the top. Its inner corners are at radius 0.45.
+    The outer corners of the star are on the unit circle. One outer corner is at the top. The inner corners are at
+    radius 0.45.
     """
     tenth = math.pi / 5
     angle = torch.remainder(torch.atan2(u, -v) + tenth, 2 * tenth) - tenth
@@ -84,7 +85,7 @@ def bar(u: Tensor, v: Tensor) -> Tensor:
 DISTANCE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     shape.__name__: shape for shape in (circle, square, triangle, star, ring, cross, crescent, bar)
 }
-"""Signed distance functions by name of the shape. Each returns the distance of points (u, v) from the outline.
+"""Signed distance functions by name of the shape. Each function returns the distance of points (u, v) from the outline.
 
 The distance is negative inside the outline, and approximate near corners. The outline lies inside the unit circle. u
 increases to the right, and v increases downwards. u, v and the distance are tensors of the same shape.
@@ -100,8 +101,9 @@ class Shapes(Plugin):
 
     Source: none; there is nothing to cite.
 
-    When to use: tests of a recipe or a trick without a download; visual checks of class-conditional generation.
-    When not: conclusions about natural images.
+    When to use: for tests of a recipe or a trick without a download, and for visual checks of class-conditional
+    generation.
+    When not: for conclusions about natural images.
     """
 
     name = "shapes"

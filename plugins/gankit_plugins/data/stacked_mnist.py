@@ -1,4 +1,4 @@
-"""The Stacked MNIST dataset: colour images with a digit in each channel, which gives 10^3 = 1,000 modes."""
+"""The Stacked MNIST dataset: colour images with a digit in each channel. The dataset has 10^3 = 1,000 modes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stack(images: Tensor, labels: Tensor, count: int, classes: int, seed: int) -
 
 
 class StackedMnist(Plugin):
-    """Colour images with an MNIST digit in each channel, for counting how many of 1,000 modes a generator covers.
+    """Colour images with an MNIST digit in each channel. They show how many of 1,000 modes a generator covers.
 
     The stacked images depend only on the setting `seed` of this plugin. To count modes, use
     `extractor.use = "classifier"` with `by_channel = true`, and the metric `modes`. A mode is covered if at least one
@@ -42,8 +42,8 @@ class StackedMnist(Plugin):
     Source: Metz 2016, section 3.3.1; Srivastava 2017, section 4.2; Lin 2018, section 4.1.
 
     When to use: to measure mode collapse on images.
-    When not: with `train.class_balanced`, or with networks that have a branch for each class: the data has 1,000
-    classes.
+    When not: with `train.class_balanced`, or with networks that have a branch for each class, because the data has
+    1,000 classes.
     """
 
     name = "stacked_mnist"

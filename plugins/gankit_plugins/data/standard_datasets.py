@@ -1,4 +1,4 @@
-"""Functions that the plugins of standard datasets share: their default folders, and names in their settings."""
+"""Functions that the plugins of standard datasets share. They find default folders and check names in settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def data_path(path: Path | None, name: str, source: str) -> Path:
     Args:
         path: the setting.
         name: name of the plugin.
-        source: text for a message that says where the dataset comes from.
+        source: text about the origin of the dataset, for a message.
 
     Raises:
         InputError: there is no such file or folder.
@@ -48,14 +48,14 @@ def data_path(path: Path | None, name: str, source: str) -> Path:
 
 
 def once_each(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Return names of a setting. Raise ValueError if there are duplicates."""
+    """Return the names in a setting unchanged. Raise ValueError if there are duplicates."""
     if names is not None and len(set(names)) < len(names):
         raise ValueError("each name may be listed once")
     return names
 
 
 def check_known(key: str, names: Iterable[str], known: Iterable[str], place: Path) -> None:
-    """Check that names of the setting `key` are among those in the file or folder `place`.
+    """Check that all names in the setting `key` exist in the file or folder `place`.
 
     Raises:
         InputError: a name is unknown.

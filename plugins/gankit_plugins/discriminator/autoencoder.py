@@ -1,4 +1,4 @@
-"""Discriminators that are autoencoders. Their logits are minus the reconstruction errors of the images."""
+"""Discriminators that are autoencoders. The logit of an image is its negative reconstruction error."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def absolute_error(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 
 class AutoencoderNetwork(nn.Module):
-    """Autoencoder whose reconstruction error is the negative logit of an image.
+    """Autoencoder as a discriminator. The logit of an image is its negative reconstruction error.
 
     Args:
         encoder: network that maps images (B, C, H, W) to codes (B, F).
         decoder: network that maps codes (B, F) to reconstructions (B, C, H, W).
-        error: function that maps reconstructions and images to an error of each image (B,).
+        error: function that maps reconstructions and images to the errors of the images (B,).
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, error: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -50,13 +50,13 @@ class AutoencoderNetwork(nn.Module):
         """
         code = self.encoder(images)
         reconstruction = self.decoder(code)
-        # Use float32, because bfloat16 has only three digits, which is too few for small errors.
+        # Use float32, because the three digits of bfloat16 are too few for small errors.
         reconstruction = reconstruction.to(torch.promote_types(reconstruction.dtype, torch.float32))
         return DiscriminatorOutput(-self.error(reconstruction, images), code, {"reconstruction": reconstruction})
 
 
 class Autoencoder(Plugin):
-    """Base class of discriminators whose logits are minus a reconstruction error."""
+    """Base class of discriminators whose logits are negative reconstruction errors."""
 
     kind = "discriminator"
 
@@ -77,14 +77,14 @@ class Autoencoder(Plugin):
 class EbganDiscriminator(Autoencoder):
     """EBGAN's discriminator: an autoencoder of strided and transposed convolutions, with the squared error.
 
-    Source: Zhao 2016, section 2.3 and figure 1. The features are the code. The layers are those of DCGAN (Radford
+    Source: Zhao 2016, section 2.3 and figure 1. The features are the code. The layers are the same as in DCGAN (Radford
     2015): each halving of the side doubles the channels, up to 8 * `width`, with LeakyReLU 0.2. The decoder has the
     same sizes in reverse order, with ReLU. The setting `normalization.discriminator` applies to every convolution
     except the first and the last. The error is the mean of the squared differences, so the margin of the loss does not
     depend on the size of the image.
 
     When to use: with the loss of the same name.
-    When not: with a loss that has targets, such as `non_saturating`: the logits are never positive.
+    When not: with a loss that has targets, such as `non_saturating`, because the logits are never positive.
     """
 
     name = "ebgan"
@@ -125,7 +125,7 @@ class BeganDiscriminator(Autoencoder):
     maps have a side from 5 to 8. For images below 8x8, they have the size of the image.
 
     When to use: with the generator and the loss of the same name.
-    When not: with a loss that has targets, such as `non_saturating`: the logits are never positive.
+    When not: with a loss that has targets, such as `non_saturating`, because the logits are never positive.
     """
 
     name = "began"

@@ -1,4 +1,4 @@
-"""BiGAN: a discriminator of pairs of an image and its z, and the encoder that it trains with G (Donahue 2017)."""
+"""BiGAN: a discriminator of pairs of an image and its z, and an encoder that is trained with G (Donahue 2017)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REFUSED = {
     "projection": "D gets z in place of labels",
     "auxiliary_classifier": "D gets z in place of labels",
 }
-"""Plugins that cannot work with pairs, and the reason."""
+"""Plugins that cannot work with pairs (image, z), and the reason."""
 
 REFUSED_IN = {
     "loss": {"ebgan": "D reconstructs no images", "began": "D reconstructs no images"},
@@ -49,7 +49,7 @@ REFUSED_IN = {
         "mgan": "D could read the number of the generator from z",
     },
 }
-"""Losses and priors that cannot work with pairs, and the reason. Other plugins may have the same names."""
+"""Losses and priors that cannot work with pairs, and the reason. Plugins of other kinds may have the same names."""
 
 
 class BiganDiscriminatorNetwork(nn.Module):
@@ -80,19 +80,20 @@ class Encoder(nn.Module):
 
 
 class BiganDiscriminator(Plugin):
-    """Discriminator of pairs (image, z), and an encoder E that is trained with G to be its inverse (BiGAN, ALI).
+    """Discriminator of pairs (image, z), and an encoder E that learns the inverse of G (BiGAN, ALI).
 
     Source: Donahue 2017, equation 3; Dumoulin 2017, equation 2. D separates real pairs (x, E(x)) from generated pairs
-    (G(z), z). G and E are trained with D's loss for exchanged labels, on both kinds of pairs. With cross entropy, they
-    minimise -E[ln(1 - D(x, E(x)))] - E[ln D(G(z), z)] (Donahue 2017, section 3.4). At the optimum, E is the inverse of
-    G. The terms replace those of the recipe's `loss` for G. `gankit reconstruct RUN` draws images x beside G(E(x)).
+    (G(z), z). G and E are trained with D's loss for exchanged labels, on both kinds of pairs. With cross entropy, G and
+    E minimise -E[ln(1 - D(x, E(x)))] - E[ln D(G(z), z)] (Donahue 2017, section 3.4). At the optimum, E is the inverse
+    of G. These loss terms replace the terms of the recipe's `loss` for G. `gankit reconstruct RUN` draws images x
+    beside G(E(x)).
 
     Networks: Donahue 2017, appendix C, for MNIST: D and E have two hidden layers of 1,024 units with LeakyReLU 0.2. The
     normalisation comes before the second LeakyReLU: `normalization.discriminator` for D, `normalization.generator` for
     E (paper: batch norm without scale and shift). Initial weights are from N(0, 0.02^2). D and E do not use labels.
 
     When to use: to find the z of an image, with the prior `uniform` and the generator `bigan`.
-    When not: for exact reconstructions: nothing compares x with G(E(x)) pixel by pixel.
+    When not: for exact reconstructions, because no loss term compares the pixels of x and G(E(x)).
     """
 
     name = "bigan"

@@ -15,8 +15,8 @@ from gankit_plugins.layers.dcgan import SLOPE, channels_at, halving, initialized
 class DcganDiscriminatorNetwork(nn.Module):
     """Network of strided convolutions, which downsample the image, and a linear layer to one logit.
 
-    With `numbers` > 0, the numbers of the condition are appended to the image, as one plane for each. The numbers of a
-    class are its one-hot vector. With `numbers` = 0, the condition is unused.
+    With `numbers` > 0, the numbers of the condition are appended to the image, one plane for each number. The numbers
+    of a class are its one-hot vector. With `numbers` = 0, the condition is unused.
     """
 
     def __init__(self, spec: Spec, width: int, numbers: int = 0) -> None:
@@ -48,7 +48,7 @@ class DcganDiscriminator(Plugin):
     Source: Radford 2015, sections 3 and 4: the feature maps have the generator's sizes in reverse order, with LeakyReLU
     0.2, kernel 5 and stride 2. The setting `normalization.discriminator` applies to every convolution except the first
     (paper: batch norm). A linear layer maps the last feature map to one logit. Initial weights are from N(0, 0.02^2).
-    The paper has no figure of the discriminator. The default `width` is that of the authors' code for faces. As in
+    The paper has no figure of the discriminator. The default `width` is the width in the authors' code for faces. As in
     the generator, images may have any size of at least 4x4.
 
     When to use: with the generator `dcgan`. For losses that need a bounded slope of D, set
@@ -74,7 +74,7 @@ class ConditionalDcganDiscriminator(DcganDiscriminator):
 
     Source: Mirza 2014, section 3.2, applied to the network of Radford 2015. One plane for each class is appended to the
     image's channels: a plane of ones for the image's class, and planes of zeros for the other classes. Radford's code
-    for MNIST also appends the planes in every further layer. Each number of data with several attributes has a plane.
+    for MNIST also appends the planes in every further layer. For data with several attributes, each number has a plane.
 
     When to use: with the generator of the same name.
     When not: for images without labels, or with a generator that has no class input; use `dcgan`.

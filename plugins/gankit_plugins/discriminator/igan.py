@@ -10,7 +10,7 @@ from gankit_plugins.layers.igan import SLOPE, activated, convolution
 from gankit_plugins.layers.per_class import from_groups, route, to_groups
 
 SMALLEST = 7
-"""Maximum side of the last feature map, in pixels. Blocks downsample by 2 until this limit is met."""
+"""Maximum side of the last feature map, in pixels. Blocks downsample by 2 until the side is at most this limit."""
 
 WIDEST = 8
 """Largest number of channels, as a multiple of `width`. Each downsampling doubles the channels, up to this limit."""
@@ -40,7 +40,7 @@ class ResidualBlock(nn.Module):
 
 
 class IganDiscriminatorNetwork(nn.Module):
-    """Residual networks, one for each of the N classes, computed as one network of grouped convolutions.
+    """Residual networks, one for each of N classes. All are computed together as one network of grouped convolutions.
 
     Each image is processed by the network of its class. With `classes` = 1 there is one network for all images, and
     labels are unused.
@@ -99,7 +99,7 @@ class IganDiscriminator(Plugin):
 
 
 class IganPerClass(Plugin):
-    """One IGAN discriminator for each class, trained on images of its class only.
+    """IGAN discriminators, one for each class. Each discriminator is trained only on images of its class.
 
     Source: Meng 2021, section 1.2, figure 8. The networks of the N classes are computed together as grouped
     convolutions. If the data has no classes, there is one network.
@@ -107,7 +107,7 @@ class IganPerClass(Plugin):
     Each batch must have the same number of images of each class, so `train.batch_size` must be a multiple of N.
 
     When to use: with the generator `igan_vn`.
-    When not: with many classes that have few images each, because each network would memorise its images.
+    When not: for many classes with few images each, because each network would memorise its images.
     """
 
     name = "igan_per_class"

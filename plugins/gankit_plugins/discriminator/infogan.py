@@ -45,9 +45,9 @@ class InfoGanDiscriminator(Plugin):
     """InfoGAN's discriminator for small images: two convolutions, a linear layer and a logit.
 
     Source: Chen 2016, appendix C.1, table 1: 64 and 128 channels, kernel 4, stride 2, then 1,024 units, all with
-    LeakyReLU 0.1. The 1,024 units are the features that Q reads. The setting `normalization.discriminator` applies to
-    every layer except the first convolution and the logit (paper: batch norm). Initial weights are from N(0, 0.02^2),
-    as for DCGAN.
+    LeakyReLU 0.1. The 1,024 units are the features, and Q takes them as input. The setting
+    `normalization.discriminator` applies to every layer except the first convolution and the logit (paper: batch norm).
+    Initial weights are from N(0, 0.02^2), as for DCGAN.
 
     When to use: with the prior `infogan` and the generator of the same name.
     When not: for images larger than about 32x32; use `dcgan`, which has fewer parameters there.

@@ -11,10 +11,12 @@ from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
 from gankit_plugins.layers.residual import WIDEST, down_block, first_block, glorot, sizes_of
 
 SMALLEST = 8
-"""Largest value of the smaller side, in pixels, of the last feature map in a network of constant width (table 4)."""
+"""Maximum of the smaller side of the last feature map, in pixels, for a network with constant width (table 4)."""
 
 SMALLEST_DOUBLED = 4
-"""The same value for a network whose channels double (tables 5 and 6)."""
+"""Maximum of the smaller side of the last feature map, in pixels, for a network with doubling channels (tables 5 and
+6).
+"""
 
 
 class SnganDiscriminatorNetwork(nn.Module):
@@ -40,7 +42,7 @@ class SnganDiscriminatorNetwork(nn.Module):
         halvings = len(sizes_of(spec, owner, SMALLEST_DOUBLED if double_channels else SMALLEST)) - 1
         blocks: list[nn.Module] = [first_block(spec.channels, width)]
         channels = width
-        # Blocks without a halving at the end: two in table 4, one in tables 5 and 6.
+        # The last blocks do not halve the size: two blocks in table 4, one block in tables 5 and 6.
         for number in range(1, halvings + (1 if double_channels else 2)):
             more = width * min(2**number, WIDEST) if double_channels else width
             blocks.append(block(spec, channels, more, halve=number < halvings))
@@ -57,18 +59,19 @@ class SnganDiscriminatorNetwork(nn.Module):
 class SnganDiscriminator(Plugin):
     """SNGAN's discriminator: residual blocks with average pooling, and a sum over all positions before the last layer.
 
-    Source: Miyato 2018, appendix B.4. Table 4 has the network for 32x32: two blocks that halve the size and two that do
-    not, with 128 channels. Tables 5 and 6 have those for 48x48 and 128x128: blocks that halve the size, with 64
-    channels and twice as many after each, up to 1,024, and one block that does not: `width` 64 and `double_channels`.
-    The paper has spectral norm in every layer and no other normalisation. Another `normalization.discriminator`
-    applies before every ReLU in all blocks except the first. The initial weights are as in the generator.
+    Source: Miyato 2018, appendix B.4. Table 4 has the network for 32x32: two blocks that halve the size, then two
+    blocks that keep the size, all with 128 channels. Tables 5 and 6 have the networks for 48x48 and 128x128 (`width` 64
+    and `double_channels`): blocks that halve the size, with 64 channels in the first block and twice as many in each
+    next block, up to 1,024, then one block that keeps the size. The paper has spectral norm in every layer and no other
+    normalisation. Another `normalization.discriminator` applies before every ReLU in all blocks except the first. The
+    initial weights are as in the generator.
 
-    Images may have any size of at least 4x4. The blocks halve the sides, rounded up, until the smaller one is at most
+    Images may have any size of at least 4x4. The blocks halve the sides, rounded up, until the smaller side is at most
     8, or at most 4 with `double_channels`.
 
     When to use: with the generator `sngan`, `normalization.discriminator = "spectral_norm"` and the loss `hinge`. For
     classes, add the trick `projection`.
-    When not: for a first quick run; use `dcgan`, which has one convolution at each size instead of two or three.
+    When not: for a first quick run; use `dcgan`, which has only one convolution at each size.
     """
 
     name = "sngan"

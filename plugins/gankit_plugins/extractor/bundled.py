@@ -22,13 +22,16 @@ NETWORKS = {1: ("grey", 28), 3: ("colour", 32)}
 """Name and image size in pixels of the network for images of 1 channel and of 3 channels."""
 
 HEAD_IMAGES, HEAD_SEED = 3000, 0
-"""Largest number of images from which the classes of the dataset are learnt, and the seed of their choice."""
+"""Maximum number of images from which the class head learns the dataset's classes, and seed of their random choice."""
 
 VERSION = 1
-"""Version of the class head. Cached heads of other versions are not used."""
+"""Version of the class head. A cached head with another version is not used."""
 
 CHUNK = 64
-"""Number of images in a forward pass. On a CPU, larger chunks take up to 1.7 times as long, because of the caches."""
+"""Number of images in a forward pass.
+
+On a CPU, larger chunks do not fit into the caches and take up to 1.7 times as long.
+"""
 
 
 @cache
@@ -45,17 +48,19 @@ def load_network(channels: int) -> tuple[FeatureNetwork, dict[str, str], str]:
 
 
 class Bundled(Plugin):
-    """Features of a small network in gankit: trained on CIFAR-10 for colour images, on MNIST for grey ones.
+    """Features of a small network in gankit, trained on CIFAR-10 (for colour images) or on MNIST (for grey images).
 
-    Images are resized to 32x32 (colour) or 28x28 (grey) pixels; finer detail is not compared. The 128 features are the
-    averages of the last feature maps. Two machines get the same features up to rounding. If the dataset has classes, a
-    linear classifier of its classes is computed from the features of up to 3,000 real images. A fifth of them is the
-    test set, whose accuracy is logged with the metrics. If this accuracy is at chance, there are no metrics of classes.
+    Images are resized to 32x32 (colour) or 28x28 (grey) pixels; finer details do not affect the metrics. The 128
+    features are the averages of the last feature maps. Two machines get the same features up to rounding. If the
+    dataset has classes, a linear classifier of its classes is computed from the features of up to 3,000 real images. A
+    fifth of these images is the test set. The accuracy on the test set is logged with the metrics. If this accuracy is
+    at chance, class metrics are not computed.
 
-    Source: the practice of Lucic 2018 and Binkowski 2018 for MNIST; linear discriminant analysis of Fisher 1936.
+    Source: Lucic 2018 and Binkowski 2018 use such a network for MNIST; Fisher 1936 for linear discriminant analysis.
 
     When to use: to compare runs and generators in seconds, on any machine.
-    When not: to compare with the FID in papers; use `inception`. For classes that differ in detail, use `classifier`.
+    When not: to compare with the FID in papers; use `inception`. For classes that differ only in details, use
+    `classifier`.
     """
 
     name = "bundled"
@@ -111,9 +116,9 @@ def resize(images: Tensor, size: int) -> Tensor:
 def class_head(
     images: Tensor, labels: Tensor, classes: int, network_digest: str, features_of: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor, float, bool]:
-    """Return a linear classifier of a dataset's classes: weight (K, F), bias (K,), test accuracy, and its use.
+    """Return a linear classifier of a dataset's classes: weight (K, F), bias (K,), test accuracy, usable.
 
-    The last value is False if the accuracy is at chance. The classifier is cached on the disk.
+    The last value is False if the accuracy is at chance, and otherwise True. The classifier is cached on the disk.
 
     Args:
         images: images of the dataset, (N, C, H, W) uint8.
@@ -128,7 +133,7 @@ def class_head(
 
     def compute() -> tuple[dict[str, Tensor], dict[str, float | bool]]:
         features = features_of(chosen).double()
-        # Equal images are in the same set, so that copies do not raise the accuracy.
+        # Put equal images into the same set, so that copies do not increase the test accuracy.
         numbers: dict[bytes, int] = {}
         groups = torch.tensor([numbers.setdefault(sha256(image), len(numbers)) for image in chosen])
         train, test = train_test_split(groups, generator)

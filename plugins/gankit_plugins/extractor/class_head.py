@@ -1,4 +1,4 @@
-"""Linear classifier on features: classes of the dataset for an extractor that was trained on other images."""
+"""Linear classifier that predicts the dataset's classes from the features of an extractor for other images."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from gankit import Dataset
 
 SHRINKAGE = 0.01
-"""Share of the identity matrix in the covariance, relative to its mean variance. It keeps the covariance invertible."""
+"""Share of the identity matrix, times the mean variance, in the covariance. It keeps the covariance invertible."""
 
 
 def images_and_labels(dataset: Dataset) -> tuple[Tensor, Tensor | None]:
-    """Return all images of a dataset, and their labels, or None if their condition is not a class."""
+    """Return all images of a dataset and their labels. The labels are None if the images have no classes."""
     images, condition, _ = dataset.read()
     return images, condition if dataset.class_names else None
 
@@ -47,9 +47,9 @@ def discriminant(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor
 
 
 def is_at_chance(correct: Tensor, labels: Tensor) -> bool:
-    """Return True if an accuracy is not significantly above that of always predicting the commonest class.
+    """Return True if an accuracy is not significantly above the accuracy of always predicting the most frequent class.
 
-    The limit is two standard deviations of the accuracy of that prediction.
+    A difference of more than two standard deviations is significant.
 
     Args:
         correct: for each test image, True if its predicted class is correct, (N,).

@@ -1,4 +1,4 @@
-"""Feature extractor that is a small classifier, which gankit trains on the dataset itself."""
+"""Feature extractor that uses a small classifier. gankit trains this classifier on the dataset itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEST_PROPORTION, MAX_IMAGES = 0.1, 60_000
 
 WIDTH, FEATURES = 32, 128
 VERSION = 5
-"""Version of this module. Cached classifiers of other versions are not used."""
+"""Version of this module. A cached classifier with another version is not used."""
 
 MAX_RESOLUTION = 32
 """Maximum image size, in pixels per side, at the first convolution. Larger images are downsampled by average pooling.
@@ -75,7 +75,7 @@ def to_square(images: Tensor) -> Tensor:
 
 
 def rotate(images: Tensor, quarters: Tensor) -> Tensor:
-    """Rotate images (B, C, H, W) counter-clockwise, each by its number of quarter turns (B,) (Gidaris 2018)."""
+    """Rotate images (B, C, H, W) counter-clockwise by a number of quarter turns for each image, (B,) (Gidaris 2018)."""
     return torch.stack([image.rot90(int(q), (1, 2)) for image, q in zip(images, quarters, strict=True)])
 
 
@@ -91,10 +91,10 @@ class ClassifierData:
     """Images of the dataset, (N, C, H, W) uint8."""
 
     labels: Tensor | None
-    """Labels of the images, (N,). Without labels, it is None, and the targets are rotations."""
+    """Labels of the images, (N,). None if the images have no labels. The targets are then rotations."""
 
     classes: int
-    """K, the number of classes. With `by_channel`, it is the number of classes of one channel."""
+    """K, the number of classes. With `by_channel`, K is the number of classes of one channel."""
 
     by_channel: bool
 
@@ -111,9 +111,9 @@ class ClassifierData:
     def examples(self, index: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return the inputs at indices (B,), and their targets (B,).
 
-        Without labels, each input is rotated, and its rotation is the target. `generator` draws new rotations for each
-        training batch, because a classifier would memorise a few images with fixed rotations. Without `generator`, the
-        index determines the rotation, so that the test set is always the same.
+        Without labels, each input is rotated, and its rotation is the target. With `generator`, the rotations of each
+        training batch are random, because a classifier would memorise images with fixed rotations if there are only a
+        few. Without `generator`, the index determines the rotation, so that the test set is always the same.
         """
         if self.labels is None:
             ways = len(ROTATIONS)
@@ -163,15 +163,15 @@ def train_classifier(
 ) -> tuple[SmallClassifier, dict[str, float]]:
     """Train a classifier, and return it with its accuracies on the test set.
 
-    `accuracy` is the accuracy on single inputs. `at_chance` is 1 if it is not significantly above chance. With
+    `accuracy` is the accuracy on single inputs. `at_chance` is 1 if `accuracy` is not significantly above chance. With
     `by_channel` there is also `whole`: the proportion of images whose channels are all classified correctly. `whole` is
-    computed from the images whose channels are all absent from the training set. If there are none of these images,
-    `whole` is missing.
+    computed from the images whose channels are all absent from the training set. If there are no such images, `whole`
+    is missing.
 
     Only images at the indices `rows` (n,) are used. Training and `accuracy` use only the first input of each image.
     """
     generator = torch.Generator().manual_seed(seed)
-    # Draw rotations with a second random number generator, so that they do not change the order of the images.
+    # Draw rotations with a second random number generator, so that these draws do not change the order of the images.
     rotations = torch.Generator().manual_seed(seed + 1)
     index = rows[:, None] * data.inputs_per_image + torch.arange(data.inputs_per_image)
     groups = data.groups(index.flatten()).view_as(index)
@@ -210,7 +210,7 @@ def correct(classifier: SmallClassifier, data: ClassifierData, index: Tensor, de
 
 
 def combine_channels(features: Tensor, logits: Tensor, channels: int) -> Features:
-    """Combine the features (B C, F) and logits (B C, K) of single channels into those of whole images.
+    """Combine the features (B C, F) and logits (B C, K) of single channels into features and logits of whole images.
 
     Returns:
         Features (B, C F), and the log-probabilities (B, K^C) of all combinations of classes. The channels are
@@ -227,15 +227,15 @@ class DatasetClassifier(Plugin):
     """Features of a small classifier that is trained once on the dataset and cached.
 
     The classifier learns the dataset's classes or, without labels, the rotation of an image (Gidaris 2018), from at
-    most 60,000 random images. A tenth of them, without copies of training images, is the test set. The accuracy on the
-    test set is logged with the metrics. If it is at chance, there are no metrics of classes. With `by_channel`, each
-    channel is classified separately. The accuracy on whole images is then logged too. It is computed from images whose
-    channels are all absent from the training set.
+    most 60,000 random images. A tenth of these images, without copies of training images, is the test set. The accuracy
+    on the test set is logged with the metrics. If this accuracy is at chance, class metrics are not computed. With
+    `by_channel`, each channel is classified separately. The accuracy on whole images is then logged too. It is computed
+    from images whose channels are all absent from the training set.
 
-    Source: the practice of Lucic 2018 and Binkowski 2018 for MNIST, whose digits Inception was not trained on.
+    Source: Lucic 2018 and Binkowski 2018 use such a classifier for MNIST, because Inception was not trained on digits.
 
-    When to use: for images unlike those of ImageNet, or on machines without the Inception network.
-    When not: to compare values with those of papers, which use another classifier.
+    When to use: for images that are unlike ImageNet's images, or on machines without the Inception network.
+    When not: to compare values with papers, because papers use another classifier.
     """
 
     name = "classifier"

@@ -1,4 +1,4 @@
-"""Network whose features the bundled extractor computes."""
+"""Network that computes the features of the bundled extractor."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class FeatureNetwork(nn.Module):
     Args:
         channels: channels of an image.
         classes: K, the number of classes.
-        normalization: builds the normalisation layer after a convolution of C channels. A network that is only
-            evaluated has none, because `fold` has merged it into the convolutions.
+        normalization: function that builds the normalisation layer after a convolution with C output channels. A
+            network that is only evaluated has no such layers, because `fold` has merged them into the convolutions.
     """
 
     def __init__(self, channels: int, classes: int, normalization: Normalization = lambda _: nn.Identity()) -> None:

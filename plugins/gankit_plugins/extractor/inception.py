@@ -47,13 +47,13 @@ class Inception(Plugin):
     """Features of the Inception network of 2015, which papers use for FID, KID and Inception score.
 
     The network resizes images to 299x299 in the same way as the original FID. Grey images are repeated in three
-    channels. gankit does not contain the network: set its path, or let gankit download it (95,607,719 bytes, checked by
-    SHA-256).
+    channels. gankit does not contain the network. Set its path, or set `download` to let gankit download it (95,607,719
+    bytes, checked by SHA-256).
 
     Source: Szegedy 2016; TorchScript version of the original network by Karras 2020.
 
     When to use: for photographs, and to compare with papers.
-    When not: for digits, drawings and other images unlike those of ImageNet; use `classifier`.
+    When not: for digits, drawings and other images that are unlike ImageNet's images; use `classifier`.
     """
 
     name = "inception"
@@ -78,7 +78,8 @@ class Inception(Plugin):
                 raise InputError(f"path: {path} does not exist; set download = true to download it (96 MB) from {URL}")
             fetch(path)
         network, digest = load(path, device)
-        # Check only the default file. A file set by the user may be another network, so its hash is logged.
+        # Check only the hash of the default file. A file that the user names may be another network, so its hash is
+        # logged.
         if given is None and digest != SHA256:
             raise InputError(f"path: {path} is not the expected file; remove it and set download = true")
 
@@ -88,7 +89,7 @@ class Inception(Plugin):
 
         def logits(images: Tensor) -> Tensor:
             with torch.no_grad():
-                # Omit the bias of the last layer, as the original Inception score does.
+                # Omit the bias of the last layer, as in the original Inception score.
                 probabilities = network(to_rgb(images.to(device)), no_output_bias=True)
             log_p: Tensor = probabilities.clamp(min=1e-20).log()
             return log_p

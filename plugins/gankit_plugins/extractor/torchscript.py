@@ -13,7 +13,7 @@ from gankit import Dataset, Extractor, InputError, Plugin, RecipePath, Settings,
 
 
 def load(path: Path, device: torch.device) -> tuple[torch.jit.ScriptModule, str]:
-    """Load a network from a TorchScript file. Return it in evaluation mode, with the SHA-256 of the file.
+    """Load a network from a TorchScript file. Return the network in evaluation mode, and the SHA-256 of the file.
 
     Raises:
         InputError: the file cannot be read, or is not a TorchScript file.
@@ -30,14 +30,14 @@ def load(path: Path, device: torch.device) -> tuple[torch.jit.ScriptModule, str]
 class TorchScript(Plugin):
     """Features of any network in a TorchScript file.
 
-    The network takes images (B, 3, H, W) in [-1, 1]; grey images are repeated in three channels. It returns features
-    (B, F), or features and logits (B, K). The code in the file is executed, so use only files that you trust. For a
-    network in Python, use `extractor.use = "package.module:Class"`.
+    The network takes images (B, 3, H, W) in [-1, 1]; grey images are repeated in three channels. The network returns
+    features (B, F), or features and logits (B, K). The code in the file is executed, so use only files that you trust.
+    For a network in Python, use `extractor.use = "package.module:Class"`.
 
     Source: none.
 
     When to use: if you have a network that suits the images better than Inception.
-    When not: to compare with papers.
+    When not: to compare with papers, which use other networks.
     """
 
     name = "torchscript"

@@ -25,14 +25,15 @@ class BeganGenerator(Plugin):
     """BEGAN's generator: 3x3 convolutions with ELU, and nearest-neighbour upsampling.
 
     Source: Berthelot 2017, figure 1: a linear layer maps z to feature maps of 8x8. Two convolutions follow at each
-    size, then one to the image. All feature maps have `width` channels. The setting `normalization.generator` applies
-    to every convolution except the last (paper: none).
+    size, and a last convolution to the image. All feature maps have `width` channels. The setting
+    `normalization.generator` applies to every convolution except the last (paper: none).
 
-    Here tanh follows, because images are in [-1, 1]. If the side is not 8 times a power of two, the smallest feature
-    maps have a side from 5 to 8. For images below 8x8, they have the size of the image.
+    Here tanh follows the last convolution, because images are in [-1, 1]. If the side is not 8 times a power of two,
+    the smallest feature maps have a side from 5 to 8. For images below 8x8, the smallest feature maps have the size of
+    the image.
 
     When to use: with the discriminator and the loss of the same name.
-    When not: if time is short: its convolutions at full size cost several times as much as those of `dcgan`.
+    When not: if time is limited, because its convolutions at full size make it several times as expensive as `dcgan`.
     """
 
     name = "began"

@@ -47,12 +47,12 @@ class Dcgan(Plugin):
 
     Source: Radford 2015, section 3 and figure 1, for 64x64 with `width` 128: feature maps of 4x4x1024, 8x8x512,
     16x16x256, 32x32x128 and the image; kernel 5, stride 2. The setting `normalization.generator` applies to every layer
-    except the last (paper: batch norm). ReLU follows, and tanh after the last layer. Initial weights are from
-    N(0, 0.02^2), section 4.
+    except the last (paper: batch norm). ReLU follows each of these layers, and tanh follows the last layer. Initial
+    weights are from N(0, 0.02^2), section 4.
 
     Here images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
-    rounded up, until the smaller one is at most 4. For MNIST they are 28, 14, 7 and 4. A layer has at most 8 times
-    `width` channels. Transposed convolutions have the exact output size, without cropping. The initial scales of
+    rounded up, until the smaller side is at most 4. For MNIST, the sides are 28, 14, 7 and 4. A layer has at most 8
+    times `width` channels. Transposed convolutions have the exact output size, without cropping. The initial scales of
     normalisation layers are 1; the authors' code draws them around 1.
 
     When to use: as a baseline, with or without classes in the data.
@@ -76,8 +76,8 @@ class ConditionalDcgan(Dcgan):
     """DCGAN's generator with the class, or with attributes, as an input.
 
     Source: Mirza 2014, section 3.2, applied to Radford 2015's network. The class is appended to z as a one-hot vector.
-    Radford's code for MNIST also appends it in every further layer. Attributes, which are the condition of data with
-    several numbers, are appended as they are.
+    Radford's code for MNIST also appends the vector in every further layer. Attributes (several numbers as the
+    condition of an image) are appended unchanged.
 
     When to use: to generate requested classes or attributes, with the discriminator of the same name.
     When not: for images without labels; use `dcgan`.

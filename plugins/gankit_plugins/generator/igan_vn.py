@@ -80,13 +80,13 @@ class IganVn(Plugin):
 
     Source: Meng 2021, section 1.2, figures 6 and 7. All classes share the trunk. Each class has two branches and its
     own last convolution. The branches are grouped convolutions, so a batch costs about the same for N classes as for
-    one. With one class, or images without classes, it is a deeper IGAN.
+    one class. With one class, or for images without classes, the network is a deeper IGAN.
 
     Each batch must have the same number of images of each of the N classes, so `train.batch_size` must be a multiple of
     N.
 
     When to use: for 2 to about 50 classes whose images should not mix.
-    When not: for hundreds of classes, with few images for each branch; use a conditional network, such as
+    When not: for hundreds of classes, because each branch then gets few images; use a conditional network, such as
     `conditional_dcgan`.
     """
 

@@ -10,7 +10,7 @@ from gankit_plugins.layers.dcgan import initialized
 
 
 class InfoGanGeneratorNetwork(nn.Module):
-    """Network that maps z to a feature map with a quarter of the image's sides, and doubles them twice."""
+    """Network that maps z to a feature map with a quarter of the image's sides, and doubles the sides twice."""
 
     def __init__(self, spec: Spec, width: int, units: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class InfoGanGeneratorNetwork(nn.Module):
         self.hidden = nn.Sequential(
             spec.normalize("generator", initialized(nn.Linear(spec.latent_size, units)), units),
             nn.ReLU(),
-            # The normalisation has a scale for each unit, not for each channel of the map.
+            # The normalisation has one scale for each unit, not one for each channel of the feature map.
             spec.normalize("generator", initialized(nn.Linear(units, 2 * width * pixels)), 2 * width * pixels),
             nn.ReLU(),
         )
@@ -46,10 +46,8 @@ class InfoGanGenerator(Plugin):
 
     Source: Chen 2016, appendix C.1, table 1, for 28x28: 1,024 units, a feature map of 7x7x128, 14x14x64 and the image,
     with kernel 4 and stride 2. The setting `normalization.generator` applies to every layer except the last (paper:
-    batch norm). ReLU follows.
-
-    Here the activation of the last layer is tanh, because images are in [-1, 1], and sides are any multiple of 4.
-    Initial weights are from N(0, 0.02^2), as for DCGAN.
+    batch norm). ReLU follows each of these layers. Here the activation of the last layer is tanh, because images are in
+    [-1, 1]. The sides of images may be any multiples of 4. Initial weights are from N(0, 0.02^2), as for DCGAN.
 
     When to use: with the prior `infogan` and the discriminator of the same name.
     When not: for images larger than about 32x32; use `dcgan`, which has fewer parameters there.

@@ -11,7 +11,7 @@ from gankit import Plugin, Settings, Spec, hookimpl
 from gankit_plugins.layers.residual import WIDEST, activated, glorot, sizes_of, up_block
 
 SMALLEST = 6
-"""Largest value of the smaller side, in pixels, of the feature map that G begins with: 4 for 32x32, 6 for 48x48."""
+"""Maximum of the smaller side of G's first feature map, in pixels. The side is 4 for 32x32 and 6 for 48x48 images."""
 
 
 class SnganGenerator(nn.Module):
@@ -34,20 +34,21 @@ class SnganGenerator(nn.Module):
 
 
 class Sngan(Plugin):
-    """SNGAN's generator: residual blocks, each of which doubles the size of the feature maps.
+    """SNGAN's generator: residual blocks. Each block doubles the size of the feature maps.
 
     Source: Miyato 2018, appendix B.4. Table 4 has the network for 32x32, with 4x4x256 feature maps from z and three
-    blocks with 256 channels: `width` 256. Tables 5 and 6 have those for 48x48 and 128x128, with 64 channels at the
-    image's size and up to 16 times as many at smaller sizes: `width` 64 and `double_channels`. The setting
-    `normalization.generator` applies before every ReLU (paper: batch norm). The paper does not give the initial
-    weights. They are from Glorot's uniform distribution, times 2^0.5 in the residual branches, as in the authors' code.
+    blocks with 256 channels: `width` 256. Tables 5 and 6 have the networks for 48x48 and 128x128 (`width` 64 and
+    `double_channels`). These networks have 64 channels at the image's size and up to 16 times as many at smaller sizes.
+    The setting `normalization.generator` applies before every ReLU (paper: batch norm). The paper does not give the
+    initial weights. As in the authors' code, the weights are from Glorot's uniform distribution, times 2^0.5 in the
+    residual branches.
 
     Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
-    rounded up, until the smaller one is at most 6.
+    rounded up, until the smaller side is at most 6.
 
-    When to use: with the discriminator `sngan`, for deeper networks than those of `dcgan`. For requested classes, set
+    When to use: with the discriminator `sngan`, for deeper networks than `dcgan`. For requested classes, set
     `normalization.generator` to `conditional_batch_norm`.
-    When not: for a first quick run; use `dcgan`, which has one convolution at each size instead of three.
+    When not: for a first quick run; use `dcgan`, which has only one convolution at each size.
     """
 
     name = "sngan"

@@ -43,7 +43,7 @@ def refuse_other_inputs(recipe: RecipeInfo) -> None:
 
 
 class CodePredictor(nn.Module):
-    """Network Q: predicts the codes of an image from D's features (B, F). Output: (B, output_size)."""
+    """Network Q, which maps D's features (B, F) of an image to predictions of its codes, (B, output_size)."""
 
     def __init__(self, spec: Spec, features: int, units: int, output_size: int) -> None:
         super().__init__()
@@ -59,12 +59,12 @@ class InfoGan(Plugin):
 
     Source: Chen 2016, equations 4 and 6. z consists of noise from N(0, 1), of one-hot vectors of categorical codes, and
     of continuous codes that are uniform on [-1, 1]. Both players minimise lambda times -E[ln Q(c|x)] on generated
-    images, which maximises a lower bound on the information about the codes. In equation 6, only G and Q minimise it.
-    Here D does too, because Q shares D's layers up to its features. The setting `normalization.discriminator` applies
-    to Q's hidden layer (paper: batch norm).
+    images, which maximises a lower bound on the information about the codes. In equation 6, only G and Q minimise this
+    term. Here D minimises it too, because Q shares D's layers up to its features. The setting
+    `normalization.discriminator` applies to Q's hidden layer (paper: batch norm).
 
     When to use: to find classes and factors of variation in images without labels.
-    When not: with labels: a conditional generator is more exact.
+    When not: if the data have labels, because a conditional generator is then more exact.
     """
 
     name = "infogan"
@@ -109,7 +109,7 @@ class InfoGan(Plugin):
 
     @hookimpl
     def truncate_latent(self, z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor:
-        """Truncate only the noise: codes stay, because one-hot vectors must not be changed."""
+        """Truncate only the noise. Leave the codes unchanged, because one-hot vectors must not be changed."""
         noise = self.config.noise
         return torch.cat([truncated(z[:, :noise], lambda: redraw()[:, :noise], threshold), z[:, noise:]], 1)
 

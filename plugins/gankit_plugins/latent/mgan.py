@@ -1,4 +1,4 @@
-"""Prior of MGAN: several generators that share all layers except the first, and a classifier that tells them apart."""
+"""Prior of MGAN: several generators that share all layers except the first, and a classifier of their images."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ def draw_noise(
 
 
 def mixture_latent(noise: Tensor, choice: Tensor) -> Tensor:
-    """Return z, (B, K n + K), in which each of K generators has its own n components for the noise, and one for itself.
+    """Return z, (B, K n + K): n components for the noise of each of K generators, then the choice of a generator.
 
-    A row contains the noise in the components of its generator, zeros in those of the others, and the choice at the
-    end. A linear first layer G(z) = W z + b with W = [W_1 ... W_K, c_1 ... c_K] then computes W_k noise + c_k + b for
-    generator k: each generator has its own weights W_k and its own bias c_k. All other layers are shared.
+    A row contains the noise in the components of its generator, zeros in the components of all other generators, and
+    the choice at the end. A linear first layer G(z) = W z + b with W = [W_1 ... W_K, c_1 ... c_K] then computes W_k
+    noise + c_k + b for generator k. Each generator thus has its own weights W_k and its own bias c_k. All other layers
+    are shared.
 
     Args:
         noise: noise of the generators, (B, n).
@@ -46,19 +47,20 @@ def split_latent(z: Tensor, generators: int) -> tuple[Tensor, Tensor]:
 
 
 class Mgan(Plugin):
-    """Mixture of several generators, and a classifier that predicts which one has generated an image (MGAN).
+    """Mixture of several generators, and a classifier that predicts which generator has generated an image (MGAN).
 
     Source: Hoang 2018, equation 3. A generator is chosen for each sample with probability 1/K. The K generators share
     all layers except the first. The classifier C is one linear layer on D's features, so it shares all of D's layers
     except the last. D and C minimise the cross entropy of C on generated images, with weight 1. The generators minimise
-    `beta` times the same cross entropy, so that C can tell their images apart.
+    `beta` times the same cross entropy, so that C can distinguish their images.
 
-    The first layer of any generator becomes K layers. For this, z has own components for each generator, and zeros in
-    the components of the others. Normalisation of the first layer is shared: batch norm uses the images of all
-    generators, and spectral norm divides all weights by one value. The first layer has a bias for each generator and a
-    shared one. If its initial weights depend on the size of z, as in `mlp`, they are smaller than for one generator.
+    This prior works with any generator, whose first layer then acts as K layers. For this purpose, z has separate
+    components for each generator, and zeros in the components of all other generators. Normalisation of the first layer
+    is shared: batch norm uses the images of all generators, and spectral norm divides all weights by one value. The
+    first layer has a bias for each generator and a shared bias. If its initial weights depend on the size of z, as in
+    `mlp`, these weights are smaller than for one generator.
 
-    When to use: against mode collapse, if the data have separate modes. Each generator then covers some of them.
+    When to use: against mode collapse, if the data have separate modes. Each generator then covers some of the modes.
     When not: with `skip_z`, which also gives z to the shared layers. With a large `beta` on data whose modes touch,
     generators avoid the regions between each other.
     """

@@ -10,7 +10,7 @@ from gankit import Player, Spec
 from gankit_plugins.layers.dcgan import Size, half
 
 SMALLEST = 8
-"""Largest side, in pixels, of the feature map between the convolutions and the linear layer."""
+"""Maximum side of the feature map between the convolutions and the linear layer, in pixels."""
 
 REPETITIONS = 2
 """Number of convolutions at each size of the feature maps."""
@@ -19,7 +19,7 @@ REPETITIONS = 2
 def sizes_of(spec: Spec) -> list[Size]:
     """Return the sizes of all feature maps, starting with the image, until the smaller side is at most 8.
 
-    Each size is half of the previous one, rounded up: 64, 32, 16 and 8 for images of 64x64, 28, 14 and 7 for 28x28.
+    Each size is half of the previous size, rounded up: 64, 32, 16, 8 for 64x64 images, and 28, 14, 7 for 28x28 images.
     """
     sizes = [spec.image_size("began")]
     while min(sizes[-1]) > SMALLEST:
@@ -37,7 +37,7 @@ def encoder(spec: Spec, width: int, code: int) -> nn.Sequential:
     """Return an encoder that maps images (B, C, H, W) to codes (B, code), for D.
 
     After k halvings of the side, the feature maps have (k + 1) * width channels. The first convolution after a halving
-    has stride 2. The first convolution of all has no normalisation.
+    has stride 2. The first convolution of the encoder has no normalisation.
     """
     layers = [nn.Sequential(nn.Conv2d(spec.channels, width, 3, padding=1), nn.ELU())]
     sizes, channels = sizes_of(spec), width

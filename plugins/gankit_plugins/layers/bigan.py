@@ -12,7 +12,7 @@ SLOPE = 0.2
 
 
 def hidden_layers(spec: Spec, player: Player, inputs: int, units: int, activation: nn.Module) -> nn.Sequential:
-    """Return two fully connected layers that map (B, inputs) to (B, units), each followed by the activation.
+    """Return two fully connected layers that map (B, inputs) to (B, units). The activation follows each layer.
 
     The recipe's normalisation for `player` applies to the second layer only (Donahue 2017, appendix C).
     """

@@ -15,7 +15,7 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def numbers_of(condition: Tensor, size: int) -> Tensor:
-    """Return labels (B,) as one-hot vectors of N = `size` numbers, and vectors (B, N) as they are."""
+    """Return labels (B,) as one-hot vectors of N = `size` numbers, and vectors (B, N) unchanged."""
     return one_hot(condition, size) if condition.dim() == 1 else condition
 
 
@@ -27,7 +27,7 @@ def embedded(condition: Tensor, table: Tensor) -> Tensor:
 def append_planes(images: Tensor, condition: Tensor, size: int) -> Tensor:
     """Append one plane for each of the N = `size` numbers of a condition to images (B, C, H, W).
 
-    Return (B, C + N, H, W). With labels, the plane of the image's own class contains ones, and all others contain
+    Return (B, C + N, H, W). With labels, the plane of the image's own class contains ones, and all other planes contain
     zeros.
     """
     B, _, H, W = images.shape
@@ -39,7 +39,7 @@ def require_numbers(spec: Spec, name: str, other: str) -> int:
     """Return the number of classes, or the length of the vectors that are the condition of the data.
 
     Raises:
-        InputError: the data have another condition or none. The message recommends the network `other` instead.
+        InputError: the data have another condition or no condition. The message recommends the network `other` instead.
     """
     if spec.condition is None:
         raise InputError(f"{name} needs labels, and the dataset has none; use {other}")
@@ -59,7 +59,10 @@ def require_labels(spec: Spec, name: str, other: str) -> None:
 
 
 def refuse_other_conditions(spec: Spec, name: str) -> None:
-    """Raise InputError if the data has a condition other than classes, which the plugin `name` would mix up."""
+    """Raise InputError if the data has a condition other than classes.
+
+    The plugin `name` would mix up such conditions.
+    """
     if spec.condition is not None and not spec.classes:
         raise InputError(
             f"{name} works with classes or without a condition, and the data have {spec.condition.describe()}; remove "

@@ -15,9 +15,9 @@ DEVIATION = 0.02
 """Standard deviation of the initial weights (Radford 2015, section 4)."""
 
 SMALLEST = 4
-"""Largest value of the smaller side, in pixels, of the feature map that D ends with and G begins with.
+"""Maximum of the smaller side of D's last and G's first feature map, in pixels.
 
-The sides of images must be at least as large.
+The sides of images must be at least this large.
 """
 
 WIDEST = 8
@@ -30,10 +30,10 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 def sizes_of(spec: Spec) -> list[Size]:
-    """Return the sizes of all feature maps, starting with the image. Each is half of the previous one, rounded up.
+    """Return the sizes of all feature maps, starting with the image. Each size is half of the previous one, rounded up.
 
-    For images of 64x64, the sides are 64, 32, 16, 8 and 4, as in the paper. For 28x28, they are 28, 14, 7 and 4. The
-    smaller side of the last map is 3 or 4, except for images with a side of 4, where it is 2.
+    For images of 64x64, the sides are 64, 32, 16, 8 and 4, as in the paper. For 28x28, the sides are 28, 14, 7 and 4.
+    The smaller side of the last map is 3 or 4, but it is 2 for images with a side of 4.
 
     Raises:
         InputError: a side of the image is below 4.

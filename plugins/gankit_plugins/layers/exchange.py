@@ -1,4 +1,4 @@
-"""Function that exchanges the roles of real and fake images, for losses of G that are derived from D's loss."""
+"""Function that exchanges real and fake images in a step. Some losses of G are D's loss after this exchange."""
 
 from __future__ import annotations
 

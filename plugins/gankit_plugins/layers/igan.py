@@ -13,7 +13,7 @@ Size = tuple[int, int]
 """Height and width of feature maps."""
 
 LARGEST_START = 16
-"""Largest side of the small set of feature maps. A linear layer maps z to all of its values."""
+"""Maximum side of the small set of feature maps. A linear layer maps z to all values of this set."""
 
 Upsampling = Literal["transposed", "pixel_shuffle"]
 
@@ -40,10 +40,11 @@ def image_layer(spec: Spec, channels: int, normalize: bool, groups: int = 1) -> 
 
 
 def enlargement(channels: int, factor: int, how: Upsampling, groups: int = 1) -> nn.Module:
-    """Return a layer that multiplies the side of feature maps by `factor`, with `channels` channels in each group.
+    """Return a layer that multiplies the sides of feature maps by `factor`, with `channels` channels in each group.
 
-    `how` = "transposed": a transposed convolution with kernel factor + 2, so that neighbouring outputs overlap.
-    `how` = "pixel_shuffle": a 3x3 convolution to factor^2 times the channels, rearranged in space (Shi 2016).
+    With `how` = "transposed", the layer is a transposed convolution with kernel factor + 2, so that neighbouring
+    outputs overlap. With `how` = "pixel_shuffle", it is a 3x3 convolution to factor^2 times the channels, followed by a
+    rearrangement of the channels in space (Shi 2016).
     """
     c = channels * groups
     if how == "transposed":
@@ -54,7 +55,7 @@ def enlargement(channels: int, factor: int, how: Upsampling, groups: int = 1) ->
 def single_enlargement(channels: int, factor: int) -> nn.ConvTranspose2d:
     """Return a transposed convolution with kernel and stride equal to `factor`, so that outputs do not overlap.
 
-    It computes the same function as a 1x1 convolution with PixelShuffle.
+    This layer computes the same function as a 1x1 convolution with PixelShuffle.
     """
     return nn.ConvTranspose2d(channels, channels, factor, stride=factor)
 
@@ -71,10 +72,11 @@ def prime_factors(n: int) -> list[int]:
 
 
 def set_sizes(spec: Spec) -> tuple[Size, Size, int]:
-    """Return the sizes of the small and of the large set of feature maps, and the factor from small set to image.
+    """Return the sizes of the small and the large set of feature maps, and the ratio of image to small set.
 
-    The large set has a quarter of the image's height and width. The factor is the greatest common divisor of both, so
-    that one factor enlarges both sides. For square images, the small set is 4x4, as in the paper.
+    The large set has a quarter of the image's height and width. The ratio is the greatest common divisor of the large
+    set's height and width, so that one factor enlarges both sides. For square images, the small set is 4x4, as in the
+    paper.
 
     Raises:
         InputError: height or width of the images is not a multiple of 4.

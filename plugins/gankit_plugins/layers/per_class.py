@@ -1,8 +1,8 @@
 """Separate networks for N classes, computed as one network.
 
-N networks of the same architecture are computed as one network of grouped convolutions: group k of its channels is the
+N networks of the same architecture are computed as one network of grouped convolutions. Group k of its channels is the
 network of class k. A batch with n images of each class becomes a batch of n rows. Row i contains the i-th image of each
-class, each in the group of channels of its class.
+class. Each image is in the channel group of its class.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gankit import InputError
 
 
 class Route(NamedTuple):
-    """Position of each image of a batch in the input of the combined network, which holds the networks of all classes.
+    """Position of each image of a batch in the input of the combined network (the networks of all classes together).
 
     The channel group is the image's class, and the row is its index among the images of this class.
     """

@@ -1,4 +1,4 @@
-"""Outputs of networks for fixed inputs, to read the shapes of logits, features and feature maps."""
+"""Outputs of networks for fixed inputs. Plugins use them to find the shapes of logits, features and feature maps."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from gankit import DiscriminatorOutput, Player, Run, Spec
 
 COUNT = 2
-"""Number of images. One would be too few for layers that compare the images of a batch."""
+"""Number of fixed images. Layers that compare the images of a batch need at least two."""
 
 
 @torch.no_grad()
 def probe(network: nn.Module, run: Run, shift: int = 0) -> DiscriminatorOutput:
     """Return the output of a discriminator for fixed images. If there are K classes, image i has class i + shift mod K.
 
-    The network is not changed: it runs in evaluation mode, because batch norm in training mode would update its
+    The network is not changed. It runs in evaluation mode, because batch norm in training mode would update its
     statistics.
     """
     spec, device = run.spec, next(network.parameters()).device
@@ -47,7 +47,10 @@ def feature_count(network: nn.Module, run: Run) -> int:
 
 @torch.no_grad()
 def probe_generator(network: nn.Module, spec: Spec) -> Tensor:
-    """Return the images of a generator for z = 0, one for each class, at least two. The network is not changed."""
+    """Return the images of a generator for z = 0: one image for each class, but at least two.
+
+    Do not change the network.
+    """
     count = max(COUNT, spec.classes)
     device = next(network.parameters()).device
     condition = None if spec.condition is None else spec.condition.blank(count).to(device)
@@ -72,16 +75,16 @@ class FeatureMap(NamedTuple):
 def feature_maps(network: nn.Module, player: Player, spec: Spec, run: Run | None) -> list[FeatureMap]:
     """Return the feature maps that modules of a network return, in the order in which the modules finish.
 
-    Not included are images, the output of the network itself, a module that is called repeatedly, the parts of a
-    residual block or a similar module, and an `nn.Sequential` whose layers return different sizes, because these
-    layers are included. `run` is not needed for a generator.
+    The result excludes images, the output of the network itself, modules that are called repeatedly, and the parts of a
+    residual block or a similar module. It also excludes an `nn.Sequential` whose layers return different sizes, because
+    the result includes these layers. For a generator, `run` may be None.
     """
     calls: list[tuple[str, Any]] = []
 
     def record(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         calls.append((name, output))
 
-    # A parametrisation, such as that of spectral norm, returns a weight.
+    # Exclude parametrisations, such as spectral norm, because their output is a weight and not a feature map.
     names = [name for name, _ in network.named_modules() if name and "parametrizations" not in name]
     handles = [network.get_submodule(name).register_forward_hook(partial(record, name)) for name in names]
     if player == "generator":
@@ -111,9 +114,9 @@ def is_container(network: nn.Module, one: FeatureMap, maps: list[FeatureMap]) ->
 
 
 def in_block(network: nn.Module, one: FeatureMap, maps: list[FeatureMap]) -> bool:
-    """Return whether a module is a part of a block: of a module that changes the size by a factor of at most 2.
+    """Return whether a module is a part of a block.
 
-    An `nn.Sequential` is not a block.
+    A block is a module that changes the size by a factor of at most 2, but is not an `nn.Sequential`.
     """
     for block in maps:
         if one.module.startswith(f"{block.module}.") and not isinstance(

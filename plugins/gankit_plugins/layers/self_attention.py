@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 REDUCTION = 8
-"""k, ratio of the channels of x to those of f, g and h (Zhang 2019, section 3)."""
+"""k: number of channels of x, divided by the number of channels of f, g and h (Zhang 2019, section 3)."""
 
 
 def attention(f: Tensor, g: Tensor, h: Tensor) -> Tensor:
@@ -24,21 +24,21 @@ def attention(f: Tensor, g: Tensor, h: Tensor) -> Tensor:
     Returns:
         o, (B, C, N). The softmax is computed in float32 or a wider type.
     """
-    # `scaled_dot_product_attention` needs less memory, but torch cannot differentiate its fast versions twice, and a
-    # gradient penalty of D needs second derivatives.
-    # The softmax is faster over the last dimension than over the first.
+    # `scaled_dot_product_attention` needs less memory, but torch cannot differentiate its fast versions twice. A
+    # gradient penalty of D needs second derivatives. The softmax over the last dimension is faster than over the first
+    # dimension.
     s = g.transpose(1, 2) @ f
     beta = s.to(torch.promote_types(s.dtype, torch.float32)).softmax(dim=2)
     return h @ beta.to(h.dtype).transpose(1, 2)
 
 
 class SelfAttention(nn.Module):
-    """Layer y = x + gamma v(o), where o is the attention of 1x1 convolutions f, g and h of x (Zhang 2019, equation 3).
+    """Layer y = x + gamma v(o) (Zhang 2019, equation 3). o is the attention of the 1x1 convolutions f, g and h of x.
 
-    gamma begins at 0, so the layer begins as the identity.
+    The initial gamma is 0, so the layer is initially the identity.
 
     Args:
-        channels: C, number of channels of x. f, g and h have C / 8, at least 1.
+        channels: C, number of channels of x. f, g and h have C / 8 channels, but at least 1.
         normalize: function that normalises the weight of a layer with a number of output channels, and returns the
             layer.
     """

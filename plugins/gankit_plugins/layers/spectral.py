@@ -13,7 +13,7 @@ WITH_WEIGHT = (*LAYERS, nn.Embedding)
 """Classes of layers whose weight is normalised."""
 
 INITIAL_ITERATIONS = 30
-"""Number of power iterations when a weight is set. Later, in training, one or a few per forward pass are enough."""
+"""Number of power iterations when a weight is set. In training, one or a few iterations per forward pass are enough."""
 
 EPS = 1e-12
 """Lower bound for all divisors, so that a weight matrix of zeros stays zero instead of becoming NaN."""
@@ -59,7 +59,10 @@ class Spectral(nn.Module):
         return as_matrices(weight, self.groups, self.transposed)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Update the singular vectors, and return the weight unchanged. PyTorch calls this when the weight is set."""
+        """Update the singular vectors, and return the weight unchanged.
+
+        PyTorch calls this method when the weight is set.
+        """
         with torch.no_grad():
             self._update_vectors(self.matrices(weight.detach()), INITIAL_ITERATIONS)
         return weight
@@ -67,7 +70,7 @@ class Spectral(nn.Module):
     def _update_vectors(self, W: Tensor, iterations: int) -> None:
         for _ in range(iterations):
             u, v = power_iteration(W, self.u)
-            # For a matrix of zeros, u would become 0 and would stay 0 for all later matrices, so the old u is kept.
+            # Keep the old u for a matrix of zeros, because u would become 0 and would stay 0 for all later matrices.
             self.u.copy_(torch.where(u.any(1, keepdim=True), u, self.u))
             self.v.copy_(v)
 
@@ -78,8 +81,9 @@ class Spectral(nn.Module):
             if self.training:
                 with torch.no_grad():
                     self._update_vectors(W, self.iterations)
-            # `F.normalize` returns new tensors, which the next forward pass cannot change before the backward pass. It
-            # also restores length 1: in the `moving_average` generator, averaged vectors are shorter than 1.
+            # `F.normalize` returns new tensors, so the next forward pass cannot change these tensors before the
+            # backward pass. `F.normalize` also restores length 1, because the averaged vectors of `moving_average` are
+            # shorter than 1.
             sigma = singular_value(W, F.normalize(self.u, dim=1), F.normalize(self.v, dim=1)).clamp(min=EPS)
             each = sigma.flatten().repeat_interleave(weight.shape[0] // self.groups)
             return weight / each.reshape(-1, *[1] * (weight.dim() - 1))
@@ -96,7 +100,7 @@ def normalize_weight(layer: nn.Module, iterations: int) -> nn.Module:
 
 
 def normalize_weights(network: nn.Module, iterations: int) -> nn.Module:
-    """Add spectral norm to all trained convolutions, linear layers and embeddings of a network, and return it."""
+    """Add spectral norm to all trained convolutions, linear layers and embeddings of a network. Return this network."""
     for layer in trainable_layers(network, WITH_WEIGHT):
         normalize_weight(layer, iterations)
     return network

@@ -17,7 +17,7 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 
 def trainable_layers(network: nn.Module, types: tuple[type[nn.Module], ...] = LAYERS) -> list[nn.Module]:
-    """Return the layers of a network whose weight is trained. Tricks leave the weights of other layers unchanged."""
+    """Return the layers of a network that have a trained weight. Tricks do not change the weights of other layers."""
     return [module for module in network.modules() if isinstance(module, types) and module.weight.requires_grad]
 
 

@@ -29,7 +29,7 @@ def table(rows: list[Row]) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 class Csv(Logger):
-    """Logger that writes `log.csv`: a row for each logged iteration, a column for each number.
+    """Logger that writes `log.csv`, with a row for each logged iteration and a column for each number.
 
     A column's name is the path of its number in log.jsonl, for example `loss/discriminator/adversarial` or
     `metrics/fid`. Losses are appended as a new row. The whole table is written again when a run starts or resumes, when
@@ -65,7 +65,8 @@ class Csv(Logger):
 
     def write(self, row: Row) -> None:
         numbers = scalars(row)
-        # Metrics belong in the row of the same iteration's losses, which is already written: write the file again.
+        # Metrics belong in the same row as the losses of their iteration. This row is already written, so write the
+        # file again.
         if "metrics" in row or not numbers.keys() <= set(self.columns):
             self._rewrite()
         elif numbers:

@@ -29,8 +29,8 @@ def flatten(table: dict[str, Any], separator: str) -> dict[str, Any]:
 def scalars(row: Row) -> dict[str, float]:
     """Return the numbers in a row of log.jsonl, with paths as keys. Omit the iteration and the evaluation protocol.
 
-    In a row of metrics, `seconds` is the duration of the evaluation; its key here is `evaluation/seconds`. In a row of
-    losses, `seconds` is the time since the start of the run.
+    In a row of metrics, `seconds` is the duration of the evaluation. This function returns it under the key
+    `evaluation/seconds`. In a row of losses, `seconds` is the time since the start of the run.
     """
     values = {key: value for key, value in row.items() if key not in ("iteration", "protocol", "settings")}
     if "metrics" in values and "seconds" in values:
@@ -82,7 +82,7 @@ class Logger(Plugin):
         raise NotImplementedError
 
     def catch_up(self, directory: Path) -> None:
-        """Write all rows of log.jsonl to the logger's service, because some of them may be missing there.
+        """Write all rows of log.jsonl to the logger's service, because the service may lack some rows.
 
         A subclass with an `UploadState` skips the rows that its service already has.
         """
@@ -90,7 +90,8 @@ class Logger(Plugin):
         for row in rows:
             if "warning" not in row:
                 self.write(row)
-        # Write only the last warning: whenever these loggers write a warning, they write all warnings of the run.
+        # Write only the last warning, because these loggers write all warnings of the run whenever they write a
+        # warning.
         for row in [row for row in rows if "warning" in row][-1:]:
             self.write(row)
 

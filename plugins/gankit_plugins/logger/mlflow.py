@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gankit import Run
 
 MAX_PARAMETERS = 100
-"""Largest number of parameters in one request to MLflow."""
+"""Maximum number of parameters in one request to MLflow."""
 
 SQLITE = "sqlite:///"
 
@@ -34,8 +34,8 @@ class Mlflow(Logger):
     Requires `pip install 'gankit[mlflow]'`.
 
     A resumed run continues the same run in MLflow. The resumed run repeats the iterations after its checkpoint. Rows
-    that MLflow already has are not sent again, because the repeated rows are identical. On another machine, their last
-    digits may differ.
+    that MLflow already has are not sent again, because the repeated rows are identical. On another machine, the last
+    digits of the repeated rows may differ.
 
     Source: the library `mlflow`.
 

@@ -27,8 +27,8 @@ class TensorBoard(Logger):
     """Logger for TensorBoard: numbers, image grids, warnings, and the recipe as text and as hyperparameters.
 
     `tensorboard --logdir runs` shows all runs side by side. When a run is resumed, TensorBoard discards the values that
-    the earlier process wrote after the checkpoint (`purge_step`), so no value is shown twice. Requires
-    `pip install 'gankit[tensorboard]'`.
+    the earlier process wrote after the checkpoint (`purge_step`), so that no value appears twice. Requires `pip install
+    'gankit[tensorboard]'`.
 
     Source: TensorBoard's event files, as `torch.utils.tensorboard` writes them.
 

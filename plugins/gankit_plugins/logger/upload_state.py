@@ -23,7 +23,7 @@ class UploadState:
         file.parent.mkdir(parents=True, exist_ok=True)
         state = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         self.run_id: str | None = state.get("run")
-        """Identifier of the run in the service, or None if the run does not have one yet."""
+        """Identifier of the run in the service, or None if the run does not have an identifier yet."""
 
         self.count: int = state.get("count", 0)
         """Number of rows and images sent so far."""

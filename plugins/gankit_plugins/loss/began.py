@@ -34,13 +34,13 @@ def convergence_measure(real_error: Tensor, fake_error: Tensor, gamma: float) ->
 class Began(ReconstructionLoss):
     """Difference of D's reconstruction errors, with a weight that balances the two players (BEGAN).
 
-    Source: Berthelot 2017, section 3.4. D minimises L(x) - k L(G(z)), and G minimises L(G(z)). k starts at
-    0. After each G step, it changes so that L(G(z)) approaches gamma L(x). L(x) is from the last D step, and L(G(z))
-    from the G step. The log contains k as `began_k`, and the measure of convergence M as `began_convergence`. M falls
-    as the images improve.
+    Source: Berthelot 2017, section 3.4. D minimises L(x) - k L(G(z)), and G minimises L(G(z)). k starts at 0. After
+    each G step, k changes so that L(G(z)) approaches gamma L(x). L(x) is from the last D step, and L(G(z)) is from the
+    G step. The log contains k as `began_k`, and the measure of convergence M as `began_convergence`. M falls as the
+    images improve.
 
     When to use: with the discriminator and the generator of the same name, for smooth images and stable training.
-    When not: for varied images: with a small gamma, they are similar to each other.
+    When not: for varied images, because with a small gamma, the generated images are similar to each other.
     """
 
     name = "began"
@@ -55,10 +55,11 @@ class Began(ReconstructionLoss):
         super().__init__(config)
         self.k: Tensor | None = None
         self.parts: list[Tensor] = []
-        """Mean error in each part of the batch of the current step: of real images in a D step, otherwise of fakes."""
+        """Mean error in each part of the current step's batch, for real images in a D step and fake images in a G step.
+        """
 
         self.real_error: Tensor | None = None
-        """Mean error of the real images of the last D step."""
+        """Mean error of the real images in the last D step."""
 
         self.convergence: Tensor | None = None
 
@@ -103,7 +104,7 @@ class Began(ReconstructionLoss):
     @hookimpl
     def after_g_step(self, run: Run) -> None:
         fake_error = self._mean_error(run)
-        # With another order of the steps, a G step may come before the first D step.
+        # If a plugin changes the order of the steps, a G step may come before the first D step.
         if self.real_error is not None:
             assert self.k is not None, "on_start comes first"
             self.k = next_k(self.k, self.real_error, fake_error, self.config.gamma, self.config.rate)

@@ -17,6 +17,6 @@ def cross_entropy(logits: Tensor, target: Tensor | float) -> Tensor:
     # of a sigmoid may be infinite for logits far from 0.
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if not isinstance(target, Tensor) and target in (0, 1):
-        # For the targets 0 and 1, one of the two logarithms has the factor 0, so it is not computed.
+        # For the targets 0 and 1, one of the two logarithms has the factor 0, so do not compute it.
         return -F.logsigmoid(logits if target else -logits)
     return -(target * F.logsigmoid(logits) + (1 - target) * F.logsigmoid(-logits))

@@ -10,7 +10,7 @@ from gankit_plugins.loss.adversarial import AdversarialLoss
 
 
 class Hinge(AdversarialLoss):
-    """Hinge loss for D, with a margin of 1 for real and for generated images; G maximises D's logits.
+    """Hinge loss for D, with a margin of 1 for real and for generated images. G maximises D's logits.
 
     Source: Lim 2017 (Geometric GAN); Miyato 2018, equations 16 and 17. D gets no gradient from real images with logits
     above 1, or from generated images with logits below -1. The logits therefore do not grow without bound.

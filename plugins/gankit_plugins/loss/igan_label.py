@@ -17,14 +17,14 @@ class IganLabel(AdversarialLoss):
     """IGAN's cross entropy, with a target and a weight for the real and for the generated images.
 
     Source: Meng 2021, equations 1, 7, 8 and 11. Without tricks, D's loss is equation 1, and G's loss is the same cross
-    entropy with the target of real images, which does not saturate. With the trick `label_weights`, D's loss is
+    entropy with the target of real images. This loss does not saturate. With the trick `label_weights`, D's loss is
     equation 8. With the trick `label_smoothing`, D's loss is equation 11 if the targets are near 0 for real images and
     near 1 for generated images. Targets and weights are `step.real_target`, `step.fake_target`,
     `step.generator_target`, `step.real_weight` and `step.fake_weight`. The weight `step.fake_weight` also applies to
     G's loss.
 
     When to use: for the IGAN family, or for different weights of real and of generated images.
-    When not: without weights; use `non_saturating`, which is then the same loss.
+    When not: without weights; use `non_saturating`, which is the same loss without weights.
     """
 
     name = "igan_label"
@@ -41,7 +41,7 @@ class IganLabel(AdversarialLoss):
         alpha: Tensor | float = 1.0,
         beta: Tensor | float = 1.0,
     ) -> Tensor:
-        """Return the weighted cross entropy of real images plus that of generated images, a scalar.
+        """Return the sum of the weighted cross entropies of real images and of generated images, as a scalar.
 
         The result is in float32 or a wider type.
 
@@ -66,7 +66,7 @@ class IganLabel(AdversarialLoss):
     def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0, beta: Tensor | float = 1.0) -> Tensor:
         """Return -E[beta (g ln D(G(z)) + (1 - g) ln(1 - D(G(z))))] for logits (B, ...).
 
-        The target g and the weight beta are each one number, or (B,). The result is a scalar in float32 or a wider
-        type.
+        The target g and the weight beta may each be one number, or a tensor (B,). The result is a scalar in float32 or
+        a wider type.
         """
         return (beta * cross_entropy(fake_logits, target)).mean()

@@ -17,11 +17,11 @@ def squared_error(logits: Tensor, target: Tensor | float) -> Tensor:
 class LeastSquares(AdversarialLoss):
     """Squared distance between D's output and its target, for both players (LSGAN).
 
-    Source: Mao 2017, equation 2 with the targets of equation 9: b = 1 for real images, a = 0 for generated ones, c = 1
-    for G. b, a and c are `step.real_target`, `step.fake_target` and `step.generator_target`. Images far on the correct
-    side of D's decision boundary still have a gradient.
+    Source: Mao 2017, equation 2 with the targets of equation 9: b = 1 for real and a = 0 for generated images, and c =
+    1 for G. b, a and c are `step.real_target`, `step.fake_target` and `step.generator_target`. Images far on the
+    correct side of D's decision boundary still have a gradient.
 
-    When to use: where cross entropy saturates; this loss is stable at small learning rates.
+    When to use: if cross entropy saturates. This loss is stable at small learning rates.
     When not: with a discriminator whose outputs grow without bound, because their squares dominate the loss.
     """
 
@@ -34,7 +34,7 @@ class LeastSquares(AdversarialLoss):
     ) -> Tensor:
         """Return 1/2 E[(D(x) - b)^2] + 1/2 E[(D(G(z)) - a)^2] for logits (B, ...) (Mao 2017, equation 2).
 
-        b is the target for real images, and a the target for generated images. Each is a number or a tensor (B,).
+        b is the target for real images, and a is the target for generated images. Each is a number or (B,).
         """
         return squared_error(real_logits, b) + squared_error(fake_logits, a)
 

@@ -9,10 +9,10 @@ from gankit_plugins.loss.cross_entropy import cross_entropy
 
 
 class NonSaturating(AdversarialLoss):
-    """Cross entropy for both players; G maximises ln D(G(z)), whose gradient does not vanish if D detects all fakes.
+    """Cross entropy for both players. G maximises ln D(G(z)). Its gradient does not vanish if D detects all fakes.
 
     Source: Goodfellow 2014, equation 1 and the remark on G's gradient at the end of section 3. The targets of D are
-    `step.real_target` and `step.fake_target`, the target of G is `step.generator_target`.
+    `step.real_target` and `step.fake_target`. The target of G is `step.generator_target`.
 
     When to use: as the first choice for most GANs, with a penalty on D's gradient or spectral normalisation.
     When not: if the loss of G must be the negative of the loss of D (a zero-sum game); use `minimax`.
@@ -26,13 +26,16 @@ class NonSaturating(AdversarialLoss):
     def discriminator_loss(
         real_logits: Tensor, fake_logits: Tensor, real_target: Tensor | float = 1.0, fake_target: Tensor | float = 0.0
     ) -> Tensor:
-        """Return the mean cross entropy of the real logits (B, ...) with their target, plus that of the fake logits.
+        """Return the sum of the mean cross entropies of real and fake logits, (B, ...) each, with their targets.
 
-        Each target is one number, or (B,). For the targets 1 and 0 the sum is -E[ln D(x)] - E[ln(1 - D(G(z)))].
+        Each target is a number or (B,). For the targets 1 and 0, the sum is -E[ln D(x)] - E[ln(1 - D(G(z)))].
         """
         return cross_entropy(real_logits, real_target).mean() + cross_entropy(fake_logits, fake_target).mean()
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0) -> Tensor:
-        """Return the mean cross entropy of logits (B, ...) with the target. For the target 1 it is -E[ln D(G(z))]."""
+        """Return the mean cross entropy of logits (B, ...) with the target.
+
+        For the target 1, this is -E[ln D(G(z))].
+        """
         return cross_entropy(fake_logits, target).mean()

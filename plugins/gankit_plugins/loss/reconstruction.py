@@ -15,7 +15,10 @@ CHANGE_LOGITS = ("minibatch_discrimination", "minibatch_stddev", "projection")
 
 
 def reconstruction_error(output: DiscriminatorOutput) -> Tensor:
-    """Return the reconstruction errors of D's inputs, (B, ...): minus the logits, in float32 or a wider type."""
+    """Return the reconstruction errors of D's inputs, (B, ...).
+
+    They are the negative logits, in float32 or a wider type.
+    """
     return -output.logits.to(torch.promote_types(output.logits.dtype, torch.float32))
 
 

@@ -22,7 +22,7 @@ def log_partition(
         ranks: number of these ranks.
     """
     own = torch.cat([real_logits.flatten(), fake_logits.flatten()]).logsumexp(0)
-    # Shift by the mean over the ranks, because the exponential of a large logit is infinite.
+    # Subtract the mean over the ranks, because the exponential of a large logit would be infinite.
     shift = mean(own.detach())
     return shift + (ranks * mean((own - shift).exp())).log()
 
@@ -40,9 +40,9 @@ def generator_loss(real_logits: Tensor, fake_logits: Tensor, log_z: Tensor) -> T
 class Softmax(Plugin):
     """Cross entropy of a softmax over all images of a batch, real and generated (softmax GAN).
 
-    Source: Lin 2017, section 3, with D(x) = -mu(x): a softmax over D's logits gives each image of the batch a
-    probability. D's target distribution is uniform over the real images, and G's is uniform over all images. G's
-    gradient does not vanish if D separates the images perfectly.
+    Source: Lin 2017, section 3, with D(x) = -mu(x). A softmax over D's logits gives each image of the batch a
+    probability. D's target distribution is uniform over the real images. G's target distribution is uniform over all
+    images. G's gradient does not vanish if D separates the images perfectly.
 
     When to use: as an alternative to `non_saturating` that compares each image with the whole batch.
     When not: with label smoothing, which has no effect on this loss, or with very small batches.

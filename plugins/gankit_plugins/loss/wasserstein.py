@@ -11,7 +11,10 @@ from gankit import RecipeInfo, hookimpl
 from gankit_plugins.loss.adversarial import AdversarialLoss
 
 BOUNDS = ("weight_clipping", "gradient_penalty")
-"""Names of plugins that bound the critic's gradient. Spectral normalisation also bounds it, but is not listed here."""
+"""Names of plugins that bound the critic's gradient.
+
+Spectral normalisation also bounds the gradient, but is not listed.
+"""
 
 
 def mean(logits: Tensor) -> Tensor:

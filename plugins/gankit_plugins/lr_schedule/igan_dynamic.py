@@ -1,4 +1,4 @@
-"""Learning rate of IGAN, which falls quickly to a constant."""
+"""IGAN's learning-rate schedule, in which the learning rate falls quickly to a constant."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def igan_dynamic(t: int, end_lr: float, init_set: float, gamma: float) -> float:
 
 
 class IganDynamic(Plugin):
-    """Learning rate of IGAN, which starts high and falls quickly to the optimiser's setting `lr`.
+    """Learning rate of IGAN. It starts high and falls quickly to the optimiser's setting `lr`.
 
     Source: Meng 2021, equation 6: LR(t) = end_lr + 1 / (init_set + gamma t). The optimiser's `lr` is multiplied by
-    LR(t) / end_lr, so `lr` is the final learning rate. With lr = end_lr the learning rate is LR(t), which starts at
-    0.00053 with the defaults. With lr = 1.5 end_lr, as for the paper's G, it is 1.5 LR(t).
+    LR(t) / end_lr, so `lr` is the final learning rate. With lr = end_lr, the learning rate is LR(t), which starts at
+    0.00053 with the defaults. With lr = 1.5 end_lr, as for the paper's G, the learning rate is 1.5 LR(t).
 
-    For MNIST and Fashion-MNIST the paper starts at 0.002: init_set = 1 / (0.002 - end_lr) = 555.56.
+    For MNIST and Fashion-MNIST, the paper starts at 0.002. Use init_set = 1 / (0.002 - end_lr) = 555.56.
 
     When to use: for the IGAN family, and for runs of unknown length.
     When not: if the learning rate should fall to zero; use `polynomial`.

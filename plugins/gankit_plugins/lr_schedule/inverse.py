@@ -21,7 +21,7 @@ def inverse(t: int, init_lr: float, gamma: float, power: float) -> float:
 class Inverse(Plugin):
     """Learning rate that falls like a power of 1/t, from the optimiser's `lr` towards zero.
 
-    Source: Meng 2021, equation 5. The defaults are those of LeNet in Caffe.
+    Source: Meng 2021, equation 5. The defaults are the values of LeNet in Caffe.
 
     When to use: for runs of unknown length.
     When not: if the learning rate needs a lower bound; use `igan_dynamic`.

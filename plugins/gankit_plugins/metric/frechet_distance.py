@@ -1,4 +1,4 @@
-"""Frechet distance between two sets of features, each modelled as a Gaussian."""
+"""Frechet distance between two sets of features. Each set is modelled as a Gaussian."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def frechet_distance(mu_a: Tensor, S_a: Tensor, mu_b: Tensor, S_b: Tensor) -> Te
 def frechet_distance_by_svd(a: Tensor, b: Tensor) -> Tensor:
     """Return the Frechet distance between features (N, F) and (M, F), without computing an F x F matrix.
 
-    Let A and B be the centred features divided by sqrt(N - 1) and sqrt(M - 1). Then S_a S_b = A^T A B^T B, whose
-    nonzero eigenvalues are those of A B^T (A B^T)^T. The trace of (S_a S_b)^(1/2) is therefore the sum of the singular
-    values of A B^T.
+    Let A and B be the centred features divided by sqrt(N - 1) and sqrt(M - 1). Then S_a S_b = A^T A B^T B. This matrix
+    has the same nonzero eigenvalues as A B^T (A B^T)^T. The trace of (S_a S_b)^(1/2) is therefore the sum of the
+    singular values of A B^T.
     """
     a, b = a.double(), b.double()
     A, B = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (a, b))
@@ -44,7 +44,7 @@ def frechet_distance_by_svd(a: Tensor, b: Tensor) -> Tensor:
 def frechet_distance_between(a: Tensor, b: Tensor) -> Tensor:
     """Return the Frechet distance between features (N, F) and (M, F), computed with the smaller matrices.
 
-    Rounding may make the distance of equal features slightly negative. It is then 0.
+    Rounding may make the distance of equal features slightly negative. The function then returns 0.
     """
     if min(len(a), len(b)) < a.shape[1]:
         distance = frechet_distance_by_svd(a, b)
@@ -56,11 +56,11 @@ def frechet_distance_between(a: Tensor, b: Tensor) -> Tensor:
 class FrechetDistance(Plugin):
     """Frechet distance between the features of generated and real images; lower is better.
 
-    Source: Heusel 2017, equation 6. With the extractor `inception` it is the FID. For the same generator, the distance
-    decreases as the number of images increases (Chong 2020, section 3). Therefore compare values only for equal numbers
-    of images; see docs/metrics.md.
+    Source: Heusel 2017, equation 6. With the extractor `inception`, this distance is the FID. For the same generator,
+    the distance decreases as the number of images increases (Chong 2020, section 3). Therefore compare values only for
+    equal numbers of images; see docs/metrics.md.
 
-    When to use: to compare with papers, or for one number that combines quality and variety.
+    When to use: to compare with papers, or to get one number for quality and variety together.
     When not: with far fewer images than features. To distinguish poor quality from poor variety, use
     `precision_recall`.
     """
@@ -77,10 +77,10 @@ class FrechetDistance(Plugin):
 class Fid(FrechetDistance):
     """FID: Frechet distance between the Inception features of generated and real images; lower is better.
 
-    Source: Heusel 2017, equation 6. It equals `frechet_distance`, but accepts only the extractor `inception`.
+    Source: Heusel 2017, equation 6. This metric equals `frechet_distance`, but accepts only the extractor `inception`.
 
     When to use: to compare with papers.
-    When not: with another extractor, or far fewer images than the 2048 features.
+    When not: with another extractor, or with far fewer images than the 2048 features.
     """
 
     name = "fid"

@@ -13,7 +13,7 @@ def inception_score(logits: Tensor) -> Tensor:
     log_p = logits.double().log_softmax(1)
     p = log_p.exp()
     log_marginal = p.mean(0).log()
-    # Set p log p to 0 at p = 0, which is its limit.
+    # Set p log p to its limit 0 at p = 0.
     divergence = torch.where(p == 0, 0.0, p * (log_p - log_marginal)).sum(1)
     return divergence.mean().exp()
 
@@ -21,8 +21,8 @@ def inception_score(logits: Tensor) -> Tensor:
 class InceptionScore(Plugin):
     """Confidence and variety of the extractor's class predictions; higher is better.
 
-    Source: Salimans 2016, section 4. The score is computed over all images; the authors average it over ten splits of
-    the images. Real images are not used. If the extractor returns no logits, there is no value.
+    Source: Salimans 2016, section 4. The score is computed over all images. The authors average the score over ten
+    splits of the images. Real images are not used. If the extractor returns no logits, the metric has no value.
 
     When to use: to compare with old papers.
     When not: for any other purpose. A generator with one perfect image of each class has the best score (Barratt 2018).

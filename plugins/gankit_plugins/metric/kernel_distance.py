@@ -1,4 +1,4 @@
-"""Kernel distance between two sets of features, which makes no assumption about their distribution."""
+"""Kernel distance between two sets of features. The distributions of the features may have any form."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class KernelDistance(Plugin):
     """Squared kernel distance between the features of generated and real images; lower is better.
 
     Source: Binkowski 2018, section 4: the unbiased estimate with a cubic kernel, averaged over blocks of images. With
-    the extractor `inception` it is the KID. Unlike the Frechet distance, its expectation does not depend on the number
-    of images. The estimate for nearly equal distributions may be negative; its value is then 0.
+    the extractor `inception`, this distance is the KID. Unlike for the Frechet distance, its expectation does not
+    depend on the number of images. The estimate for nearly equal distributions may be negative. The metric is then 0.
 
     When to use: with few images.
-    When not: to compare with papers that report the FID only.
+    When not: to compare with papers that report only the FID.
     """
 
     name = "kernel_distance"
@@ -65,7 +65,7 @@ class KernelDistance(Plugin):
 class Kid(KernelDistance):
     """KID: squared kernel distance between the Inception features of generated and real images; lower is better.
 
-    Source: Binkowski 2018, section 4. It equals `kernel_distance`, but accepts only the extractor `inception`.
+    Source: Binkowski 2018, section 4. This metric equals `kernel_distance`, but accepts only the extractor `inception`.
 
     When to use: to compare with papers; with few images.
     When not: with another extractor.

@@ -8,34 +8,35 @@ from gankit import Comparison, Plugin, hookimpl
 from gankit_plugins.metric.neighbours import nearest, neighbours_in
 
 NEAR_COPY_QUANTILE = 1 - 0.99
-"""Quantile of the distances between nearest real images, below which a generated image counts as a near copy."""
+"""Quantile of the distances between nearest real images. A generated image with a smaller distance is a near copy."""
 
 
 def nearest_distances(comparison: Comparison) -> tuple[Tensor, Tensor]:
     """Return the distances of the generated images, and of the real images, to their nearest real images.
 
-    The nearest real image of a real image is another image.
+    For a real image, the nearest other real image is used.
     """
     if comparison.real_is_whole_dataset:
         neighbours = neighbours_in(comparison, 1)
         return neighbours.fake_to_real, neighbours.real_to_real
     dataset = comparison.dataset_features.values
     real, fake = comparison.real_features.values, comparison.fake_features.values
-    # The dataset contains the real images, so the nearest neighbour of each is itself. Use the second nearest.
+    # The dataset contains the real images, so the nearest neighbour of each image is the image itself. Use the second
+    # nearest neighbour.
     return nearest(fake, dataset, 1)[:, 0], nearest(real, dataset, 2)[:, 1]
 
 
 class Memorisation(Plugin):
     """Distances from generated images to the nearest real images, compared with distances between real images.
 
-    `nearest_ratio` is the ratio of the median distances: about 1 for new images, far below 1 for copies, far above 1
-    for images unlike the real ones. `near_copies` is the proportion of generated images that are nearer to a real image
-    than 99% of the real images are to other real images: about 0.01 for new images, 1 for copies. `near_copies` also
-    detects a few copies among many new images, which do not change the medians. Neighbours are searched in the whole
-    dataset.
+    `nearest_ratio` is the ratio of the median distances: about 1 for new images, far below 1 for copies, and far above
+    1 for images that are unlike the real images. `near_copies` is the proportion of generated images that are nearer to
+    a real image than 99% of the real images are to other real images: about 0.01 for new images, 1 for copies.
+    `near_copies` also detects a few copies among many new images. Such copies hardly change the medians. Neighbours are
+    searched in the whole dataset.
 
     Source: Meehan 2020 compares the distances of generated images to the nearest training image with the distances of
-    held-out images. Here every real image is held out in turn.
+    held-out images. Here each real image in turn has the role of the held-out image.
 
     When to use: with few real images and long training.
     When not: as a proof, because an extractor may give different images the same features. With `split = "test"`,
@@ -49,7 +50,7 @@ class Memorisation(Plugin):
     def compute_metrics(self, comparison: Comparison) -> dict[str, float] | None:
         fake_to_real, real_to_real = nearest_distances(comparison)
         if not (typical := real_to_real.median()):
-            # At least half of the real images are copies of other ones, so the ratio has no meaning.
+            # At least half of the real images are copies of other real images, so the ratio has no meaning.
             return None
         ratio = fake_to_real.median() / typical
         near_copies = (fake_to_real <= real_to_real.quantile(NEAR_COPY_QUANTILE)).double().mean()

@@ -28,7 +28,7 @@ def num_covered(predicted: Tensor, classes: int, share: float) -> Tensor:
 def class_divergence(fake: Tensor, real: Tensor, classes: int) -> Tensor:
     """Return KL(generated || real), in nats, for predicted classes of generated images (M,) and real images (N,).
 
-    A class without real images is counted as if it had half a real image, so that the divergence is finite.
+    A class without real images counts as half a real image, so that the divergence is finite.
 
     Source:
         Metz 2016, section 3.3; Srivastava 2017.
@@ -42,7 +42,7 @@ def class_divergence(fake: Tensor, real: Tensor, classes: int) -> Tensor:
 def class_accuracies(
     predicted: Tensor, requested: Tensor, requested_names: Sequence[str], names: Sequence[str]
 ) -> list[float]:
-    """Return an accuracy for each requested class: the proportion of its images that are classified correctly.
+    """Return the accuracy for each requested class: the proportion of its images that are classified correctly.
 
     Classes are compared by name. Requested classes that the classifier does not have are left out.
 
@@ -60,7 +60,7 @@ def class_accuracies(
 class Modes(Plugin):
     """Number and distribution of the classes of generated images, and agreement with the requested classes.
 
-    `modes` is the number of covered classes. A class is covered if it has at least one image, as in the papers; the
+    `modes` is the number of covered classes. As in the papers, a class is covered if it has at least one image. The
     setting `share` can require more images. `mode_divergence` is the Kullback-Leibler divergence KL(generated || real)
     of the class histograms. Both histograms are computed from the classifier's predictions. For conditional generators,
     `as_asked` is the proportion of images that are classified as the requested class, averaged over the classes that
@@ -70,7 +70,7 @@ class Modes(Plugin):
     Source: Metz 2016, section 3.3; Srivastava 2017, section 4.1; Lin 2018.
 
     When to use: with any dataset with labels, and the extractor `classifier`.
-    When not: with an extractor whose classes are not those of the dataset; the metric then has no value.
+    When not: with an extractor whose classes are not the classes of the dataset. The metric then has no value.
     """
 
     name = "modes"

@@ -1,4 +1,4 @@
-"""Distances to nearest neighbours in feature space, computed once for all metrics, in blocks that limit the memory use.
+"""Distances to nearest neighbours in feature space. All metrics share one computation, in blocks of limited memory.
 
 The k-nearest-neighbour ball of an image is centred at its features. Its radius is the distance to the k-th nearest
 other image of the same set (real or generated).
@@ -41,7 +41,7 @@ def nearest(x: Tensor, y: Tensor, k: int) -> Tensor:
 
 def nearest_others(x: Tensor, k: int) -> Tensor:
     """Return the distances (N, k) of each point of x (N, F) to its k nearest other points of x, in ascending order."""
-    # The nearest neighbour of a point in x is the point itself, so the first column is removed.
+    # The nearest neighbour of a point in x is the point itself, so remove the first column.
     return nearest(x, x, k + 1)[:, 1:].contiguous()
 
 
@@ -59,35 +59,38 @@ def smallest_orders(distances: Tensor, radii: Tensor) -> Tensor:
 
 
 class Neighbours(NamedTuple):
-    """Neighbourhoods of N real and M generated images: which k-nearest-neighbour balls contain which images.
+    """Results of testing which k-nearest-neighbour balls contain which images, for N real and M generated images.
 
-    The ball of an image reaches to its k-th nearest neighbour of the same kind (real or generated). k is from 1 to K.
-    The value K + 1 means that no ball contains the image.
+    The radius of an image's ball is the distance to its k-th nearest neighbour of the same kind (real or generated). k
+    is from 1 to K. The value K + 1 means that no ball contains the image.
     """
 
     fake_in_real: Tensor
-    """For each generated image, (M,): the smallest k for which the ball around a real image contains it."""
+    """Smallest k for which the ball around any real image contains the generated image.
+
+    One k per generated image, (M,).
+    """
 
     real_in_fake: Tensor
-    """For each real image, (N,): the smallest k for which the ball around a generated image contains it."""
+    """Smallest k for which the ball around any generated image contains the real image. One k per real image, (N,)."""
 
     nonempty_order: Tensor
-    """For each real image, (N,): the smallest k for which a generated image is as near as its k-th real neighbour."""
+    """Smallest k for which the ball of a real image contains a generated image. One k per real image, (N,)."""
 
     num_pairs: Tensor
-    """For each k, (K,): number of generated images in the ball around a real image, summed over all real images."""
+    """Number of pairs of a generated image and a real image whose ball contains it. One number per k, (K,)."""
 
     fake_to_real: Tensor
     """Distance of each generated image to its nearest real image, (M,)."""
 
     real_to_real: Tensor
-    """For each real image, (N,): the distance to its nearest other real image."""
+    """Distance of each real image to its nearest other real image, (N,)."""
 
 
 def neighbours(real: Tensor, fake: Tensor, max_order: int) -> Neighbours:
     """Compute the `Neighbours` of real images, with features (N, F), and generated images, with features (M, F).
 
-    The largest k is `max_order`, or the number of images minus 1 if that is smaller.
+    The largest k is the smaller of `max_order` and the number of images minus 1.
     """
     N, M = len(real), len(fake)
     real_radii, fake_radii = nearest_others(real, min(max_order, N - 1)), nearest_others(fake, min(max_order, M - 1))
@@ -120,9 +123,9 @@ def neighbours_in(comparison: Comparison, k: int) -> Neighbours:
 
 
 def real_images_are_copies(neighbours: Neighbours) -> bool:
-    """Return True if at least half of the real images equal another one.
+    """Return True if at least half of the real images equal another real image.
 
-    Metrics based on neighbours then have no meaning. The nearest-neighbour balls of these images have radius 0, so they
-    contain no generated image.
+    Metrics based on neighbours then have no meaning. The nearest-neighbour balls of these images have radius 0, so
+    these balls contain no generated image.
     """
     return neighbours.real_to_real.median().item() == 0

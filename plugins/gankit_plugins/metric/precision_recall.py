@@ -13,7 +13,7 @@ class PrecisionRecall(Plugin):
 
     Source: Kynkaanniemi 2019, equations 1 to 3, with k = 3.
 
-    When to use: to distinguish poor quality from poor variety, which the FID combines in one number.
+    When to use: to distinguish poor quality from poor variety. The FID combines both in one number.
     When not: with outliers among the real images. Their large nearest-neighbour balls make precision too high; use
     `density_coverage`.
     """

@@ -12,13 +12,13 @@ from gankit_plugins.layers.dimensions import batch_norm_for
 class BatchNorm(Plugin):
     """Batch norm: normalisation of each channel over all images and pixels of a batch.
 
-    Source: Ioffe 2015; for GANs Radford 2015. Convolutions are followed by the batch norm of their dimensions, linear
-    layers by `nn.BatchNorm1d`. The layer keeps its bias, although batch norm removes its effect. In training, the
-    output for an image depends on the other images of its batch. In evaluation mode, running averages replace batch
-    statistics.
+    Source: Ioffe 2015; for GANs Radford 2015. Convolutions are followed by the batch norm for their number of
+    dimensions. Linear layers are followed by `nn.BatchNorm1d`. The convolution or linear layer keeps its bias, although
+    batch norm removes the effect of this bias. In training, the output for an image depends on the other images of its
+    batch. In evaluation mode, running averages replace batch statistics.
 
     When to use: in generators like DCGAN and IGAN, which train poorly without it.
-    When not: in a discriminator with a gradient penalty; with batches of very few images.
+    When not: in a discriminator with a gradient penalty, or with batches of very few images.
     """
 
     name = "batch_norm"

@@ -17,9 +17,9 @@ class GroupNorm(Plugin):
     Source: Wu 2018. One group is equivalent to `layer_norm`, and one group per channel to `instance_norm`. In per-class
     networks, each class has its own groups.
 
-    When to use: with small batches, whose batch statistics are unreliable.
-    When not: if the number of channels has no suitable divisor: a layer with three channels gets one group. Also not
-    for feature maps of one pixel if each channel is a group, because their normalised values are always 0.
+    When to use: with small batches, because batch statistics are then unreliable.
+    When not: if the number of channels has no suitable divisor. For example, a layer with three channels gets one
+    group. For feature maps of one pixel if each channel is a group, because the normalised values are then always 0.
     """
 
     name = "group_norm"

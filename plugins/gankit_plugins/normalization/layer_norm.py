@@ -17,7 +17,7 @@ class LayerNorm(Plugin):
 
     When to use: in a discriminator with a gradient penalty, where batch norm would make the images of a batch depend on
     each other.
-    When not: in a generator, because it removes the overall contrast of an image.
+    When not: in a generator, because layer norm removes the overall contrast of an image.
     """
 
     name = "layer_norm"

@@ -17,7 +17,7 @@ Moments = tuple[Tensor, Tensor]
 
 
 def example_moments(x: Tensor) -> Moments:
-    """Return mean and mean square of each example's channels: (B, C, 1, 1) for feature maps, (B, C) for vectors."""
+    """Return mean and mean square of each channel of each example: (B, C, 1, 1) for feature maps, (B, C) otherwise."""
     pixels = tuple(range(2, x.dim()))
     return (x.mean(pixels, keepdim=True), x.square().mean(pixels, keepdim=True)) if pixels else (x, x.square())
 
@@ -70,9 +70,9 @@ class WithReference(nn.Module):
     Args:
         network: network with layers of virtual batch norm, called with inputs and their condition.
         inputs: reference batch.
-        condition: condition of the reference batch, or None for images without one.
-        persistent: whether the network's `state_dict` contains the reference batch.
-        ready: whether `inputs` is the final reference batch. If not, each batch is its own reference until
+        condition: condition of the reference batch, or None for images without a condition.
+        persistent: True if the network's `state_dict` contains the reference batch.
+        ready: True if `inputs` is the final reference batch. If False, each batch is its own reference until
             `set_reference` is called.
     """
 
@@ -103,7 +103,7 @@ class WithReference(nn.Module):
             layer.recording = False
         output = self.network(inputs, condition)
         for layer in layers:
-            # Remove the moments: they belong to the autograd graph, and `deepcopy` would fail for this module.
+            # Remove the moments, because they belong to the autograd graph, and `deepcopy` of this module would fail.
             layer.reference = None
         return output
 
@@ -111,11 +111,11 @@ class WithReference(nn.Module):
 class VirtualBatchNorm(Plugin):
     """Virtual batch norm: normalisation with the statistics of a fixed reference batch and of the image itself.
 
-    Source: Salimans 2016, section 3.5. The reference batch is drawn once: z for a generator, real images for a
-    discriminator. The file of a saved generator contains its reference batch. Before each batch, the reference batch
-    passes through the network. This doubles the cost if both batches have the same size. The statistics are over m
-    reference examples and the example itself, each with weight 1 / (m + 1). Per-class networks have reference examples
-    of their own class.
+    Source: Salimans 2016, section 3.5. The reference batch is drawn once. It contains z for a generator, and real
+    images for a discriminator. The file of a saved generator contains its reference batch. Before each batch, the
+    reference batch passes through the network. This doubles the cost if both batches have the same size. The statistics
+    are over m reference examples and the example itself, each with weight 1 / (m + 1). Per-class networks have
+    reference examples of their own class.
 
     When to use: if batch norm helps, but makes the generated images of a batch similar to each other.
     When not: if time is limited; use `layer_norm`, which also normalises each image separately and costs almost
@@ -170,7 +170,7 @@ class VirtualBatchNorm(Plugin):
     def on_start(self, run: Run) -> None:
         assert self.wrapped is not None
         if self.player == "generator" and run.iteration:
-            # Do not draw a new reference batch: a resumed run has loaded it from its checkpoint.
+            # Do not draw a new reference batch, because a resumed run has loaded the old one from its checkpoint.
             self.wrapped.ready = True
         elif self.player == "generator":
             condition = self.wrapped.condition
@@ -182,10 +182,10 @@ class VirtualBatchNorm(Plugin):
             self.wrapped.set_reference(*pack(images, condition, run.spec.pack))
 
     def _first_condition(self, size: int) -> Tensor | None:
-        """Return the condition of a generator's reference batch: classes in turn, or rows that `on_start` replaces.
+        """Return the condition of a generator's reference batch: classes in turn, or rows for `on_start` to replace.
 
         Raises:
-            InputError: the condition is a source image. The file of the generator would contain the reference batch.
+            InputError: the condition is a source image. The generator file would then contain source images.
         """
         condition = self.spec.condition if self.spec.conditional else None
         if isinstance(condition, ImageCondition):

@@ -21,20 +21,20 @@ from gankit_plugins.penalty.input_gradient import (
 def deviation(real: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
     """Return the standard deviation of all pixel values of the images, over the batches of all ranks, as a scalar."""
     own = real.mean()
-    # The variance over all ranks is the mean of the ranks' variances plus the variance of the ranks' means.
+    # The variance over all ranks is the mean of the variances of the ranks plus the variance of their means.
     return mean(real.var(correction=0) + (own - mean(own)).square()).sqrt()
 
 
 def perturb(
     real: Tensor, noise: Tensor, t: Tensor, spread: float, mean: Callable[[Tensor], Tensor] = lambda x: x
 ) -> Tensor:
-    """Return points x + t * spread * std(x) * u between real images x and noisy copies of them.
+    """Return points x + t * spread * std(x) * u between real images x and their noisy copies.
 
     Args:
         real: real images x, (B, C, H, W).
         noise: noise u of the same shape, uniform in [0, 1).
-        t: position of each point, (B, 1, 1, 1): 0 is the real image, 1 is its noisy copy.
-        spread: largest noise, in standard deviations of the images.
+        t: position of each point, (B, 1, 1, 1), from 0 (the real image) to 1 (its noisy copy).
+        spread: maximum noise, in standard deviations of the images.
         mean: function that averages a tensor over the ranks that share the batch.
     """
     return real + t * spread * deviation(real, mean) * noise
@@ -44,11 +44,11 @@ class Dragan(InputGradientPenalty):
     """Penalty that pulls the norm of D's gradient towards 1 near real images (DRAGAN).
 
     Source: Kodali 2017 (On Convergence and Stability of GANs), section 2.3. The penalty is computed at points between
-    the real images that enter D and noisy copies of them, with noise of up to half a standard deviation. If D has no
-    steep slopes around the data, there are fewer bad equilibria in which G collapses.
+    D's real inputs and noisy copies of these inputs, with noise of up to half a standard deviation. If D has no steep
+    slopes around the data, there are fewer bad equilibria in which G collapses.
 
     When to use: with cross-entropy losses, where `gradient_penalty` between real and generated images is too strong.
-    When not: with a Wasserstein loss: its critic must also be Lipschitz continuous around the generated images.
+    When not: with a Wasserstein loss, because its critic must also be Lipschitz continuous around the generated images.
     """
 
     name = "dragan"

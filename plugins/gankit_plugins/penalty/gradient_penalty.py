@@ -21,10 +21,10 @@ class GradientPenalty(InputGradientPenalty):
     random points on the lines between generated and real images, after noise and augmentation of these images. The
     penalty needs an additional forward pass of D.
 
-    When to use: with a Wasserstein loss, which needs a Lipschitz constraint on D. With most other losses it keeps D
-    from becoming too steep for G to learn. Setting `every = 16` saves most of its cost.
-    When not: together with batch norm in D. The penalty assumes that D's logit depends on one image, and batch norm
-    makes it depend on the whole batch (Gulrajani 2017, section 4).
+    When to use: with a Wasserstein loss, which needs a Lipschitz constraint on D. With most other losses, the penalty
+    prevents a D that is too steep for G to learn. `every = 16` saves most of its cost.
+    When not: together with batch norm in D. The penalty assumes that each logit of D depends on one image. With batch
+    norm, each logit depends on the whole batch (Gulrajani 2017, section 4).
     """
 
     name = "gradient_penalty"

@@ -29,10 +29,11 @@ class HistoricalAveraging(ParameterPenalty):
     """Penalty that pulls each player's parameters towards the mean of all their past values.
 
     Source: Salimans 2016, section 3.3: ||theta - 1/t sum theta[i]||^2 in the losses of both players, with theta[i] the
-    parameters after step i. The mean is updated in place, so the memory for it does not grow. Before the first step,
-    the mean is the initial parameters, and the term is 0.
+    parameters after step i. The mean is updated in place, so its memory does not grow. Before the first step, the mean
+    equals the initial parameters, and the term is 0.
 
-    When to use: if the players circle around an equilibrium: the pull towards the mean damps the oscillation.
+    When to use: if the players oscillate around an equilibrium, because the pull towards the mean damps the
+    oscillation.
     When not: in long runs with bad early parameters, which stay in the mean and slow the training down. Consider
     `moving_average`, which does not change the training.
     """

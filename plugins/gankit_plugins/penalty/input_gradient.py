@@ -24,15 +24,15 @@ Interval = Annotated[
 def input_gradient(discriminator: Discriminator, x: Tensor, labels: Tensor | None) -> Tensor:
     """Return the gradient of D's logits with respect to the images x, (B, C, H, W), in float32 or a wider type.
 
-    If D has several logits for each image, the result is the gradient of their mean. It is differentiable with respect
-    to D's parameters.
+    If D has several logits for each image, the result is the gradient of their mean. The result is differentiable with
+    respect to D's parameters.
     """
-    # Do not detach an x that requires a gradient: with an unrolled D, the penalty's gradient also flows to G through x.
+    # Do not detach an x that requires a gradient. With an unrolled D, the penalty's gradient also flows to G through x.
     x = x if x.requires_grad else x.detach().requires_grad_()
     logits = discriminator(x, labels)
     if logits.dim() > 1:
         logits = logits.flatten(1).mean(1)
-    # Each logit depends on its own image only, so the gradient of the sum contains the gradient of each logit.
+    # Each logit depends only on its own image, so the gradient of the sum contains the gradients of all logits.
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
 
@@ -65,7 +65,10 @@ class InputGradientPenalty(Plugin):
     kind = "penalty"
 
     flattens: ClassVar[bool] = True
-    """True if the penalty does not suit a Wasserstein critic, because it may remove a slope that the critic needs."""
+    """True if the penalty may remove a slope that a Wasserstein critic needs.
+
+    It is then unsuitable for such a critic.
+    """
 
     class Config(Settings):
         weight: Scheduled = Field(10.0, gt=0, description="lambda, weight of the penalty in D's loss")
@@ -75,7 +78,7 @@ class InputGradientPenalty(Plugin):
 
     @abstractmethod
     def penalty(self, discriminator: Discriminator, step: Step) -> Tensor:
-        """Return the penalty as a scalar, before multiplication by its weight."""
+        """Return the penalty as a scalar, without its weight."""
 
     def weight(self) -> float | Schedule:
         """Return the weight of the penalty in D's loss."""

@@ -22,11 +22,11 @@ class L1Regularization(ParameterPenalty):
     """Penalty on the sum of the absolute values of a player's weights.
 
     Source: Tibshirani 1996 (Regression Shrinkage and Selection via the Lasso). The penalty drives small weights to
-    exactly 0. It applies only to parameters with two or more dimensions, so not to biases or the scale parameters of
-    normalisation layers.
+    exactly 0. It applies only to parameters with two or more dimensions. Biases and the scales of normalisation layers
+    are excluded.
 
     When to use: to get a sparse network.
-    When not: against a D that is too strong; a penalty on D's input gradient is more direct.
+    When not: against a D that is too strong; use a penalty on D's input gradient, which is more direct.
     """
 
     name = "l1_regularization"

@@ -21,13 +21,13 @@ def l2(weights: Sequence[Tensor]) -> Tensor:
 class L2Regularization(ParameterPenalty):
     """Penalty equal to half the sum of the squares of a player's weights.
 
-    Source: Krogh 1991 (A Simple Weight Decay Can Improve Generalization), equation 2. With plain gradient descent the
-    penalty is equivalent to weight decay, but not with Adam (Loshchilov 2017). `adamw` has a decay that does not depend
-    on the gradient. The penalty applies only to parameters with two or more dimensions, so not to biases or the scale
-    parameters of normalisation layers.
+    Source: Krogh 1991 (A Simple Weight Decay Can Improve Generalization), equation 2. With plain gradient descent, the
+    penalty is equivalent to weight decay. With Adam, it is not (Loshchilov 2017). The weight decay of `adamw` does not
+    depend on the gradient. The penalty applies only to parameters with two or more dimensions. Biases and the scales of
+    normalisation layers are excluded.
 
-    When to use: with few images, where D would memorise the images and its weights would grow.
-    When not: with a normalisation after each layer, which cancels the scale of the weights.
+    When to use: with few images, because D would otherwise memorise the images, and its weights would grow.
+    When not: with a normalisation after each layer, because normalisation cancels the scale of the weights.
     """
 
     name = "l2_regularization"

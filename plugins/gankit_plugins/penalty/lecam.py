@@ -25,12 +25,12 @@ def lecam(real_logits: Tensor, fake_logits: Tensor, real_anchor: Tensor, fake_an
 class LeCam(Plugin):
     """Penalty on the distance between D's logits and averages of past logits (LeCam regularisation).
 
-    Source: Tseng 2021 (Regularizing Generative Adversarial Networks under Limited Data), section 3.2. The logits of
-    real images are pulled towards the average for generated images, and those of generated images towards the average
-    for real images. The averages are exponential moving averages, which start with the means of the first batch.
+    Source: Tseng 2021 (Regularizing Generative Adversarial Networks under Limited Data), section 3.2. The penalty pulls
+    the logits of real images towards the average for generated images, and the logits of generated images towards the
+    average for real images. The averages are exponential moving averages. They start with the means of the first batch.
 
     When to use: with a few hundred to a few thousand images, together with an augmentation such as `diff_augment`.
-    When not: with many images, where it slows D down.
+    When not: with many images, because the penalty then slows down D's training.
     """
 
     name = "lecam"
@@ -45,7 +45,7 @@ class LeCam(Plugin):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.anchors: Tensor | None = None
-        """Averages of past logits for real and for fake images, (2,)."""
+        """Averages of past logits for real and for fake images, (2,). None before the first batch."""
 
         self.parts: list[Tensor] = []
         """Mean logits of real and of fake images, (2,), in each part of the current batch."""

@@ -25,15 +25,15 @@ def not_orthonormal(W: Tensor) -> Tensor:
 
 
 class OrthogonalRegularization(ParameterPenalty):
-    """Penalty that makes the filters of every layer nearly orthonormal: of length 1, and orthogonal to each other.
+    """Penalty that makes the filters of every layer nearly orthonormal (orthogonal to each other, with length 1).
 
     Source: Brock 2016 (Neural Photo Editing), section 3.3; Brock 2018, equation 2. A layer with orthonormal filters
     preserves the norm of its input. If a player has one network per class, the networks are regularised separately. The
     penalty cannot reach 0 for layers with more filters than weights per filter.
 
     When to use: for networks whose signal vanishes or explodes with depth.
-    When not: for a generator that will be sampled with truncation. The penalty also fixes the lengths of the filters,
-    which is too strong (Brock 2018); use `relaxed_orthogonal_regularization`.
+    When not: for a generator that will be sampled with truncation; use `relaxed_orthogonal_regularization`. This
+    penalty also fixes the lengths of the filters, which is too strong a constraint (Brock 2018).
     """
 
     name = "orthogonal_regularization"

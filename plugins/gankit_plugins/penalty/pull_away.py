@@ -15,8 +15,8 @@ from gankit import LossTerm, Player, Plugin, RecipeInfo, Scheduled, Settings, St
 def pull_away(codes: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x, ranks: int = 1, rank: int = 0) -> Tensor:
     """Return the mean squared cosine similarity of all pairs of different codes (N, F) (Zhao 2016, equation 4).
 
-    The result is a scalar in float32 or a wider type: 0 for orthogonal codes, 1 for parallel codes. With one code, it
-    is 0.
+    The result is a scalar in float32 or a wider type: 0 for orthogonal codes, 1 for parallel codes, and 0 for a single
+    code.
 
     Args:
         codes: codes of this rank's images.
@@ -26,7 +26,8 @@ def pull_away(codes: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x, ran
     """
     directions = F.normalize(codes.to(torch.promote_types(codes.dtype, torch.float32)), dim=1)
     if ranks > 1:
-        # Gather the codes of all ranks: each rank fills its own rows, and the sum over the ranks has all of them.
+        # Gather the codes of all ranks. Each rank fills its own rows, so the sum over the ranks contains the rows of
+        # all ranks.
         rows = directions.new_zeros(ranks, *directions.shape)
         rows[rank] = directions
         directions = ranks * mean(rows).flatten(0, 1)
@@ -36,14 +37,15 @@ def pull_away(codes: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x, ran
 
 
 class PullAway(Plugin):
-    """Penalty for G on similar codes of the generated images of a batch (pull-away term).
+    """Penalty for G on similar codes of the images in a generated batch (pull-away term).
 
     Source: Zhao 2016, section 2.4 and equation 4: the mean squared cosine similarity of all pairs of codes. The code of
-    an image is D's features, which are the output of the encoder if D is an autoencoder. The pairs are within each part
-    of the batch (`train.accumulate`).
+    an image consists of D's features. If D is an autoencoder, these features are the output of its encoder. With
+    gradient accumulation (`train.accumulate`), the pairs are formed within each part of the batch.
 
-    When to use: with the losses `ebgan` (EBGAN-PT) or `began`, against images that are all alike.
-    When not: with features that are never negative, such as those after ReLU: only few such codes can be orthogonal.
+    When to use: with the losses `ebgan` (EBGAN-PT) or `began`, against generated images that are all similar.
+    When not: with features that are never negative, such as features after ReLU, because few such codes can be
+    orthogonal.
     """
 
     name = "pull_away"

@@ -12,12 +12,12 @@ from gankit_plugins.penalty.input_gradient import Discriminator, InputGradientPe
 class R1(InputGradientPenalty):
     """Penalty that pulls D's gradient towards 0 on real images.
 
-    Source: Mescheder 2018, equation 9: gamma / 2 times the mean squared norm of the gradient, at the real images that
-    enter D. When G matches the data, the penalty makes D flat. D then does not move G away again, so training converges
-    locally.
+    Source: Mescheder 2018, equation 9: gamma / 2 times the mean squared norm of the gradient at D's real inputs. When G
+    matches the data, the penalty makes D flat. D's gradient then does not move G away from the data, so training
+    converges locally.
 
-    When to use: with cross-entropy losses, without other penalties, for stable long runs; setting `every = 16` saves
-    most of its cost.
+    When to use: for stable long runs with cross-entropy losses and without other penalties. Setting `every = 16` saves
+    most of the penalty's cost.
     When not: with a Wasserstein loss, because its critic needs a slope; use `gradient_penalty`.
     """
 

@@ -12,11 +12,12 @@ from gankit_plugins.penalty.r1 import R1
 class R2(R1):
     """Penalty that pulls D's gradient towards 0 on generated images.
 
-    Source: Mescheder 2018, equation 10. It is the penalty of `r1`, but on the generated images that enter D, including
-    past images from `experience_replay`.
+    Source: Mescheder 2018, equation 10. The penalty is the same as in `r1`, but on D's generated inputs. These inputs
+    include past images from `experience_replay`.
 
     When to use: together with `r1`, if D is steep around generated images too.
-    When not: alone at the beginning of training: it makes D flat at the generated images, where G needs a gradient.
+    When not: alone at the beginning of training, because it makes D flat at the generated images, where G needs a
+    gradient.
     """
 
     name = "r2"

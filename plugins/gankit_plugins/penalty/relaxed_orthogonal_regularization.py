@@ -20,7 +20,7 @@ def not_orthogonal(W: Tensor) -> Tensor:
 
 
 class RelaxedOrthogonalRegularization(OrthogonalRegularization):
-    """Penalty that makes the filters of every layer more orthogonal to each other, whatever their lengths are.
+    """Penalty that makes the filters of every layer more orthogonal to each other, independently of their lengths.
 
     Source: Brock 2018, equation 3, with beta = 0.0001: `orthogonal_regularization` without the diagonal of W W^T. If a
     player has one network per class, the networks are regularised separately.

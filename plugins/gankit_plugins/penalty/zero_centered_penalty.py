@@ -18,9 +18,9 @@ class ZeroCenteredPenalty(InputGradientPenalty):
     """Penalty that pulls D's gradient towards 0 between real and generated images.
 
     Source: Thanh-Tung 2019 (Improving Generalization and Stability of Generative Adversarial Networks), section 5. The
-    points are those of `gradient_penalty`, and the target norm is 0.
+    penalty is computed at the same points as `gradient_penalty`, but the target norm is 0.
 
-    When to use: with few images, which D could memorise. A D that is flat between images cannot memorise them.
+    When to use: with few images, which D could memorise. If D is flat between images, it cannot memorise them.
     When not: with a Wasserstein loss, because its critic needs a slope; use `gradient_penalty`.
     """
 

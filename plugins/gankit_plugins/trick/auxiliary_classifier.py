@@ -35,7 +35,7 @@ def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class ClassifyingDiscriminator(nn.Module):
-    """Discriminator with a linear layer from its features (B, F) to class logits (B, K), a further output."""
+    """Discriminator with an additional linear layer, which maps its features (B, F) to class logits (B, K)."""
 
     def __init__(self, network: nn.Module, features: int, classes: int) -> None:
         super().__init__()
@@ -43,23 +43,23 @@ class ClassifyingDiscriminator(nn.Module):
         self.class_head = nn.Linear(features, classes)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return the output of D for images (B, C, H, W) and labels (B,), with class logits as a further output."""
+        """Return the output of D for images (B, C, H, W) and labels (B,), with class logits as an additional entry."""
         output = DiscriminatorOutput(*self.network(images, labels))
         return output._replace(extra={**output.extra, CLASS_LOGITS: self.class_head(output.features)})
 
 
 class AuxiliaryClassifier(Plugin):
-    """Classifier in D, which predicts the class of an image; G is trained for images of the requested class (AC-GAN).
+    """Classifier in D that predicts the class of an image. G is trained for images of the requested class (AC-GAN).
 
     Source: Odena 2016, equations 2 and 3. Equation 2 is the loss of the recipe. A linear layer on D's features predicts
-    the class. D minimises the cross entropy of the class on real and on generated images, and G minimises it on its
-    images. With packing, D classifies a pack, whose images have one class. A discriminator that takes the label as an
-    input is refused, because it could classify without the image.
+    the class. D minimises the cross entropy of the class on real and on generated images. G minimises this cross
+    entropy on its images. With packing, D classifies packs, because all images of a pack have the same class. A
+    discriminator that takes the label as an input raises an error, because it could classify without the image.
 
     When to use: for requested classes, with a conditional generator and a discriminator without labels, such as
     `dcgan`.
-    When not: with many similar classes. G then prefers images that are easy to classify, which are less varied (Miyato
-    and Koyama 2018); use `projection`.
+    When not: with many similar classes; use `projection`. With such classes, G prefers images that are easy to
+    classify, and such images are less varied (Miyato and Koyama 2018).
     """
 
     name = "auxiliary_classifier"
@@ -111,6 +111,6 @@ def fake_class_loss(step: Step) -> Tensor:
 
 
 def loss_of(output: DiscriminatorOutput, labels: Tensor | None) -> Tensor:
-    """Return the class loss of D's output. `labels` entered D with the images, so packs have one label each."""
+    """Return the class loss of D's output. `labels` are the labels of D's inputs. A pack has one label."""
     assert labels is not None, "adjust_spec refuses data without labels"
     return class_loss(output.extra[CLASS_LOGITS], labels)

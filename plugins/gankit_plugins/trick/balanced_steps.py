@@ -1,4 +1,4 @@
-"""Training of only the weaker player while the other player is too far ahead."""
+"""Training of only the weaker player while the other player is much stronger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gankit_plugins.trick.discriminator_confidence import ranking_accuracy
 
 
 def player_behind(accuracy: float, low: float, high: float) -> Player | None:
-    """Return the player to train: D if `accuracy` is below `low`, G if it is above `high`, None if both are trained.
+    """Return the player to train: D if `accuracy` is below `low`, G if it is above `high`, otherwise None (both).
 
     `accuracy` is the proportion of pairs of a real and a fake image that D ranks correctly, 0.5 for random logits.
     """
@@ -24,15 +24,15 @@ def player_behind(accuracy: float, low: float, high: float) -> Player | None:
 
 
 class BalancedSteps(Plugin):
-    """Training of the weaker player alone while the other player is too far ahead.
+    """Training of the weaker player alone while the other player is much stronger.
 
     Source: Goodfellow 2016 (NIPS tutorial, section 4.3) discusses balancing D and G, but does not recommend it. Here
     D's accuracy is the proportion of pairs of a real and a fake image that D ranks correctly, averaged over recent D
-    steps. If the accuracy is above `high`, only G is trained. If it is below `low`, only D is trained. Otherwise both
-    are trained. After `patience` iterations with one player, both are trained once, to update the average. The CPU
-    waits for the device once per iteration.
+    steps. If the accuracy is above `high`, only G is trained. If the accuracy is below `low`, only D is trained.
+    Otherwise, both players are trained. After `patience` iterations with one player, both players are trained once, to
+    update the average. The CPU waits for the device once per iteration.
 
-    When to use: if one player wins early, and no fixed number of D steps suits the whole run.
+    When to use: if one player becomes too strong early, and no fixed number of D steps suits the whole run.
     When not: with a Wasserstein loss, whose critic should be trained as well as possible.
     """
 

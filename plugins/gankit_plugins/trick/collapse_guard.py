@@ -13,9 +13,9 @@ from gankit_plugins.trick.discriminator_confidence import describe_logits, exces
 
 
 class CollapseGuard(Plugin):
-    """Early end of the run when D's loss stays near 0.
+    """Early stopping of the run when D's loss stays near 0.
 
-    Source: Meng 2021, section 3.1: when D's loss falls quickly towards 0, G no longer learns. Here D's loss is its
+    Source: Meng 2021, section 3.1. When D's loss falls quickly towards 0, G no longer learns. Here D's loss is its
     cross entropy minus the smallest possible cross entropy. With smoothed labels, this minimum is above 0. A loss that
     is constant but not near 0 does not stop the run. The last checkpoint is kept. After `gankit resume`, the run stops
     only after `patience` further checks.

@@ -1,8 +1,8 @@
-"""Normalisations built from elementary operations, which can be differentiated any number of times.
+"""Normalisations from elementary operations. They can be differentiated any number of times.
 
-torch computes wrong third derivatives of batch, instance and layer norm, and raises no error. The reason is that
-torch's second derivative treats the mean and the standard deviation, saved from the forward pass, as constants. The
-third derivatives of group norm are correct. A gradient penalty in the unrolled steps of D needs third derivatives.
+torch computes wrong third derivatives of batch, instance and layer norm, without an error. The reason is that torch's
+second derivative treats the saved mean and standard deviation of the forward pass as constants. The third derivatives
+of group norm are correct. A gradient penalty in the unrolled steps of D needs third derivatives.
 """
 
 from __future__ import annotations

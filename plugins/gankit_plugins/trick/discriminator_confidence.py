@@ -24,7 +24,7 @@ def has_probability_logits(recipe: RecipeInfo) -> bool:
 
 
 def describe_logits(recipe: RecipeInfo) -> str:
-    """Return the first words of a warning, which name the trick or loss: "with the loss 'hinge' D's outputs"."""
+    """Return the first words of a warning, with the name of the trick or loss: "with the loss 'hinge' D's outputs"."""
     return f"with {relativistic_trick(recipe) or 'the loss ' + repr(recipe.use_of('loss'))} D's outputs"
 
 
@@ -32,7 +32,8 @@ def as_target(target: Tensor | float, device: torch.device) -> Tensor:
     """Return a target of D, such as 1 for real images, as a float32 tensor. A number becomes a scalar on `device`."""
     if isinstance(target, Tensor):
         return target.float()
-    # `torch.full` creates the tensor on the device. A copy from the CPU would make the CPU wait for the device.
+    # `torch.full` creates the tensor directly on the device. A copy from the CPU would make the CPU wait for the
+    # device.
     return torch.full((), target, dtype=torch.float32, device=device)
 
 
@@ -60,7 +61,7 @@ def ranking_accuracy(step: Step) -> Tensor:
     """Return the proportion of pairs of a real and a fake image that D ranks correctly, as a scalar.
 
     A pair is correct if the real image has the higher logit, or, with flipped labels, the lower logit. A tie counts as
-    half a correct pair. The proportion needs no threshold, so it has the same meaning with every loss.
+    half a correct pair. The proportion does not depend on a threshold, so it has the same meaning for every loss.
     """
     real, fake = step.real_output.logits.detach(), step.fake_output.logits.detach()
     real_target, fake_target = (

@@ -27,7 +27,8 @@ class ReplayBuffer:
 
     def __init__(self, classes: int, slots: int, shape: tuple[int, ...], device: torch.device) -> None:
         self.classes, self.slots = classes, slots
-        # `store` writes the images that do not fit in the buffer to one additional row at the end, which is never read.
+        # `store` writes the images that do not fit in the buffer to one additional row at the end. This row is never
+        # read.
         self.rows = torch.zeros(classes * slots + 1, *shape, device=device)
         self.filled = torch.zeros(classes, dtype=torch.int64, device=device)
 
@@ -40,8 +41,8 @@ class ReplayBuffer:
         """Draw one random stored image for each entry of `classes`, an int64 tensor (n,).
 
         Returns:
-            The images, (n, C, H, W), and a bool tensor (n,): True where the buffer has an image of the class. Where it
-            is False, the image is a placeholder and must not be used.
+            The images, (n, C, H, W), and a bool tensor (n,). It is True if the buffer has an image of the class.
+            Otherwise, the image is a placeholder and must not be used.
         """
         filled = self.filled[classes]
         # Rounding may make `chance * filled` equal to `filled`, which would select an empty slot.
@@ -60,7 +61,8 @@ class ReplayBuffer:
         # Index of each image among the new images of its class: 0, 1, ...
         rank = is_class.cumsum(0)[torch.arange(n, device=device), classes] - 1
         position = torch.arange(self.slots, device=device)
-        # Sorting by this key puts the free slots of a class first, in order, and then its filled slots in random order.
+        # Sorting by this key puts the free slots of a class first, in ascending order, then the filled slots in random
+        # order.
         key = torch.where(
             position < self.filled[:, None],
             torch.rand(self.classes, self.slots, device=device),
@@ -81,7 +83,7 @@ def replay(fake: Tensor, classes: Tensor, buffer: ReplayBuffer, count: int) -> T
     """
     fake = fake.detach()
     order = torch.rand(len(fake), device=fake.device).argsort()
-    # Store images that are not replaced, if there are enough: the slices overlap only if `count` is above B / 2.
+    # Store images that are not replaced, if there are enough. The two slices overlap only if `count` is above B / 2.
     replaced, stored = order[:count], order[-count:]
     past, available = buffer.sample(classes[replaced])
     # Keep the new image if the buffer has no image of its class yet.
@@ -91,16 +93,16 @@ def replay(fake: Tensor, classes: Tensor, buffer: ReplayBuffer, count: int) -> T
 
 
 class ExperienceReplay(Plugin):
-    """Past fake images among the inputs of D, so that D does not forget them.
+    """Past fake images among the inputs of D, so that D does not forget these images.
 
-    Source: Shrivastava 2017, section 2.3. In each D step, a proportion of the fake images is replaced by past ones from
-    a buffer. The same number of new images is then stored in the buffer. An image is replaced by a past image of the
-    same class, and each class has an equal part of the buffer. Images are stored in float32, because D could
-    distinguish images rounded to 256 levels from new ones. Every checkpoint contains the buffer, with 4 bytes for each
+    Source: Shrivastava 2017, section 2.3. In each D step, a proportion of the fake images is replaced by past images
+    from a buffer. The same number of new images is then stored in the buffer. An image is replaced by a past image of
+    the same class, and each class has an equal part of the buffer. Images are stored in float32, because D could
+    distinguish images with rounded values from new images. Every checkpoint contains the buffer, with 4 bytes for each
     pixel value.
 
     When to use: if G moves from mode to mode, and D forgets the earlier modes.
-    When not: late in a good run, because D then recognises past images easily and learns little from them.
+    When not: late in a good run, because D then recognises past images easily and learns little from these images.
     """
 
     name = "experience_replay"

@@ -11,7 +11,7 @@ from gankit import DiscriminatorOutput, match_logits
 class ExtendedFeatures(nn.Module):
     """Discriminator with additional features and a linear layer that adds their contribution to the logits.
 
-    If D's last layer is linear, the logits are those of one linear layer over the original and additional features.
+    If D's last layer is linear, the logits are the output of one linear layer over original and additional features.
 
     Args:
         network: D, with logits (B, ...) and features (B, F).
@@ -24,7 +24,7 @@ class ExtendedFeatures(nn.Module):
         self.network = network
         self.further = further
         self.share = nn.Linear(count, 1, bias=False)
-        # The weights start at 0: with random weights, large additional features would dominate the first logits.
+        # The weights start at 0. With random weights, large additional features would dominate the first logits.
         nn.init.zeros_(self.share.weight)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:

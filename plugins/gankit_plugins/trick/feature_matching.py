@@ -32,7 +32,8 @@ def feature_matching(
 def batch_mean_warnings(recipe: RecipeInfo, name: str, values: str) -> Iterable[str]:
     """Yield a warning for each setting of the recipe that makes means over the batch less useful.
 
-    The trick `name` computes these means. `values` is "features" or "logits", the outputs of D that it averages.
+    The trick `name` computes these means. `values` names the outputs of D that the trick averages: "features" or
+    "logits".
     """
     if recipe.train.accumulate > 1:
         yield (
@@ -49,12 +50,12 @@ def batch_mean_warnings(recipe: RecipeInfo, name: str, values: str) -> Iterable[
 class FeatureMatching(Plugin):
     """Loss for G: distance between the means of D's features on generated and on real images.
 
-    Source: Salimans 2016, section 3.1. The features are the input of D's last layer. The term replaces the terms of the
-    recipe's `loss` for G, unless `adversarial_weight` is above 0. The training of D does not change. The means are over
-    the batch. With gradient accumulation (`train.accumulate`), they are over each part of the batch.
+    Source: Salimans 2016, section 3.1. The features are the input of D's last layer. This loss term replaces G's terms
+    of the recipe's `loss`, unless `adversarial_weight` is above 0. The training of D does not change. The means are
+    over the batch. With gradient accumulation (`train.accumulate`), the means are over each part of the batch.
 
     When to use: if training is unstable because G overfits to the current D.
-    When not: for sharp images: bad images can have the same mean features as real ones.
+    When not: for sharp images, because bad images can have the same mean features as real images.
     """
 
     name = "feature_matching"

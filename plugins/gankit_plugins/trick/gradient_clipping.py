@@ -14,10 +14,11 @@ class GradientNormClipping(Plugin):
 
     Source: Pascanu 2013 (On the difficulty of training recurrent neural networks), algorithm 1. The direction of the
     gradient does not change. Clipping limits rare large gradients, which would distort Adam's averages for a long time.
-    Clipping other gradients has little effect with Adam, whose updates hardly depend on their scale.
+    Clipping of other gradients has little effect with Adam, because Adam's updates hardly depend on the gradient's
+    scale.
 
-    When to use: with losses that sometimes jump, especially with penalties on D's gradient.
-    When not: against a learning rate that is too high: clipping hides the problem.
+    When to use: with losses that sometimes rise suddenly, especially with penalties on D's gradient.
+    When not: against a learning rate that is too high, because clipping hides the problem.
     """
 
     name = "gradient_norm_clipping"

@@ -11,10 +11,10 @@ from gankit_plugins.trick.scalar_or_range import Probability, draw, ends
 
 
 class LabelSmoothing(Plugin):
-    """Softer targets for D than 1 and 0: constants, or random numbers drawn for each image and step.
+    """Softer targets for D than 1 and 0. A target is a constant, or a random number for each image and step.
 
     Source: Salimans 2016, section 3.4, for the default: 0.9 for real images, so that D is not overconfident, and 0 for
-    generated ones. With targets a for real and b for generated images, the optimal D is
+    generated images. With targets a for real and b for generated images, the optimal D is
     (a p_data + b p_g) / (p_data + p_g). If b is above 0, D outputs b where there are only generated images, so G's
     gradient there is weaker. Therefore the default does not smooth the targets of generated images.
 
@@ -23,7 +23,7 @@ class LabelSmoothing(Plugin):
     is 0. Otherwise G's target is 1.
 
     When to use: if D becomes overconfident with a cross-entropy loss.
-    When not: with a loss without targets (hinge, Wasserstein), where it has no effect.
+    When not: with a loss without targets (hinge, Wasserstein), because label smoothing then has no effect.
     """
 
     name = "label_smoothing"

@@ -18,8 +18,9 @@ class LabelWeights(Plugin):
     alpha and beta are the means of their ranges. Beta is also the weight of G's loss, if G's loss has weights.
 
     When to use: to follow the equations of the paper, or, with numbers near 1, to emphasise real or generated images.
-    When not: with the ranges of the paper, real images have little effect: D's output is 0.05 where real and generated
-    images are equally likely. For the smoothed labels that the paper's text describes, use `label_smoothing`.
+    When not: if real images should have a large effect. With the paper's ranges, their effect is small: D's optimal
+    output is 0.05 where real and generated images are equally likely. For the smoothed labels that the paper's text
+    describes, use `label_smoothing`.
     """
 
     name = "label_weights"

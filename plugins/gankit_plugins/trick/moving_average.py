@@ -18,8 +18,8 @@ STATISTICS = ("running_mean", "running_var", "u", "v")
 def decay_at(t: int, decay: float, start: int = 0) -> float:
     """Return the decay of the average at G step t = 0, 1, ...: min(decay, (1 + s) / (10 + s)) with s = t - start.
 
-    Before step `start` the decay is 0, so the average is equal to G. Afterwards the decay is low at first, so that the
-    initial weights soon have little effect on the average.
+    Before step `start` the decay is 0, so the average is equal to G. After step `start`, the decay is low at first, so
+    that the initial weights soon have little effect on the average.
     """
     s = t - start
     return 0.0 if s < 0 else min(decay, (1 + s) / (10 + s))
@@ -41,13 +41,14 @@ def average_into(average: list[Tensor], newest: list[Tensor], decay: float) -> N
 class MovingAverage(Plugin):
     """Exponential moving average of G's weights, used for samples instead of the newest weights.
 
-    Source: Karras 2017, section 4; Brock 2018, section 3.1. The average of the trained parameters and of the
-    statistics of normalisations is updated after each G step. Other buffers and frozen weights are copied. The training
+    Source: Karras 2017, section 4; Brock 2018, section 3.1. The average of the trained parameters and of the statistics
+    of normalisations is updated after each G step. Other buffers and frozen weights are copied from G. The training
     does not change. Grids, metrics and the saved generator use the average. With `half_life`, the decay depends on the
-    number of images instead of steps. A schedule of it from 0 replaces the low decay of the first steps (Huang 2024).
+    number of images instead of steps. A schedule of `half_life` that starts at 0 replaces the low decay of the first
+    steps (Huang 2024).
 
-    When to use: nearly always. The weights oscillate around a centre, and their average is nearer to it.
-    When not: in runs of a few hundred iterations with a decay near 1: early weights dominate the average.
+    When to use: nearly always. The weights oscillate around a centre, and their average is nearer to this centre.
+    When not: in runs of a few hundred iterations with a decay near 1, because early weights dominate the average.
     """
 
     name = "moving_average"
@@ -108,7 +109,7 @@ class MovingAverage(Plugin):
         return [average[name] for name in names], [newest[name] for name in names]
 
     def _copy(self) -> None:
-        """Copy the tensors that are not averaged. They are needed only when the average is used."""
+        """Copy the tensors that are not averaged. These tensors are needed only when the average is used."""
         for copied, original in zip(self.copies, self.originals, strict=True):
             copied.copy_(original)
 
@@ -123,13 +124,14 @@ class MovingAverage(Plugin):
 
 
 def averaged_and_copied(network: nn.Module) -> tuple[list[str], list[str]]:
-    """Return two lists of names of a network's tensors: those to average and those to copy.
+    """Return the names of a network's tensors in two lists: tensors to average, and tensors to copy.
 
     Trained parameters and the statistics of normalisation layers (`STATISTICS`) are averaged. All other tensors, such
     as counters, masks and frozen weights, are copied, because an average of them has no meaning.
     """
     trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-    # If a tensor has several names, keep the first, as `named_parameters` does. Otherwise it would also be copied.
+    # If a tensor has several names, keep only the first name, as `named_parameters` does. Otherwise, an averaged tensor
+    # would also be copied.
     first = {id(tensor): name for name, tensor in reversed(network.state_dict(keep_vars=True).items())}
     names = [name for name, tensor in network.state_dict(keep_vars=True).items() if first[id(tensor)] == name]
     averaged = [name for name in names if name in trained or name.rpartition(".")[2] in STATISTICS]

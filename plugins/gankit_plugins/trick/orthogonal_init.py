@@ -14,8 +14,8 @@ from gankit_plugins.layers.weights import BOTH, Players, trainable_layers
 def make_orthogonal(layer: nn.Module, gain: float) -> None:
     """Initialise a layer's weight W so that W^T W = gain^2 I, or W W^T = gain^2 I if W has more columns than rows.
 
-    W has one row for each output channel, or, in a transposed convolution, for each input channel. Each group of a
-    grouped convolution has its own W.
+    W has one row for each output channel. In a transposed convolution, W has one row for each input channel. Each group
+    of a grouped convolution has its own W.
     """
     weight = layer.weight
     assert isinstance(weight, Tensor)
@@ -35,8 +35,7 @@ class OrthogonalInit(Plugin):
 
     Source: Saxe 2013 (Exact solutions to the nonlinear dynamics of learning in deep linear neural networks), section 3;
     for GANs Brock 2018, section 3. The trick initialises all convolutions and linear layers, but not biases and frozen
-    weights. If a
-    player has one network per class, the weights of each class are initialised separately.
+    weights. If a player has one network per class, the weights of each class are initialised separately.
 
     When to use: in deep networks without normalisation, where signals would otherwise vanish or explode.
     When not: in networks that define their own initialisation, which this trick would replace.

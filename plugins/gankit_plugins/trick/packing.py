@@ -12,7 +12,7 @@ from gankit import Plugin, RecipeInfo, Run, Settings, Spec, hookimpl
 from gankit_plugins.layers.conditioning import refuse_other_conditions
 
 PIXELWISE = ("instance_noise",)
-"""Names of tricks that act on each pixel separately, so they may be applied before or after packing."""
+"""Names of tricks that act on each pixel separately. Such tricks may be applied before or after packing."""
 
 
 def packs(images: Tensor, size: int) -> Tensor:
@@ -23,7 +23,7 @@ def packs(images: Tensor, size: int) -> Tensor:
 def packing_order(labels: Tensor, classes: int, size: int) -> Tensor:
     """Return indices (B,) that sort the images into packs: every `size` consecutive images have the same class.
 
-    Images of the same class stay in their order. The classes of consecutive packs are 0, 1, 2, ..., 0, 1, 2, ...
+    Images of the same class keep their order. The classes of consecutive packs are 0, 1, 2, ..., 0, 1, 2, ...
 
     Args:
         labels: labels (B,) int64. Each class has the same number of images, a multiple of `size`.
@@ -50,14 +50,14 @@ def check_divisible(recipe: RecipeInfo, multiple: int, purpose: str) -> None:
 
 
 class Packing(Plugin):
-    """Several images as one input of D, so that D detects a lack of variety.
+    """Packs of several images as inputs of D, so that D detects a lack of variety.
 
-    Source: Lin 2018 (PacGAN), section 2: the images of a pack are concatenated along the channels, and D has one output
-    for all of them. With classes, all images of a pack have the same class, and every batch has the same number of
+    Source: Lin 2018 (PacGAN), section 2. The images of a pack are concatenated along the channels, and D has one output
+    for the whole pack. With classes, all images of a pack have the same class, and every batch has the same number of
     images of each class. Each pack has one logit, one target, one weight and one penalty.
 
-    When to use: against mode collapse: the samples are good but miss some modes of the data.
-    When not: with small batches, which have few packs; together with `minibatch_discrimination` or `minibatch_stddev`,
+    When to use: against mode collapse, that is, if the samples are good but miss some modes of the data.
+    When not: with small batches, which have few packs. Together with `minibatch_discrimination` or `minibatch_stddev`,
     because D then already detects a lack of variety.
     """
 

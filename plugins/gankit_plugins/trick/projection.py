@@ -39,15 +39,15 @@ class ProjectionDiscriminator(nn.Module):
 
 
 class Projection(Plugin):
-    """Class as an input of D: the inner product of a class embedding and D's features is added to the logit.
+    """Class input for D: the inner product of a class embedding and D's features is added to the logit.
 
     Source: Miyato and Koyama 2018, equation 4: the logit is <V_y, phi(x)> + psi(phi(x)). Here phi is the input of D's
-    last layer, and psi is this layer. If D has several logits for an image, the inner product is added to each. As in
-    the paper, `spectral_norm` in the discriminator also divides V by its largest singular value. Other normalisations
-    act on outputs of layers, and do not act on V. V begins with Glorot's uniform distribution.
+    last layer, and psi is the last layer. If D has several logits for an image, the inner product is added to each
+    logit. As in the paper, `spectral_norm` in the discriminator also divides V by its largest singular value. Other
+    normalisations act on outputs of layers, and do not act on V. V is initialised from Glorot's uniform distribution.
 
     When to use: with a conditional generator and a discriminator that takes no labels, such as `dcgan`.
-    When not: with a discriminator for each class, which has a last layer for each class already.
+    When not: with one discriminator per class, because each class then already has its own last layer.
     """
 
     name = "projection"

@@ -1,4 +1,4 @@
-"""Relativistic losses, which compare the logits of real and fake images in pairs."""
+"""Relativistic losses. They compare the logits of real and fake images in pairs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from gankit_plugins.trick.relativistic_step import check_feature_matching_order,
 def difference(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """Return C(x_r) - C(x_f) and C(x_f) - C(x_r) for each pair of a real image x_r and a fake image x_f.
 
-    `real` and `fake`, (B, ...) each, are D's logits C(x_r) and C(x_f). The results have the same shape. Their type is
-    float32 or wider.
+    `real` and `fake`, (B, ...) each, are D's logits C(x_r) and C(x_f). The results have the same shape as `real`. Their
+    type is float32 or wider.
     """
     wide = torch.promote_types(real.dtype, torch.float32)
     margin = real.to(wide) - fake.to(wide)
@@ -23,15 +23,15 @@ def difference(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Relativistic(Plugin):
-    """Relativistic loss: D compares each real image with a fake image. Works with any loss (RGAN).
+    """Relativistic loss, in which D compares each real image with a fake image (RGAN). It works with any `loss`.
 
     Source: Jolicoeur-Martineau 2018, section 4.1, equations 10 and 11: C(x_r) - C(x_f) and C(x_f) - C(x_r) replace D's
-    logits C(x_r) and C(x_f), pair by pair. G's loss is D's loss with real and fake images exchanged, so it also depends
-    on real images. The trick changes only the terms of the recipe's `loss`.
+    logits C(x_r) and C(x_f), pair by pair. G's loss is D's loss with real and fake images exchanged, so G's loss also
+    depends on real images. The trick changes only the terms of the recipe's `loss`.
 
     When to use: with `non_saturating` (RSGAN) or `hinge`, if D separates real from fake images perfectly, so that G
     gets no useful gradient.
-    When not: if G steps must be cheap: they include a forward pass of D over the real images.
+    When not: if G steps must be cheap, because they include a forward pass of D over the real images.
     """
 
     name = "relativistic"

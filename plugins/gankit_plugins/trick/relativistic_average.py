@@ -1,4 +1,4 @@
-"""Relativistic average losses, which compare each real logit with the mean fake logit, and the other way round."""
+"""Relativistic average losses. They compare each logit with the mean logit of the other kind of images."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from gankit_plugins.trick.relativistic_step import check_feature_matching_order,
 def against_mean(real: Tensor, fake: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> tuple[Tensor, Tensor]:
     """Return C(x_r) - E[C(x_f)] and C(x_f) - E[C(x_r)] for real images x_r and fake images x_f.
 
-    `real` and `fake`, (B, ...) each, are D's logits C(x_r) and C(x_f). The results have the same shape. Their type is
-    float32 or wider.
-    `mean` is a function that averages a tensor over the ranks that share the batch.
+    `real` and `fake`, (B, ...) each, are D's logits C(x_r) and C(x_f). The results have the same shape as `real`. Their
+    type is float32 or wider. `mean` is a function that averages a tensor over the ranks that share the batch.
     """
     wide = torch.promote_types(real.dtype, torch.float32)
     real, fake = real.to(wide), fake.to(wide)
@@ -36,7 +35,7 @@ class RelativisticAverage(Plugin):
     is RaLSGAN's loss with 2 C in place of C, up to a constant factor and an additive constant.
 
     When to use: for stability, with `non_saturating` (RaSGAN), `least_squares` (RaLSGAN) or `hinge` (RaHingeGAN).
-    When not: with very small batches, whose means are noisy.
+    When not: with very small batches, because the means over such batches are noisy.
     """
 
     name = "relativistic_average"

@@ -30,7 +30,7 @@ def check_feature_matching_order(recipe: RecipeInfo, name: str) -> None:
 def relative_terms(terms: dict[Player, list[LossTerm]], relation: Relation) -> dict[Player, list[LossTerm]]:
     """Return the terms of a loss, computed from differences of logits (Jolicoeur-Martineau 2018, section 4).
 
-    The terms of G are those of D with real and fake images exchanged.
+    The terms of G are the terms of D with real and fake images exchanged.
     """
 
     def discriminator_term(term: LossTerm) -> LossTerm:

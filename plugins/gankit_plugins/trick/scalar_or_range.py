@@ -1,4 +1,4 @@
-"""Types of settings that are one number for all images, or a range from which a number is drawn for each image."""
+"""Types of settings with one number for all images, or with a range from which a number is drawn for each image."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ class AttendedLayer(nn.Module):
 def nearest(maps: list[FeatureMap], side: int) -> FeatureMap:
     """Return the feature map whose size is nearest to `side`.
 
-    The ratio of the smaller side to `side` counts. Of two sizes with the same ratio, the larger one is nearer. If
-    several modules return this size, the outermost are considered, and of these the first.
+    The distance is measured by the ratio of the smaller side to `side`. If two sizes have the same ratio, the larger
+    size is nearer. If several modules return this size, return the first of the outermost modules.
     """
     size = min((abs(math.log2(min(one.size) / side)), -min(one.size), one.size) for one in maps)[-1]
     candidates = [one for one in maps if one.size == size]
@@ -41,17 +41,18 @@ def nearest(maps: list[FeatureMap], side: int) -> FeatureMap:
 
 
 class SelfAttentionTrick(Plugin):
-    """Self-attention after one layer of the generator and of the discriminator: all positions exchange features.
+    """Self-attention after one layer of the generator and of the discriminator. It connects all positions.
 
     Source: Zhang 2019 (SAGAN), section 3, equations 1 to 3, with C / 8 channels in the convolutions f, g and h, and v
-    back to C channels. The authors' code differs: h has C / 2 channels, and f and h are max-pooled. gamma begins at 0.
-    The attention acts on the feature map whose size is nearest to `side`: after the first block of this size, and never
-    on the image. `spectral_norm` of a player also normalises these convolutions. Other normalisations do not act on
-    them. Attention between N positions needs N^2 numbers for each image: 65,536 at 16x16, and 16,777,216 at 64x64.
+    back to C channels. In the authors' code, h has C / 2 channels, and f and h are max-pooled. The initial gamma is 0.
+    The attention acts on the feature map whose size is nearest to `side`, after the first block of this size, but never
+    on the image. The normalisation `spectral_norm` of a player also normalises the convolutions f, g, h and v. Other
+    normalisations do not act on these convolutions. Attention between N positions needs N^2 numbers for each image:
+    65,536 at 16x16, and 16,777,216 at 64x64.
 
-    When to use: in convolutional networks, whose layers see only neighbouring pixels, for images with distant parts
-    that must agree.
-    When not: with fully connected networks, which have no feature maps; with networks per class, whose feature maps
+    When to use: in convolutional networks, for images with distant parts that must match. A convolution connects only
+    neighbouring pixels.
+    When not: with fully connected networks, which have no feature maps. With networks per class, whose feature maps
     contain several images.
     """
 
@@ -86,8 +87,8 @@ class SelfAttentionTrick(Plugin):
         place = nearest(maps, self.config.side)
 
         def normalize(layer: nn.Module, features: int) -> nn.Module:
-            # Spectral norm changes the weight of the layer. Other normalisations return a further layer for the output,
-            # which has no place in equation 1.
+            # Spectral norm changes the weight of the layer. Other normalisations return an additional layer for the
+            # output. Equation 1 has no such layer.
             spec.normalize(player, layer, features)
             return layer
 

@@ -1,4 +1,4 @@
-"""Spectral norm of all weights beside another normalisation."""
+"""Spectral norm of all weights, together with another normalisation."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ GENERATOR: list[Player] = ["generator"]
 class SpectralWeights(Plugin):
     """Spectral norm of all layers of a player, in addition to its normalisation, such as conditional batch norm.
 
-    Source: Zhang 2019 (SAGAN), section 4.1: spectral norm in G too, together with conditional batch norm; Miyato 2018,
-    equation 8 and algorithm 1. It is the same computation as in the normalisation `spectral_norm`. It applies to all
-    trained convolutions, linear layers and embeddings that the network has when this trick is reached, so put it after
-    tricks that add layers. Scales and shifts of batch norm are not changed.
+    Source: Zhang 2019 (SAGAN), section 4.1, for spectral norm in G together with conditional batch norm; Miyato 2018,
+    equation 8 and algorithm 1. The computation is the same as in the normalisation `spectral_norm`. Spectral norm is
+    applied to all trained convolutions, linear layers and embeddings that exist when this trick is applied. Therefore,
+    put this trick after tricks that add layers. Scales and shifts of batch norm are not changed.
 
     When to use: in a generator with batch norm or conditional batch norm, against unstable training.
-    When not: for a player whose normalisation is `spectral_norm` already; the recipe is then rejected.
+    When not: for a player whose normalisation is already `spectral_norm`. The recipe is then rejected.
     """
 
     name = "spectral_weights"

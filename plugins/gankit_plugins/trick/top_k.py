@@ -1,4 +1,4 @@
-"""Top-k training: G learns only from the generated images that D finds most real."""
+"""Top-k training: G learns only from the generated images with the largest logits."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ REPLACING = ("relativistic", "relativistic_average", "feature_matching")
 
 
 def kept_share(iteration: int, decay: float, every: int, final: float) -> float:
-    """Return the share of the batch that is kept: max(final, decay^n), where n is iteration // every."""
+    """Return the share of the batch with which G is trained: max(final, decay^n), where n is iteration // every."""
     return max(final, decay ** (iteration // every))
 
 
 def top_k(step: Step, share: float) -> Step:
-    """Return the part of a step with the images to which D gives the largest logits, at least one.
+    """Return a step with only the generated images with the largest logits, but at least one image.
 
-    If D has several logits for an image, their mean counts.
+    If D has several logits for an image, their mean is used.
     """
     logits = step.fake_output.logits.detach().reshape(step.num_inputs, -1).mean(1)
     k = max(1, int(share * len(logits)))
@@ -32,13 +32,13 @@ class TopK(Plugin):
     """Loss of G on only those generated images of a batch that have the largest logits.
 
     Source: Sinha 2020 (Top-k Training of GANs), section 3.1. The gradients of the worst images can point away from the
-    data. The number of images k starts at the whole batch. After every `every` iterations, it is multiplied by `decay`,
-    until it reaches the share `final` of the batch. The paper reduces it once per epoch. D is trained with all images.
+    data. The number of images, k, starts at the batch size. After every `every` iterations, k is multiplied by `decay`,
+    until k reaches the share `final` of the batch. The paper reduces k once per epoch. D is trained with all images.
     The images are selected in each part of the batch (`train.accumulate`) and on each rank. If G's loss also uses real
-    images, it gets the same number of them.
+    images, the number of real images is also k.
 
     When to use: late in the training, to improve the images of a GAN that works.
-    When not: if modes are missing: the images of a new mode are often those with the smallest logits.
+    When not: if modes are missing, because the images of a new mode often have the smallest logits.
     """
 
     name = "top_k"
@@ -70,5 +70,5 @@ class TopK(Plugin):
         return terms | {"generator": [on_top_k(term) for term in terms["generator"]]}
 
     def share(self, run: Run) -> float:
-        """Return the share of the batch that is kept at the run's current iteration."""
+        """Return the share of the batch with which G is trained at the run's current iteration."""
         return kept_share(run.iteration, self.config.decay, self.config.every, self.config.final)

@@ -48,9 +48,9 @@ def pairwise_distance(images: Tensor) -> Tensor:
 def oscillates(values: Tensor, strength: float = 0.5) -> bool:
     """Return True if values (N,) oscillate, with a period of at most N / 2 values.
 
-    The linear trend is removed first. The values oscillate if two conditions are met. First, at some lag the
-    autocorrelation is below -strength, and at twice this lag it is above strength. Second, the standard deviation
-    exceeds a tenth of the mean absolute value.
+    The linear trend is removed first. The values oscillate if two conditions are met. First, the autocorrelation is
+    below -strength at some lag, and above strength at twice this lag. Second, the standard deviation exceeds a tenth of
+    the mean absolute value.
     """
     y = values.double()
     time = torch.arange(len(y), dtype=torch.float64) - (len(y) - 1) / 2
@@ -65,7 +65,7 @@ def oscillates(values: Tensor, strength: float = 0.5) -> bool:
 
 
 class TrainingMonitor(Plugin):
-    """Warnings of mode collapse, a D loss near 0, oscillating losses and NaN, with remedies from papers.
+    """Warnings about mode collapse, a D loss near 0, oscillating losses and NaN, with remedies from papers.
 
     Source: Meng 2021, section 3.1, for D's loss; Salimans 2016, Metz 2016 and Lin 2018 for collapse; Salimans 2016,
     section 3.3, for oscillation. A warning is printed and logged in log.jsonl. The same warning is repeated only
@@ -73,7 +73,7 @@ class TrainingMonitor(Plugin):
     entropy.
 
     When to use: in the first runs of a new recipe.
-    When not: for the highest speed: at each check the CPU waits for the device.
+    When not: for the highest speed, because the CPU waits for the device at each check.
     """
 
     name = "training_monitor"
@@ -94,7 +94,7 @@ class TrainingMonitor(Plugin):
         self.excess: Tensor | None = None
         self.diversity: Tensor | None = None
         self.history = torch.zeros(0, 2, dtype=torch.float64)
-        """Losses of D and of G at the most recent checks, (checks, 2). Each is the sum of the player's loss terms."""
+        """Losses of D and of G at the most recent checks, (checks, 2). A loss is the sum of the player's loss terms."""
 
         self.checks = 0
         self.next_warning: dict[str, int] = {}

@@ -27,10 +27,10 @@ def unroll(
 ) -> Parameters:
     """Return parameters theta after gradient steps theta_{i+1} = theta_i - lr grad loss(theta_i) (Metz 2016, eq. 7, 8).
 
-    The result is differentiable with respect to everything that the losses depend on.
+    The result is differentiable with respect to all tensors on which the losses depend.
 
     Args:
-        theta: initial parameters theta_0 by name; they require gradients.
+        theta: initial parameters theta_0 by name. The parameters must require gradients.
         loss: differentiable function from theta to a scalar; called once per step.
         lr: learning rate of the steps, eta in the paper.
         steps: number of steps, K in the paper.
@@ -38,7 +38,7 @@ def unroll(
     """
     for _ in range(steps):
         value = loss(theta)
-        # Switch autocast off for the gradient: the backward pass must use the same data types as the forward pass.
+        # Disable autocast for the gradient, because the backward pass must use the same data types as the forward pass.
         with torch.autocast(value.device.type, enabled=False):
             gradients = torch.autograd.grad(value, list(theta.values()), create_graph=True, materialize_grads=True)
             theta = {name: t - lr * mean(g) for (name, t), g in zip(theta.items(), gradients, strict=True)}
@@ -66,7 +66,7 @@ class UnrolledDiscriminator(Plugin):
     itself does not change. Terms with a setting `every` act in every simulated step, and are not multiplied by `every`.
     The simulation has no momentum and no gradient clipping. Penalties on D's weights have no effect in the simulation.
 
-    When to use: against mode collapse on small problems, where G moves from mode to mode.
+    When to use: against mode collapse on small problems, if G moves from mode to mode.
     When not: with a large D. Each simulated step costs about as much as three D steps, and the graphs of all steps stay
     in memory until the backward pass. With a penalty on D's gradient, third derivatives make the steps more expensive.
     """
@@ -92,8 +92,8 @@ class UnrolledDiscriminator(Plugin):
         lookahead = Step(
             run, "discriminator", step.real, step.condition, step.z, step.fake, fields=step.fields, simulated=True
         )
-        # The hook `before_d_step` of a plugin may call D. Use a D with copies of its buffers, so that such calls in a
-        # simulated step do not change the running statistics of D itself.
+        # The hook `before_d_step` of a plugin may call D. Use a D with copied buffers, so that such calls in a
+        # simulated step do not change D's own running statistics.
         lookahead.discriminator = with_parameters(run.discriminator, {})
         run.before_step["discriminator"](run, lookahead)
         # Keep the targets and weights that the plugins set for the D step, but undo their changes to the images.
@@ -108,7 +108,7 @@ class UnrolledDiscriminator(Plugin):
             )
 
         trained_ids = {id(p) for p in run.parameters["discriminator"]}
-        # Unroll copies of D's parameters: in a G step, D's own parameters have no gradients and must not change.
+        # Unroll copies of D's parameters, because D's own parameters have no gradients in a G step and must not change.
         theta = {
             name: p.detach().clone().requires_grad_()
             for name, p in run.discriminator.named_parameters()

@@ -25,7 +25,7 @@ class WeightClipping(Plugin):
     slope, as the Wasserstein loss requires. The trick also clips biases and the scales of normalisations.
 
     When to use: to reproduce the first Wasserstein GAN, with `wasserstein` and `rmsprop`.
-    When not: in other cases prefer `gradient_penalty` or `spectral_norm`, which reduce D's capacity less.
+    When not: in all other cases; use `gradient_penalty` or `spectral_norm`, which reduce D's capacity less.
     """
 
     name = "weight_clipping"
