@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gankit.cli.arguments import (
+    AboveZero,
     check_output_file,
     condition_options,
     device_option,
@@ -42,7 +43,7 @@ GIF_FPS = 50
     "--seconds",
     default=8.0,
     show_default=True,
-    type=click.FloatRange(min=0, max=3600, min_open=True),
+    type=AboveZero(max=3600),
     help="Length of the video.",
 )
 @click.option("--fps", default=25, show_default=True, type=click.IntRange(1, 120), help="Frames per second.")
@@ -51,7 +52,7 @@ GIF_FPS = 50
 @click.option(
     "--truncation",
     metavar="T",
-    type=click.FloatRange(min=0, min_open=True),
+    type=AboveZero(),
     help="Redraw entries of z beyond T: less variety, more typical images.",
 )
 @device_option
@@ -79,7 +80,8 @@ def command(
     normal prior, and a line for other priors. Codes of z, such as InfoGAN's categories, stay the same. The conditions
     are those of `gankit sample`, and they do not change during the video.
 
-    A name that ends in .mp4 needs ffmpeg: pip install 'gankit[video]'. A name that ends in .gif needs nothing else.
+    A name that ends in .mp4 needs ffmpeg: pip install 'gankit[video]'. A name that ends in .gif needs nothing else. An
+    existing file is replaced when the new one is complete.
 
     \b
     gankit video RUN --out walk.gif --count 9 --seconds 4

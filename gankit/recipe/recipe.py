@@ -171,8 +171,8 @@ class Recipe:
     def coupling(self, player: Player) -> list[str]:
         """Return the keys of the plugins that make a player's output for one image depend on the whole batch.
 
-        These plugins, such as batch norm, have the class attribute `batch_coupled = True`. They are the player's network
-        and normalisation. A trick with this attribute affects only the discriminator.
+        These plugins, such as batch norm, have the class attribute `batch_coupled = True`. The player's network and its
+        normalisation can have it. A trick with this attribute affects only the discriminator.
         """
         return [
             key

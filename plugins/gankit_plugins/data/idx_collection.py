@@ -177,8 +177,8 @@ def first_of_each_class(
     found = labels.bincount(minlength=len(names))
     if (fewest := int(found.min())) < count:
         raise InputError(
-            f"data.per_class: {count} given, and the class {names[int(found.argmin())]} has only {fewest}; give at most "
-            "that many, or choose other classes in data.classes"
+            f"data.per_class: {count} given, and the class {names[int(found.argmin())]} has only {fewest}; give at "
+            "most that many, or choose other classes in data.classes"
         )
     chosen = torch.cat([(labels == k).nonzero().flatten()[:count] for k in range(len(names))]).sort().values
     return images[chosen], labels[chosen]
