@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from gankit.cli.arguments import (
     AboveZero,
@@ -57,7 +58,9 @@ GIF_FPS = 50
 )
 @device_option
 @click.option("--trust", is_flag=True, help="Import the Python files and modules that FILE names.")
+@click.pass_context
 def command(
+    context: click.Context,
     file: Path,
     overrides: tuple[str, ...],
     out: Path,
@@ -109,6 +112,8 @@ def command(
     frames = max(1, round(seconds * fps))
     sampler = Sampler.load(generator_file(file), device or "auto", trust, overrides=overrides)
     given = None if sources is None else sources_of(sampler, sources)[0]
+    if given is not None and context.get_parameter_source("count") is ParameterSource.DEFAULT:
+        count = len(given)
     layout = grid_layout(sampler, count, requested_by(label, numbers, text), seed, given)
     keys = max(FEWEST_KEYS, round(seconds / SECONDS_PER_KEY))
     points = key_points(sampler, layout.condition, layout.total, keys, seed, truncation)
