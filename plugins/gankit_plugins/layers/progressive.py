@@ -102,7 +102,7 @@ class Growing(nn.Module):
 
     def level_and_alpha(self) -> tuple[int, Tensor | None]:
         """Return the present level, and its weight alpha as a scalar tensor, or None if the level is complete."""
-        level, step, steps = self.now if self.training else self.growth.tolist()
+        level, step, steps = self.now if self.training else map(int, self.growth)
         return level, None if step == steps else self.growth[1] / self.growth[2]
 
     def to_level(self, images: Tensor) -> Tensor:
