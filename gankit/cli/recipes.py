@@ -1,25 +1,44 @@
 """`gankit recipes`: list, show and copy the recipes that are installed with gankit."""
 
+import json
 from pathlib import Path
 
 import click
 
 from gankit.cli.next_steps import quoted
 from gankit.errors import InputError
-from gankit.recipe.bundled import bundled_recipe, bundled_recipes, summary, with_bases
+from gankit.recipe.bundled import PURPOSES, bundled_recipe, bundled_recipes, purpose, summary, with_bases
 from gankit.storage.atomic_io import write_text
+
+OTHER = "Other"
+"""Heading of the recipes without a purpose."""
 
 
 @click.group("recipes", invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print a list of JSON objects.")
 @click.pass_context
-def command(context: click.Context) -> None:
-    """List the bundled recipes. `gankit run NAME` trains from the recipe NAME."""
+def command(context: click.Context, as_json: bool) -> None:
+    """List the bundled recipes by purpose. `gankit run NAME` trains from the recipe NAME."""
     if context.invoked_subcommand is not None:
         return
     recipes = bundled_recipes()
-    width = max((len(name) for name in recipes), default=0)
+    groups: dict[str, list[str]] = {heading: [] for heading in PURPOSES}
     for name, path in recipes.items():
-        click.echo(f"{name:{width}}  {summary(path)}")
+        groups.setdefault(purpose(path) or OTHER, []).append(name)
+    if as_json:
+        rows = [
+            {"name": name, "purpose": heading, "summary": summary(recipes[name]), "path": str(recipes[name])}
+            for heading, names in groups.items()
+            for name in names
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    width = max((len(name) for name in recipes), default=0)
+    for heading, names in groups.items():
+        if names:
+            click.echo(f"{heading}:")
+        for name in names:
+            click.echo(f"  {name:{width}}  {summary(recipes[name])}".rstrip())
     click.echo("next: gankit run NAME, gankit recipes show NAME, gankit recipes copy NAME [DEST]")
 
 

@@ -1,10 +1,25 @@
 """Recipes that come with gankit. They are in `gankit/_recipes` in a wheel, and in `recipes/` in the repository."""
 
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 from gankit.errors import InputError
 from gankit.suggest import nearest
+
+PURPOSES = (
+    "First run",
+    "Few images",
+    "MNIST",
+    "CIFAR-10",
+    "Images of a requested class",
+    "Mode collapse",
+    "Settings of papers, for GPUs",
+)
+"""Purposes of the recipes that come with gankit, in the order of the list."""
+
+PURPOSE = "Purpose: "
+"""Start of the line with the purpose in the header of a recipe."""
 
 
 def recipes_folder() -> Path:
@@ -49,11 +64,23 @@ def find_recipe(given: str) -> Path:
     raise InputError(f"there is no recipe {given}; {hint}`gankit recipes` lists those that come with gankit")
 
 
+def header(path: Path) -> Iterator[str]:
+    """Yield the lines of the comment at the start of a recipe file. `#:schema` lines for editors are skipped."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            return
+        if not line.startswith("#:"):
+            yield line.lstrip("# ").rstrip()
+
+
 def summary(path: Path) -> str:
-    """Return the first line of the comment at the start of a recipe file. `#:schema` lines for editors are skipped."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    first = next((line for line in lines if not line.startswith("#:")), "")
-    return first.lstrip("# ").rstrip() if first.startswith("#") else ""
+    """Return the first line of the comment at the start of a recipe file, or an empty string."""
+    return next(header(path), "")
+
+
+def purpose(path: Path) -> str:
+    """Return the purpose of a recipe, from a line `# Purpose: MNIST` of its header, or an empty string."""
+    return next((line.removeprefix(PURPOSE) for line in header(path) if line.startswith(PURPOSE)), "")
 
 
 def with_bases(path: Path) -> list[Path]:

@@ -11,6 +11,11 @@ from gankit.training.assembly import assemble
 ADAM, RMSPROP = {"lr": 2e-4, "betas": (0.5, 0.999)}, {"lr": 5e-5}
 SAME_WEIGHTS = dict.fromkeys(("real_weight", "fake_weight", "generator_weight"), 1.0)
 WGAN_GP = {"lr": 1e-4, "betas": (0.0, 0.9)}
+FASTGAN = {
+    "diff_augment": {"policy": ["color", "translation", "cutout"]},
+    "moving_average": {"decay": 0.995, "start": 0, "half_life": None},
+    "discriminator_reconstruction": {"weight": 1.0, "part_side": 16, "whole_side": 8, "width": 32},
+}
 SNGAN = {"lr": 2e-4, "betas": (0.0, 0.9)}
 PGGAN_ADAM = {"lr": 1e-3, "betas": (0.0, 0.99), "eps": 1e-8}
 PGGAN = {
@@ -86,6 +91,16 @@ PAPERS = {
     ),
     "r3gan_cifar10": (
         64, 1, "non_saturating", R3GAN | {"moving_average": average(10_000.0)}, {"lr": 2e-4}, ("none", "none"), "normal"
+    ),
+    "fastgan_emoji": (16, 1, "hinge", FASTGAN, ADAM, ("batch_norm", "spectral_norm"), "normal"),
+    "fastgan_paper": (
+        8, 1, "hinge",
+        FASTGAN
+        | {
+            "moving_average": {"decay": 0.999, "start": 0, "half_life": None},
+            "spectral_weights": {"iterations": 1, "players": ["generator", "discriminator"]},
+        },
+        ADAM, ("batch_norm", "batch_norm"), "normal",
     ),
     "biggan_cifar10": (
         64, 1, "hinge", BIGGAN | {"self_attention": {"side": 16, "players": BOTH}}

@@ -18,7 +18,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "combinations.md"
 
 PARTS = together.changes()
 
-NOT_PER_CLASS = ("skip_z", "self_attention", "auxiliary_classifier", "conditional_batch_norm in G")
+NOT_PER_CLASS = (
+    *("skip_z", "self_attention", "skip_layer_excitation", "discriminator_reconstruction"),
+    *("auxiliary_classifier", "conditional_batch_norm in G"),
+)
 """Plugins that refuse networks with a branch or a discriminator for each class."""
 
 

@@ -1,5 +1,7 @@
 """`gankit recipes`, and recipe names in place of paths."""
 
+import json
+
 import pytest
 
 from gankit.recipe import bundled
@@ -12,7 +14,9 @@ def shelf(toy, tmp_path, monkeypatch):
     folder.mkdir()
     for name in ("toy.toml", "toy.py"):
         (toy / name).rename(folder / name)
-    (folder / "short.toml").write_text('#  Two [iterations]  \nextends = "toy.toml"\ntrain.iterations = 2\n')
+    (folder / "short.toml").write_text(
+        '#  Two [iterations]  \n# Purpose: MNIST\nextends = "toy.toml"\ntrain.iterations = 2\n'
+    )
     (folder / "bare.toml").write_text("seed = 1\n")
     monkeypatch.setattr(bundled, "recipes_folder", lambda: folder)
     return folder
@@ -30,14 +34,56 @@ def test_the_folder_of_the_wheel_is_preferred_to_that_of_a_checkout(tmp_path, mo
 def test_list_and_show(gankit, shelf):
     answer = gankit("recipes")
     assert answer.code == 0
-    assert answer.out.splitlines()[:3] == [
-        "bare   ",
-        "short  Two [iterations]",
-        "toy    Noise in two classes",
+    assert answer.out.splitlines()[:-1] == [
+        "MNIST:",
+        "  short  Two [iterations]",
+        "Other:",
+        "  bare",
+        "  toy    Noise in two classes",
     ]
+    assert answer.out.splitlines()[-1].startswith("next: gankit run NAME")
     assert gankit("recipes", "show", "toy").out == (shelf / "toy.toml").read_text()
     for command in ("show", "copy"):
         assert "did you mean 'short'?" in gankit("recipes", command, "shrt").err
+
+
+def test_json(gankit, shelf):
+    answer = gankit("recipes", "--json")
+    assert [(row["name"], row["purpose"], row["summary"]) for row in json.loads(answer.out)] == [
+        ("short", "MNIST", "Two [iterations]"),
+        ("bare", "Other", ""),
+        ("toy", "Other", "Noise in two classes"),
+    ]
+    assert json.loads(answer.out)[0]["path"] == str(shelf / "short.toml")
+
+
+def test_purpose_is_in_the_header_only(shelf):
+    (shelf / "late.toml").write_text("#:schema x.json\n# First\n#\n# Purpose: My [own]\nseed = 1\n")
+    assert bundled.purpose(shelf / "late.toml") == "My [own]"
+    (shelf / "late.toml").write_text("# First\nseed = 1\n# Purpose: MNIST\n")
+    assert (bundled.summary(shelf / "late.toml"), bundled.purpose(shelf / "late.toml")) == ("First", "")
+
+
+def test_unknown_purposes_come_after_the_known_ones(gankit, shelf):
+    (shelf / "late.toml").write_text("# First\n# Purpose: My [own]\n")
+    headings = [line for line in gankit("recipes").out.splitlines() if line.endswith(":")]
+    assert headings == ["MNIST:", "Other:", "My [own]:"]
+
+
+@pytest.mark.parametrize("path", bundled.bundled_recipes().values(), ids=lambda path: path.stem)
+def test_recipe_of_gankit_has_a_known_purpose(path):
+    assert bundled.purpose(path) in bundled.PURPOSES
+
+
+def test_list_of_the_program(start_process):
+    out, err = start_process("recipes").communicate(timeout=60)
+    assert err == ""
+    *lines, last = out.splitlines()
+    headings = [line.removesuffix(":") for line in lines if not line.startswith("  ")]
+    assert headings == list(bundled.PURPOSES)
+    names = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert sorted(names) == list(bundled.bundled_recipes())
+    assert last.startswith("next: gankit run NAME")
 
 
 def test_copy_includes_base_recipes_and_overwrites_nothing(gankit, shelf, tmp_path):

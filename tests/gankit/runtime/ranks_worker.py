@@ -67,6 +67,7 @@ PARTNERS: dict[str, dict[str, Any]] = {
     "auxiliary_classifier": {"data": {"classes": 2}, "discriminator": {"use": "dcgan", "width": 2}},
     "projection": {"data": {"classes": 2}},
     "progressive_growing": {player: {"use": "pggan", "width": 2, "max_width": 3} for player in PLAYERS},
+    "skip_layer_excitation": {"generator": {"use": "igan", "channels": 2}},
 }
 """Other parts of the recipe that a loss or a trick needs."""
 

@@ -1,0 +1,77 @@
+"""FastGAN's discriminator: blocks of two paths that halve the size (Liu 2021)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
+from gankit_plugins.layers.dcgan import SLOPE, Size, initialized
+from gankit_plugins.layers.fastgan import DownBlock, channels_at, halving
+from gankit_plugins.layers.residual import sizes_of
+
+SMALLEST = 8
+"""Largest value of the smaller side, in pixels, of the last feature map."""
+
+KERNEL = 4
+"""Side of the last convolution's kernel, which maps 8x8 pixels to 5x5 logits."""
+
+
+def halved_sizes(image: Size) -> list[Size]:
+    """Return the sizes of D's feature maps: repeated halves of the image's size, rounded down."""
+    sizes = [(image[0] // 2, image[1] // 2)]
+    while min(sizes[-1]) > SMALLEST:
+        sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
+    return sizes
+
+
+class FastganDiscriminatorNetwork(nn.Module):
+    """Network that halves the size until it is 8x8, with several logits for each image."""
+
+    def __init__(self, spec: Spec, width: int) -> None:
+        super().__init__()
+        sizes = halved_sizes(sizes_of(spec, "fastgan", SMALLEST)[0])
+        channels = [channels_at(level, width, size) for level, size in enumerate(reversed(sizes))][::-1]
+        self.from_image = nn.Sequential(halving(spec.channels, channels[0]), nn.LeakyReLU(SLOPE))
+        self.body = nn.Sequential(*(DownBlock(spec, before, after) for before, after in pairwise(channels)))
+        rows, columns = (min(KERNEL, side) for side in sizes[-1])
+        self.head = initialized(nn.Conv2d(channels[-1], 1, (rows, columns)))
+
+    def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
+        """Return logits (B, h, w) and features (B, F) of images (B, C, H, W). The condition is unused."""
+        x = self.body(self.from_image(images))
+        return DiscriminatorOutput(self.head(x).squeeze(1), x.flatten(1))
+
+
+class FastganDiscriminator(Plugin):
+    """FastGAN's discriminator: blocks that are the mean of two paths, and 5x5 logits for each image.
+
+    Source: Liu 2021, section 3.2 and figure 4. Every block halves the size. One path has a convolution with stride 2
+    and another convolution, the other path has average pooling and a 1x1 convolution. The setting
+    `normalization.discriminator` applies to all of these convolutions, and LeakyReLU 0.2 follows. Maps from 512x512
+    have 3 channels. Chosen here: the other numbers of channels, the first convolution, which halves the size of the
+    image, and the last one, from the 8x8 map to 5x5 logits. Initial weights are as in the generator. The
+    self-supervised part of the paper is the trick `discriminator_reconstruction`.
+
+    Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
+    rounded down, until the smaller one is at most 8.
+
+    When to use: for few images, with the generator `fastgan` and the tricks `discriminator_reconstruction` and
+    `diff_augment`. For classes, add the trick `projection`.
+    When not: with a gradient penalty and batch norm, which couples the images of a batch; set
+    `normalization.discriminator` to `none` or `spectral_norm`.
+    """
+
+    name = "fastgan"
+    kind = "discriminator"
+
+    class Config(Settings):
+        width: int = Field(1024, ge=1, description="channels of the smallest feature map, which has the most")
+
+    config: Config
+
+    @hookimpl
+    def build_discriminator(self, spec: Spec) -> nn.Module:
+        return FastganDiscriminatorNetwork(spec, self.config.width)

@@ -1,0 +1,71 @@
+"""Layers of FastGAN's networks: channels at each size, and blocks that double or halve the size (Liu 2021)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gankit import Player, Spec
+from gankit_plugins.layers.dcgan import SLOPE, Size, initialized
+from gankit_plugins.layers.residual import ResidualBlock
+
+NARROWEST = 32
+"""Ratio of the largest to the smallest number of channels of the feature maps below 512x512."""
+
+LARGE = 512
+"""Side, in pixels, from which feature maps have few channels (Liu 2021, section 3)."""
+
+CHANNELS_OF_LARGE = 3
+"""Number of channels of these feature maps (Liu 2021, section 3)."""
+
+
+def channels_at(level: int, width: int, size: Size) -> int:
+    """Return the number of channels of a feature map that is 2^level times as large as the smallest one.
+
+    It is `width` / 2^level, but at least `width` / 32 and at least 1. Feature maps from 512x512 have 3 channels.
+    """
+    if min(size) >= LARGE:
+        return CHANNELS_OF_LARGE
+    return max(width // min(2**level, NARROWEST), 1)
+
+
+def gated(spec: Spec, player: Player, layer: nn.Module, channels: int) -> nn.Sequential:
+    """Return a layer with the recipe's normalisation and a gated linear unit, which halves its 2 `channels` outputs."""
+    return nn.Sequential(spec.normalize(player, layer, 2 * channels), nn.GLU(dim=1))
+
+
+def up_block(spec: Spec, player: Player, before: int, after: int, size: Size) -> nn.Sequential:
+    """Return a block that upsamples feature maps to `size` by nearest neighbours, with one convolution.
+
+    Source: Liu 2021, figure 3.
+    """
+    layer = initialized(nn.Conv2d(before, 2 * after, 3, padding=1))
+    return nn.Sequential(nn.Upsample(size), gated(spec, player, layer, after))
+
+
+def activated(spec: Spec, layer: nn.Module, channels: int) -> nn.Sequential:
+    """Return a layer of D with the recipe's normalisation and LeakyReLU."""
+    return nn.Sequential(spec.normalize("discriminator", layer, channels), nn.LeakyReLU(SLOPE))
+
+
+def halving(before: int, after: int) -> nn.Conv2d:
+    """Return a convolution with kernel 4 and stride 2. It halves the size, rounding down."""
+    return initialized(nn.Conv2d(before, after, 4, stride=2, padding=1))
+
+
+class DownBlock(ResidualBlock):
+    """Block of D that halves the size, rounding down: the mean of a path with two convolutions and a path with pooling.
+
+    Source: Liu 2021, figure 4.
+    """
+
+    def __init__(self, spec: Spec, before: int, after: int) -> None:
+        two = nn.Sequential(
+            activated(spec, halving(before, after), after),
+            activated(spec, initialized(nn.Conv2d(after, after, 3, padding=1)), after),
+        )
+        one = activated(spec, initialized(nn.Conv2d(before, after, 1)), after)
+        super().__init__(two, nn.Sequential(nn.AvgPool2d(2), one))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return feature maps (B, C', H / 2, W / 2) for x (B, C, H, W)."""
+        return super().forward(x) / 2

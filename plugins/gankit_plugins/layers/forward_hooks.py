@@ -1,0 +1,27 @@
+"""Functions that are called with the outputs of modules inside a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+OutputFunction = Callable[[Tensor], Tensor | None]
+"""Function that takes the output of a module, and returns the output to use instead, or None to keep it."""
+
+
+def _call(function: OutputFunction, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+    return function(output)
+
+
+@contextmanager
+def forward_hooks(network: nn.Module, functions: Mapping[str, OutputFunction]) -> Iterator[None]:
+    """Call functions with the outputs of modules of a network, by name of the module, in the `with` block."""
+    with ExitStack() as stack:
+        for name, function in functions.items():
+            handle = network.get_submodule(name).register_forward_hook(partial(_call, function))
+            stack.callback(handle.remove)
+        yield

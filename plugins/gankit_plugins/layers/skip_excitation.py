@@ -1,0 +1,43 @@
+"""Skip-layer excitation: a small feature map scales the channels of a larger one (Liu 2021)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gankit_plugins.layers.dcgan import SLOPE, initialized
+
+SIDE = 4
+"""Side, in pixels, to which the small feature map is pooled (Liu 2021, section 3.1)."""
+
+
+def pooled(x: Tensor) -> Tensor:
+    """Return the means of x, (B, C, H, W), over a grid of 4x4 cells, (B, C, 4, 4), as adaptive average pooling does.
+
+    The means are two matrix products, because the gradient of torch's layer is not deterministic on a GPU.
+    """
+    identities = (torch.diag(torch.ones(side, dtype=x.dtype, device=x.device)) for side in x.shape[2:])
+    rows, columns = (F.adaptive_avg_pool2d(one[None, None], (len(one), SIDE))[0, 0] for one in identities)
+    return rows.transpose(0, 1) @ x @ columns
+
+
+class SkipLayerExcitation(nn.Module):
+    """Product y = F(x_low) x_high of a feature map and factors of its channels (Liu 2021, equation 1).
+
+    F pools x_low to 4x4. A 4x4 convolution, LeakyReLU, a 1x1 convolution and a sigmoid follow. The factors depend on a
+    feature map that was computed several layers earlier, so the product is a short path for gradients.
+
+    Args:
+        low: number of channels of x_low.
+        high: number of channels of x_high.
+    """
+
+    def __init__(self, low: int, high: int) -> None:
+        super().__init__()
+        first, last = initialized(nn.Conv2d(low, high, SIDE)), initialized(nn.Conv2d(high, high, 1))
+        self.factors = nn.Sequential(first, nn.LeakyReLU(SLOPE), last, nn.Sigmoid())
+
+    def forward(self, x_low: Tensor, x_high: Tensor) -> Tensor:
+        """Return y with the shape and the data type of x_high (B, C, H, W), for x_low (B, C', H', W')."""
+        return x_high * self.factors(pooled(x_low)).to(x_high.dtype)

@@ -1,0 +1,216 @@
+"""Self-supervised discriminator: small decoders reconstruct real images from D's feature maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from gankit import (
+    DiscriminatorOutput,
+    ExtraNetwork,
+    InputError,
+    LossTerm,
+    Player,
+    Plugin,
+    RecipeInfo,
+    Run,
+    Scheduled,
+    Settings,
+    Spec,
+    Step,
+    hookimpl,
+)
+from gankit_plugins.layers.dcgan import Size, half, initialized
+from gankit_plugins.layers.fastgan import up_block
+from gankit_plugins.layers.forward_hooks import forward_hooks
+from gankit_plugins.layers.probe import feature_maps, probe
+from gankit_plugins.trick.self_attention import nearest
+
+DECODERS = "reconstruction_decoders"
+"""Name of the decoders in `run.networks`."""
+
+PART, WHOLE = "map_of_part", "map_of_whole"
+"""Names of the feature maps (B, C, H, W) in `DiscriminatorOutput.extra`."""
+
+MOST_DOUBLINGS = 4
+"""Largest number of convolutions of a decoder; each doubles the size (Liu 2021, section 3.2)."""
+
+
+def quarter(x: Tensor, bottom: Tensor, right: Tensor) -> Tensor:
+    """Return one of the four quarters of each image or feature map.
+
+    If a side is odd, opposite quarters share the row or column in the middle.
+
+    Args:
+        x: images or feature maps, (B, C, H, W).
+        bottom: bool tensor (B,), True for a quarter at the bottom.
+        right: bool tensor (B,), True for a quarter at the right.
+
+    Returns:
+        Quarters (B, C, H / 2, W / 2), with sides rounded up.
+    """
+    height, width = half((x.shape[2], x.shape[3]))
+    x = torch.where(bottom[:, None, None, None], x[:, :, -height:], x[:, :, :height])
+    return torch.where(right[:, None, None, None], x[..., -width:], x[..., :width])
+
+
+def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
+    """Return the mean absolute difference of reconstructions and images, which are resized to the same size.
+
+    Source: Liu 2021, equation 2, with the L1 norm, as a mean over all values.
+
+    Args:
+        reconstruction: (B, C, h, w).
+        images: (B, C, H, W).
+
+    Returns:
+        A scalar in float32 or a wider type.
+    """
+    resized = F.adaptive_avg_pool2d(images, (reconstruction.shape[2], reconstruction.shape[3]))
+    return (reconstruction.to(torch.promote_types(reconstruction.dtype, torch.float32)) - resized).abs().mean()
+
+
+def decoder(spec: Spec, channels: int, width: int, size: Size, target: Size, out_channels: int) -> nn.Sequential:
+    """Return a decoder from feature maps to images. Each layer doubles the size, at most four times.
+
+    The size of the output is at most that of the target, except if there is only one layer.
+
+    Args:
+        spec: specification with the normalisation of D.
+        channels: number of channels of the feature maps.
+        width: number of channels before the last layer. It doubles at each smaller size.
+        size: size of the feature maps, in pixels.
+        target: size of the images to reconstruct, in pixels.
+        out_channels: number of channels of the images.
+    """
+    doublings = min(max(int(math.log2(min(target) / min(size))), 1), MOST_DOUBLINGS)
+    layers: list[nn.Module] = []
+    for k in range(1, doublings):
+        fewer, larger = width * 2 ** (doublings - 1 - k), (size[0] << k, size[1] << k)
+        layers.append(up_block(spec, "discriminator", channels, fewer, larger))
+        channels = fewer
+    # No activation at the end: augmented images may have values outside of [-1, 1].
+    last = initialized(nn.Conv2d(channels, out_channels, 3, padding=1))
+    return nn.Sequential(*layers, nn.Upsample((size[0] << doublings, size[1] << doublings)), last)
+
+
+class Decoders(nn.Module):
+    """Decoders of the quarters and of the whole images."""
+
+    def __init__(self, part: nn.Module, whole: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+        self.whole = whole
+
+    def forward(self, part: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a quarter (B, C, h, w) and a whole image (B, C, h', w') for their feature maps (B, C', H, W)."""
+        return self.part(part), self.whole(whole)
+
+
+class MappingDiscriminator(nn.Module):
+    """Discriminator that also returns the feature maps of two of its modules, the further outputs PART and WHOLE."""
+
+    def __init__(self, network: nn.Module, part: str, whole: str) -> None:
+        super().__init__()
+        self.network = network
+        self.modules_by_output = {PART: part, WHOLE: whole}
+
+    def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
+        """Return the output of D for images (B, C, H, W) and their condition, with two feature maps."""
+        maps: dict[str, Tensor] = {}
+        names = set(self.modules_by_output.values())
+        with forward_hooks(self.network, {name: partial(maps.__setitem__, name) for name in names}):
+            output = DiscriminatorOutput(*self.network(images, condition))
+        return output._replace(extra={**output.extra, **{key: maps[n] for key, n in self.modules_by_output.items()}})
+
+
+class DiscriminatorReconstruction(Plugin):
+    """Term for D: small decoders reconstruct its real inputs from its feature maps, so D must represent whole images.
+
+    Source: Liu 2021 (FastGAN), section 3.2, equation 2 and figure 4. One decoder reconstructs the image from the map f2
+    at 8x8. Another one reconstructs one of the four quarters of the image, drawn at random, from the same quarter of
+    the map f1 at 16x16. A decoder has up to four convolutions, each after upsampling to twice the size, so images
+    above 128x128 are compared at 128x128. The inputs are those after augmentations, such as `diff_augment`. D and the
+    decoders are trained together, on real images only.
+
+    Chosen here: the norm of equation 2 is the mean absolute difference of the pixels, since a perceptual distance needs
+    a trained network. Any convolutional D can be used: the maps are the outputs of
+    its blocks whose sizes are nearest to `part_side` and `whole_side`. The setting `normalization.discriminator`
+    applies to the decoders, except to their last layer.
+
+    When to use: for few images, where D would memorise details, together with `diff_augment`.
+    When not: with fully connected networks, which have no feature maps; with `instance_noise`, which no decoder can
+    reconstruct.
+    """
+
+    name = "discriminator_reconstruction"
+
+    class Config(Settings):
+        weight: Scheduled = Field(1.0, gt=0, description="weight of the reconstruction errors in D's loss")
+        part_side: int = Field(16, ge=2, description="side of the feature map for the quarters, in pixels")
+        whole_side: int = Field(8, ge=2, description="side of the feature map for the images, in pixels")
+        width: int = Field(32, ge=1, description="channels of the decoders before their last layer")
+
+    config: Config
+
+    @hookimpl
+    def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
+        if recipe.plugin_class("discriminator").per_class_networks:
+            raise ValueError(
+                f"{recipe.use_of('discriminator')} has a network for each class, so a row of a feature map contains "
+                "several images, which one decoder cannot separate; remove discriminator_reconstruction, or use "
+                "another discriminator"
+            )
+        if recipe.use_of("normalization.discriminator") == "virtual_batch_norm":
+            raise ValueError(
+                "the decoders have D's normalisation, and the reference batch of virtual_batch_norm does not pass "
+                "through them; set normalization.discriminator to batch_norm or none"
+            )
+        if recipe.uses("instance_noise"):
+            yield (
+                "instance_noise adds noise that the decoders cannot reconstruct, so their error stays above the noise; "
+                "remove one of the two"
+            )
+
+    @hookimpl
+    def wrap_network(self, player: Player, network: nn.Module, run: Run | None, spec: Spec) -> nn.Module:
+        if player == "generator":
+            return network
+        maps = [one for one in feature_maps(network, player, spec, run) if min(one.size) > 1]
+        if not maps:
+            raise InputError(
+                f"{type(network).__name__} has no layers that return feature maps, so there is nothing to decode; "
+                "remove discriminator_reconstruction, or use a convolutional discriminator such as fastgan or dcgan"
+            )
+        part, whole = (nearest(maps, side).module for side in (self.config.part_side, self.config.whole_side))
+        return MappingDiscriminator(network, part, whole)
+
+    @hookimpl
+    def extra_networks(self, run: Run) -> Mapping[str, ExtraNetwork]:
+        spec, extra = run.spec, probe(run.discriminator, run).extra
+        image = spec.image_size(self.name)
+
+        def of(feature_map: Tensor, size: Size, target: Size) -> nn.Module:
+            return decoder(spec, feature_map.shape[1], self.config.width, size, target, spec.channels * spec.pack)
+
+        part, whole = ((extra[key].shape[2], extra[key].shape[3]) for key in (PART, WHOLE))
+        decoders = Decoders(of(extra[PART], half(part), half(image)), of(extra[WHOLE], whole, image))
+        return {DECODERS: ExtraNetwork(decoders, trained_by=("discriminator",))}
+
+    @hookimpl
+    def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:
+        if player == "discriminator":
+            yield LossTerm("reconstruction", lambda step: self.term(run, step), self.config.weight)
+
+    def term(self, run: Run, step: Step) -> Tensor:
+        """Return the sum of the reconstruction errors of quarters and of whole images, for the real inputs of D."""
+        images, maps = step.real_inputs[0], step.real_output.extra
+        bottom, right = torch.rand(2, len(images), device=images.device) < 0.5
+        part, whole = run.networks[DECODERS](quarter(maps[PART], bottom, right), maps[WHOLE])
+        return reconstruction_loss(part, quarter(images, bottom, right)) + reconstruction_loss(whole, images)
