@@ -51,8 +51,11 @@ METRICS = {"frechet_distance": "Frechet distance", "precision": "precision", "re
 COUNT = 5000
 """Number of generated images and of real images of an evaluation."""
 
-WARM_UP, TIMED_SECONDS, LEAST_TIMED = 2, 20.0, 3
-"""Iterations before the timing; least duration of the timing, and its least number of iterations."""
+POINTS = 9
+"""Number of evenly spaced points of the training at which iterations are timed. PGGAN's recipe has nine stages."""
+
+WARM_UP, TIMED_SECONDS, LEAST_TIMED = 2, 2.0, 3
+"""At each point: iterations before the timing; least duration of the timing, and its least number of iterations."""
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,25 +67,29 @@ def recipe_of(system: str, settings: Sequence[str]) -> Recipe:
 
 
 def measured(system: str, settings: Sequence[str]) -> dict[str, Any]:
-    """Return the median time of an iteration of a system, in seconds, and what the system needs.
+    """Return the time of an iteration of a system, in seconds, and what the system needs.
 
-    `images` is the number of real images that D is trained on in an iteration. `parameters` counts both networks.
-    `memory` is the peak of the bytes that tensors take in an iteration, beyond those before it; None if the run is not
-    on a CPU.
+    The time is the mean of the medians at several points of the training, because networks may grow. `images` is the
+    number of real images that D is trained on in an iteration. `parameters` counts both networks. `memory` is the peak
+    of the bytes that tensors take in a late iteration, beyond those before it; None if the run is not on a CPU.
     """
     run = started(recipe_of(system, settings))
     iteration = iteration_of(run)
-    times: list[float] = []
-    while len(times) < WARM_UP + LEAST_TIMED or sum(times) < TIMED_SECONDS:
-        begin = time.perf_counter()
-        iteration()
-        if run.device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
     train = run.recipe.train
+    medians = []
+    for point in range(POINTS):
+        run.iteration = (2 * point + 1) * train.iterations // (2 * POINTS)
+        times: list[float] = []
+        while len(times) < WARM_UP + LEAST_TIMED or sum(times) < TIMED_SECONDS:
+            begin = time.perf_counter()
+            iteration()
+            if run.device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - begin)
+        medians.append(statistics.median(times[WARM_UP:]))
     networks = (run.generator, run.discriminator)
     return {
-        "seconds": statistics.median(times[WARM_UP:]),
+        "seconds": statistics.mean(medians),
         "images": train.batch_size * train.discriminator_steps,
         "parameters": sum(parameter.numel() for network in networks for parameter in network.parameters()),
         "memory": peak_of_tensors(iteration) if run.device.type == "cpu" else None,
@@ -105,6 +112,13 @@ def plan(work: Path, minutes: float, settings: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def stretched(recipe: Recipe, iterations: int) -> list[str]:
+    """Return the settings that stretch the growth of the networks to another number of iterations, if they grow."""
+    trick = "tricks.progressive_growing"
+    lengths = recipe.components[trick].config if trick in recipe.components else ()
+    return [f"{trick}.{name}={max(1, length * iterations // recipe.train.iterations)}" for name, length in lengths]
+
+
 def place(work: Path, system: str, seed: int) -> Path:
     """Return the folder of a run."""
     return work / f"{system}-{seed}"
@@ -118,6 +132,7 @@ def train_and_evaluate(work: Path, system: str, seed: int, iterations: int, sett
     name, own = SYSTEMS[system]
     every = max(1, iterations // 4)
     lengths = [f"train.iterations={iterations}", f"output.sample_every={every}", f"output.checkpoint_every={every}"]
+    lengths += stretched(recipe_of(system, settings), iterations)
     finish(name, folder, [*own, *settings, f"seed={seed}", *lengths, "output.sample_count=64"], threads=1)
     command = [sys.executable, __file__, "--work", str(work), "--evaluate", str(folder)]
     subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -168,9 +183,10 @@ def page(work: Path, seeds: Sequence[int], note: str) -> str:
         "# Systems on CIFAR-10",
         "",
         f"Each run has {found['minutes']:g} minutes of training. The number of iterations follows from the time of an "
-        "iteration, which was measured before, one system after the other. Batch sizes, networks and tricks are those "
-        'of the recipe; recipes for MNIST are trained with `data.use = "cifar10"` and batches of 60. Means over seeds '
-        "with 95% confidence intervals (Student's t); with fewer than three seeds, the values.",
+        "iteration, which was measured before, one system after the other, as the mean over the training. PGGAN grows "
+        "at the same fractions of the training as in its recipe. Batch sizes, networks and tricks are those of the "
+        'recipe; recipes for MNIST are trained with `data.use = "cifar10"` and batches of 60. Means over seeds with '
+        "95% confidence intervals (Student's t); with fewer than three seeds, the values.",
         "",
         f"Machine: {found['machine']}{note}. Command: `GANKIT_DATA=DIR python benchmarks/budget.py --work WORK "
         f"--minutes {found['minutes']:g} --page`.",
@@ -180,7 +196,7 @@ def page(work: Path, seeds: Sequence[int], note: str) -> str:
         *table(["system", "recipe", "iterations", "seeds", *METRICS.values()], rows),
         "",
         "Cost of an iteration with one CPU thread. Images are the real images that D is trained on. Memory is the peak "
-        "of tensors, beyond weights and optimisers.",
+        "of tensors at the full size, beyond weights and optimisers.",
         "",
         *table(["system", "parameters of G and D", "iteration", "images/s", "memory"], costs),
     ]

@@ -347,6 +347,29 @@ def test_studies_are_compared_with_runs_on_the_data_of_the_recipe(tmp_path, caps
         assert ours[2] == control[2]
 
 
+def test_growing_networks_are_timed_at_all_stages(monkeypatch):
+    """PGGAN's recipe has nine stages of 400 iterations. Early ones are fast, because their images are small."""
+    seen = []
+
+    def recorded(run):
+        def iteration():
+            seen.append(run.iteration)
+            run.iteration += 1
+
+        return iteration
+
+    monkeypatch.setattr(budget, "TIMED_SECONDS", 0.0)
+    monkeypatch.setattr(budget, "iteration_of", recorded)
+    monkeypatch.setattr(budget, "peak_of_tensors", lambda iteration: 0)
+    settings = ["data={use='shapes', resolution=8, count=40}", "generator.max_width=4", "discriminator.max_width=4"]
+    budget.measured("PGGAN", settings)
+    assert [iteration // 400 for iteration in seen] == [stage for stage in range(9) for _ in range(5)]
+    recipe = budget.recipe_of("PGGAN", settings)
+    growth = "tricks.progressive_growing"
+    assert budget.stretched(recipe, 900) == [f"{growth}.stable=100", f"{growth}.fade=100"]
+    assert budget.stretched(budget.recipe_of("SNGAN", settings[:1]), 900) == []
+
+
 def test_systems_are_trained_for_the_same_time(tmp_path, monkeypatch):
     recipe = ["data={use='shapes', resolution=8, count=40}", "generator.width=2", "discriminator.width=2"]
     monkeypatch.setattr(budget, "SYSTEMS", {"DCGAN": ("dcgan_mnist", [*recipe, "train.batch_size=8"])})

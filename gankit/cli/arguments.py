@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
     from gankit.sampling.sampler import Sampler
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class AboveZero(click.FloatRange):
+    """Click parameter type for numbers above 0. Unlike `click.FloatRange`, it rejects NaN."""
+
+    def __init__(self, max: float | None = None) -> None:
+        super().__init__(min=0, max=max, min_open=True)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        number = super().convert(value, parameter, context)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", parameter, context)
+        return number
+
 
 drop_option = click.option(
     "--drop", metavar="KEY", multiple=True, help="Remove a table or a setting of the recipe. May be repeated."
@@ -39,7 +54,7 @@ CONDITION_OPTIONS = (
         "sources",
         metavar="PATH",
         type=click.Path(path_type=Path),
-        help="Source images: an image, a folder, a zip or prepared file. --count is then their number.",
+        help="Source images: an image, a folder, a zip or prepared file. The default of --count is then their number.",
     ),
 )
 

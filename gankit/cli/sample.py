@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from gankit.cli.arguments import (
+    AboveZero,
     check_output_file,
     condition_options,
     device_option,
@@ -34,12 +34,7 @@ class Thresholds(click.ParamType):
     ) -> tuple[float, ...]:
         if isinstance(value, tuple):
             return value
-        above_zero = click.FloatRange(min=0, min_open=True)
-        thresholds = tuple(above_zero.convert(part, parameter, context) for part in value.split(","))
-        if any(math.isnan(threshold) for threshold in thresholds):
-            # Reject NaN here, because click.FloatRange accepts it.
-            self.fail(f"{value!r} contains NaN; use 'inf' for the whole prior.", parameter, context)
-        return thresholds
+        return tuple(AboveZero().convert(part, parameter, context) for part in value.split(","))
 
 
 @click.command("sample")
@@ -91,8 +86,9 @@ def command(
 ) -> None:
     """Draw images with the generator in FILE, a generator.safetensors file or a run directory.
 
-    If the path of --out ends in .png, write one grid, with a row for each class. Otherwise, create a folder with this
-    path and write one PNG file for each image, or the files of a plugin for other data. The images cycle through the
+    If the path of --out ends in .png, write one grid, with a row for each class, and replace an existing file.
+    Otherwise, create a folder with this path, which must be new or empty, and write one PNG file for each image, or the
+    files of a plugin for other data. The images cycle through the
     classes, or have conditions from the data: attributes, texts. A grid shows each source image left of its sample.
 
     KEY=VALUE changes a setting of a plugin that acts when samples are drawn, such as the trick truncation or the
@@ -128,6 +124,8 @@ def command(
         raise InputError(
             "--to-class: rows lead from class to class; leave out the other options for rows and conditions"
         )
+    if last is None and context.get_parameter_source("steps") is not ParameterSource.DEFAULT:
+        raise InputError("--steps: is for rows from class to class; add --class and --to-class, or leave it out")
     if last is not None and label is None:
         raise InputError(f"--to-class {last}: name the class of the first image of a row with --class")
     sampler = Sampler.load(generator_file(file), device or "auto", trust, overrides=overrides)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from gankit.cli.arguments import (
+    AboveZero,
     check_output_file,
     condition_options,
     device_option,
@@ -42,7 +44,7 @@ GIF_FPS = 50
     "--seconds",
     default=8.0,
     show_default=True,
-    type=click.FloatRange(min=0, max=3600, min_open=True),
+    type=AboveZero(max=3600),
     help="Length of the video.",
 )
 @click.option("--fps", default=25, show_default=True, type=click.IntRange(1, 120), help="Frames per second.")
@@ -51,12 +53,14 @@ GIF_FPS = 50
 @click.option(
     "--truncation",
     metavar="T",
-    type=click.FloatRange(min=0, min_open=True),
+    type=AboveZero(),
     help="Redraw entries of z beyond T: less variety, more typical images.",
 )
 @device_option
 @click.option("--trust", is_flag=True, help="Import the Python files and modules that FILE names.")
+@click.pass_context
 def command(
+    context: click.Context,
     file: Path,
     overrides: tuple[str, ...],
     out: Path,
@@ -79,7 +83,8 @@ def command(
     normal prior, and a line for other priors. Codes of z, such as InfoGAN's categories, stay the same. The conditions
     are those of `gankit sample`, and they do not change during the video.
 
-    A name that ends in .mp4 needs ffmpeg: pip install 'gankit[video]'. A name that ends in .gif needs nothing else.
+    A name that ends in .mp4 needs ffmpeg: pip install 'gankit[video]'. A name that ends in .gif needs nothing else. An
+    existing file is replaced when the new one is complete.
 
     \b
     gankit video RUN --out walk.gif --count 9 --seconds 4
@@ -107,6 +112,8 @@ def command(
     frames = max(1, round(seconds * fps))
     sampler = Sampler.load(generator_file(file), device or "auto", trust, overrides=overrides)
     given = None if sources is None else sources_of(sampler, sources)[0]
+    if given is not None and context.get_parameter_source("count") is ParameterSource.DEFAULT:
+        count = len(given)
     layout = grid_layout(sampler, count, requested_by(label, numbers, text), seed, given)
     keys = max(FEWEST_KEYS, round(seconds / SECONDS_PER_KEY))
     points = key_points(sampler, layout.condition, layout.total, keys, seed, truncation)

@@ -36,6 +36,16 @@ def even(image: Image.Image) -> Image.Image:
     return sheet
 
 
+def check_video(path: Path) -> None:
+    """Raise OSError if a video cannot be read. The program ffmpeg reports no error if it fails at the end."""
+    import imageio_ffmpeg
+
+    try:
+        imageio_ffmpeg.count_frames_and_secs(path)
+    except RuntimeError:
+        raise OSError("ffmpeg did not write all of it; the disk may be full") from None
+
+
 def write_mp4(path: Path, frames: Iterable[Image.Image], fps: int) -> None:
     """Write an MP4 file (H.264). If writing fails, an existing file is kept. The frames are read one at a time.
 
@@ -62,6 +72,7 @@ def write_mp4(path: Path, frames: Iterable[Image.Image], fps: int) -> None:
                 writer.send(frame.tobytes())
             assert writer is not None, "a video has frames"
             writer.close()
+            check_video(temporary)
             os.replace(temporary, path)
         except BaseException:
             if writer is not None:

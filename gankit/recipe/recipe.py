@@ -172,14 +172,18 @@ class Recipe:
     def coupling(self, player: Player) -> list[str]:
         """Return the keys of the plugins that make a player's output for one image depend on the whole batch.
 
-        These plugins, such as batch norm, have the class attribute `batch_coupled = True`. A trick with this attribute
-        affects only the discriminator.
+        These plugins, such as batch norm, have the class attribute `batch_coupled = True`. The player's network and its
+        normalisation can have it. A trick with this attribute affects only the discriminator.
         """
         return [
             key
             for key, component in self.components.items()
             if component.plugin_class.batch_coupled
-            and (key.endswith(f".{player}") if component.kind not in TRICK_KINDS else player == "discriminator")
+            and (
+                player == "discriminator"
+                if component.kind in TRICK_KINDS
+                else key in (player, f"normalization.{player}")
+            )
         ]
 
     def plugin_class(self, key: str) -> type[Plugin]:

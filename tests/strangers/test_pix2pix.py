@@ -137,8 +137,8 @@ def sources(tmp_path):
     return folder
 
 
-def test_command_translates_a_folder(tmp_path, sources):
-    """`gankit sample --input` writes an image for each source image, and a grid of pairs."""
+def test_command_translates_a_folder(tmp_path, sources, capfd):
+    """`gankit sample --input` writes an image for each source image, and a grid of pairs. So does a video."""
     run_gankit("run", HERE / "pix2pix.toml", "train.iterations=2", "--out", tmp_path / "run")
     sample = ("sample", tmp_path / "run", "--trust")
     run_gankit(*sample, "--input", sources, "--out", tmp_path / "new")
@@ -148,6 +148,9 @@ def test_command_translates_a_folder(tmp_path, sources):
         "000002_2.png",
     ]
     run_gankit(*sample, "--input", sources, "--out", tmp_path / "new.png")
+    out = tmp_path / "walk.gif"
+    run_gankit("video", *sample[1:], "--input", sources, "--seconds", "0.1", "--fps", "20", "--out", out)
+    assert capfd.readouterr().out.endswith(f"2 frames of 3 images: {out}\n")
     for options, message in (
         ((), "the generator needs source images; name a folder of them with --input"),
         (("--input", tmp_path / "nowhere"), "no such file or folder"),

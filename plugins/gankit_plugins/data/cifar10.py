@@ -111,7 +111,7 @@ class Cifar10(Plugin):
         def load() -> tuple[Tensor, Tensor | None]:
             pixels, labels = read()
             assert labels is not None, "the images of both forms have classes"
-            pixels, labels = first_of_each_class(pixels, labels, config.per_class)
+            pixels, labels = first_of_each_class(pixels, labels, names, config.per_class)
             return resize(pixels, config.resolution), labels
 
         return Dataset((CHANNELS, config.resolution, config.resolution), ClassCondition(names), load, contents=contents)

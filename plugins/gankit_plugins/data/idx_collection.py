@@ -85,7 +85,7 @@ class Collection:
         def load() -> tuple[Tensor, Tensor]:
             images, labels = read_pair(*(files or self.download(settings)))
             images, labels = select_classes(images, labels, classes)
-            images, labels = first_of_each_class(images, labels, settings.per_class)
+            images, labels = first_of_each_class(images, labels, names, settings.per_class)
             return resize(images, settings.resolution), labels
 
         return Dataset((1, settings.resolution, settings.resolution), ClassCondition(names), load)
@@ -162,18 +162,25 @@ def select_classes(images: Tensor, labels: Tensor, classes: tuple[int, ...]) -> 
     return images[labels >= 0], labels[labels >= 0]
 
 
-def first_of_each_class(images: Tensor, labels: Tensor, count: int | None) -> tuple[Tensor, Tensor]:
+def first_of_each_class(
+    images: Tensor, labels: Tensor, names: tuple[str, ...], count: int | None
+) -> tuple[Tensor, Tensor]:
     """Return the first `count` images (N, ...) of each class and their labels (N,). None: all images.
+
+    `names` are those of the classes 0, 1, ..., for the error message.
 
     Raises:
         InputError: a class has fewer images.
     """
     if count is None:
         return images, labels
-    found = labels.bincount()
-    if int(found.min()) < count:
-        raise InputError(f"data.per_class: {count} given, and a class has only {int(found.min())} images")
-    chosen = torch.cat([(labels == k).nonzero().flatten()[:count] for k in range(len(found))]).sort().values
+    found = labels.bincount(minlength=len(names))
+    if (fewest := int(found.min())) < count:
+        raise InputError(
+            f"data.per_class: {count} given, and the class {names[int(found.argmin())]} has only {fewest}; give at "
+            "most that many, or choose other classes in data.classes"
+        )
+    chosen = torch.cat([(labels == k).nonzero().flatten()[:count] for k in range(len(names))]).sort().values
     return images[chosen], labels[chosen]
 
 

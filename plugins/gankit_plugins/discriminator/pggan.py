@@ -79,6 +79,7 @@ class PgganDiscriminator(Plugin):
 
     name = "pggan"
     kind = "discriminator"
+    batch_coupled = True
 
     class Config(Settings):
         width: int = Field(

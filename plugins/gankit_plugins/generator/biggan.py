@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gankit import InputError, Player, Plugin, RecipeInfo, Settings, Spec, hookimpl
+from gankit import Player, Plugin, RecipeInfo, Settings, Spec, hookimpl
 from gankit_plugins.generator.sngan import SMALLEST
-from gankit_plugins.layers.conditioning import embedded
+from gankit_plugins.layers.conditioning import embedded, refuse_other_conditions
 from gankit_plugins.layers.latent_parts import part_sizes
 from gankit_plugins.layers.modulation import CurrentVectors, Modulation, without_scale_and_shift
 from gankit_plugins.layers.residual import WIDEST, ResidualBlock, activated, glorot, sizes_of, up_block
@@ -130,11 +130,7 @@ class BigGan(Plugin):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        if spec.condition is not None and not spec.classes:
-            raise InputError(
-                f"biggan needs classes or no condition, and the data have {spec.condition.describe()}; use another "
-                "generator"
-            )
+        refuse_other_conditions(spec, self.name)
         spec.conditional = bool(spec.classes)
 
     @hookimpl

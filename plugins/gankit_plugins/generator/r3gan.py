@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gankit import Plugin, Spec, hookimpl
-from gankit_plugins.layers.conditioning import require_labels
+from gankit_plugins.layers.conditioning import embedded, require_labels
 from gankit_plugins.layers.dcgan import Size
 from gankit_plugins.layers.r3gan import Architecture, changed_width, he, pointwise, stages, upsampling
 
@@ -42,10 +42,13 @@ class R3ganGeneratorNetwork(nn.Module):
         self.to_image = nn.Sequential(pointwise(channels, spec.channels), nn.Tanh())
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size) and labels (B,), which may be unused."""
+        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size) and the condition.
+
+        The condition is labels (B,) or weights of the classes (B, K). It is unused without `class_embedding`.
+        """
         if self.embedding is not None:
             assert condition is not None, "a conditional generator needs labels"
-            z = torch.cat([z, self.embedding(condition)], dim=1)
+            z = torch.cat([z, embedded(condition, self.embedding.weight)], dim=1)
         return self.to_image(self.body(self.basis(z)))
 
 
@@ -73,6 +76,7 @@ class R3gan(Plugin):
 
     name = "r3gan"
     kind = "generator"
+    mixes_classes = True
 
     class Config(Architecture):
         class_embedding: int = Field(

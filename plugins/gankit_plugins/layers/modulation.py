@@ -8,16 +8,16 @@ from torch import Tensor, nn
 from gankit_plugins.layers.residual import glorot
 
 
-def modulate(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return (1 + scale) x + shift, with the shape and the data type of x.
+def scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return scale x + shift, with the shape and the data type of x.
 
     Args:
         x: normalised feature maps (B, C, H, W) or vectors (B, C).
-        scale: deviation of each channel's scale from 1, (B, C).
+        scale: scale of each channel, (B, C).
         shift: shift of each channel, (B, C).
     """
     shape = (*x.shape[:2], *[1] * (x.dim() - 2))
-    return torch.addcmul(shift.to(x.dtype).view(shape), x, 1 + scale.to(x.dtype).view(shape))
+    return torch.addcmul(shift.to(x.dtype).view(shape), x, scale.to(x.dtype).view(shape))
 
 
 class CurrentVectors:
@@ -48,7 +48,7 @@ class Modulation(nn.Module):
         """Scale and shift x, (B, C, H, W) or (B, C)."""
         vectors = self.source.vectors
         assert vectors is not None, "the layer is called by its generator, which sets the vectors"
-        return modulate(x, self.scale(vectors), self.shift(vectors))
+        return scale_and_shift(x, 1 + self.scale(vectors), self.shift(vectors))
 
 
 def without_scale_and_shift(norm: nn.Module) -> nn.Module:

@@ -128,6 +128,7 @@ class StyleGeneratorPlugin(Plugin):
     """Base class of plugins that build a `StyleGenerator`."""
 
     kind = "generator"
+    mixes_classes = True
     Config = StyleGeneratorSettings
     config: StyleGeneratorSettings
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gankit import InputError, Plugin, RecipeInfo, Spec, hookimpl
 from gankit_plugins.layers.conditioning import embedded, require_labels
 from gankit_plugins.layers.dimensions import batch_norm_for
+from gankit_plugins.layers.modulation import scale_and_shift
 from gankit_plugins.normalization.batch_norm import BatchNorm
 
 
@@ -22,9 +23,7 @@ def scale_by_class(x: Tensor, labels: Tensor, scales: Tensor, shifts: Tensor) ->
         scales: gamma, (K, C). Row y contains the scales of class y.
         shifts: beta, (K, C).
     """
-    shape = (*x.shape[:2], *[1] * (x.dim() - 2))
-    scale, shift = (embedded(labels, values).to(x.dtype).view(shape) for values in (scales, shifts))
-    return torch.addcmul(shift, x, scale)
+    return scale_and_shift(x, embedded(labels, scales), embedded(labels, shifts))
 
 
 class CurrentLabels:

@@ -88,7 +88,8 @@ class InputGradientPenalty(Plugin):
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if self.flattens and recipe.use_of("loss") == "wasserstein":
             yield "a Wasserstein critic needs a slope, above all between real and fake images; use gradient_penalty"
-        for key in recipe.coupling("discriminator"):
+        # Networks with such a layer are left out: in their papers, PGGAN and StyleGAN2 have a penalty too.
+        for key in [key for key in recipe.coupling("discriminator") if key != "discriminator"]:
             yield (
                 f"the penalty needs the gradient of each single image, and {recipe.use_of(key)} in the discriminator "
                 "makes it depend on the whole batch (Gulrajani 2017, section 4); training is usually better without "

@@ -56,7 +56,6 @@ class MovingAverage(Plugin):
     class Config(Settings):
         decay: Scheduled = Field(0.999, ge=0, lt=1, description="decay of the average per G step")
         start: int = Field(0, ge=0, description="number of G steps before the average starts; 20,000 in Brock 2018")
-
         half_life: Annotated[Scheduled, Field(ge=0)] | None = Field(
             None, description="number of images after which a weight counts half in the average; replaces decay"
         )

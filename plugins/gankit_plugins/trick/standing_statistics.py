@@ -75,10 +75,11 @@ class StandingStatistics(Plugin):
     """Statistics of batch norm for samples, from many images of the sampled generator instead of running averages.
 
     Source: Brock 2018, appendix C.1, typically with 100 forward passes. Running averages belong to the weights of
-    earlier iterations, and fit the weights of `moving_average` badly. This trick generates `passes` batches with the
-    batch size of the training. In each batch norm layer, it replaces the running averages by the mean and the variance
-    over all these batches. In each pass, the layers normalise with the statistics of the batch, as in training. z is
-    always drawn with the same seed, and the classes take turns.
+    earlier iterations, and fit the weights of `moving_average` badly. This trick generates `passes` batches, each as
+    large as those that pass through G in training: a part of a batch with several ranks or `train.accumulate`. In each
+    batch norm layer, it replaces the running averages by the mean and the variance over all these batches. In each
+    pass, the layers normalise with the statistics of the batch, as in training. z is always drawn with the same seed,
+    and the classes take turns.
 
     Grids, metrics and the saved generator use the result, which the file contains. The training does not change. Each
     grid and each checkpoint costs `passes` forward passes of G.
@@ -126,7 +127,8 @@ class StandingStatistics(Plugin):
     @torch.no_grad()
     def _compute(self, network: nn.Module, run: Run) -> None:
         """Set the statistics of all batch norm layers of a network, which is in evaluation mode afterwards."""
-        count = run.recipe.train.batch_size // run.recipe.train.accumulate
+        train = run.recipe.train
+        count = train.batch_size // train.accumulate // run.ranks.size
         generator = torch.Generator(run.device).manual_seed(run.recipe.seed)
         network.eval()
         with ExitStack() as stack:

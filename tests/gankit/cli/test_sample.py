@@ -133,6 +133,7 @@ def test_a_run_without_a_generator(sample, run):
         (["--class", "a", "--to-class", "b", "--interpolate"], "--to-class: rows lead from class to class"),
         (["--class", "a", "--to-class", "b", "--truncation", "1,2"], "--to-class: rows lead from class to class"),
         (["--class", "a", "--to-class", "b", "--steps", "1"], "--steps"),
+        (["--class", "a", "--steps", "5"], "--steps: is for rows from class to class; add --class and --to-class"),
     ],
 )
 def test_a_way_from_class_to_class_that_is_not_possible(sample, toy, options, message):

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from gankit.cli.video import gif_durations
+from gankit.errors import GankitError
 from gankit.images.io import read_image
+from gankit.images.video import write_mp4
 
 SHORT = ("--trust", "--seconds", "2", "--fps", "10", "--count", "4")
 
@@ -90,6 +92,24 @@ def test_mp4_has_the_frames_and_the_size(gankit, run):
     assert not list(run.parent.glob(".tmp-*"))
 
 
+def test_incomplete_mp4_is_an_error_and_the_old_file_stays(tmp_path):
+    """Limit the size of files, as a full disk does. The program ffmpeg writes this short video only at the end."""
+    pytest.importorskip("imageio_ffmpeg")
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "x.mp4"
+    path.write_bytes(b"old")
+    pictures = [Image.effect_noise((64, 64), 100).convert("RGB") for _ in range(20)]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(GankitError, match=r"x\.mp4 could not be written: ffmpeg did not write all of it"):
+            write_mp4(path, pictures, 10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.mp4"]
+    assert path.read_bytes() == b"old"
+
+
 def test_missing_package_is_one_sentence(gankit, run, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     answer = gankit("video", "run", "--out", "x.mp4", *SHORT)
@@ -107,6 +127,8 @@ def test_missing_package_is_one_sentence(gankit, run, monkeypatch):
         (["--out", "folder.gif"], "--out folder.gif: a folder of that name exists"),
         (["--out", "x.gif", "--fps", "60"], "--fps 60: a GIF has at most 50 frames per second"),
         (["--out", "x.gif", "--seconds", "0"], "--seconds"),
+        (["--out", "x.gif", "--seconds", "nan"], "--seconds"),
+        (["--out", "x.gif", "--truncation", "nan"], "--truncation"),
         (["--out", "x.gif", "--class", "zebra"], "zebra"),
         (["--out", "x.gif", "--set", "age"], "--set age: give a name and a value"),
         (["--out", "toy.py/x.gif"], "could not be written"),
@@ -118,7 +140,7 @@ def test_errors(gankit, run, toy, arguments, expected):
         pytest.importorskip("imageio_ffmpeg")
     (toy / "folder.gif").mkdir()
     answer = gankit("video", "run", "--trust", *arguments)
-    assert answer.code in (1, 2)
+    assert answer.code == (1 if expected == "could not be written" else 2)
     assert expected in answer.err
     assert not (toy / "x.gif").exists()
 

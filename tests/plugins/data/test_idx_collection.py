@@ -216,6 +216,12 @@ def test_a_number_of_images_of_each_class(tmp_path):
     assert sorted(labels.tolist()) == [0, 0, 1, 1]
 
 
-def test_too_many_images_of_each_class_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"^data\.per_class: 4 given, and a class has only 3 images$"):
-        dataset(Mnist, folder=write(tmp_path / "x"), per_class=4).load()
+@pytest.mark.parametrize(
+    ("classes", "per_class", "found"), [(None, 4, "0 has only 3"), (None, 1, "9 has only 0"), ([9], 1, "9 has only 0")]
+)
+def test_too_many_images_of_each_class_are_refused(tmp_path, classes, per_class, found):
+    """Also if the last class, or the only one, has no images at all."""
+    keep = slice(None) if per_class == 4 else TRAIN[1] != 9
+    folder = write(tmp_path / "x", train=(TRAIN[0][keep], TRAIN[1][keep]))
+    with pytest.raises(InputError, match=rf"^data\.per_class: {per_class} given, and the class {found}; give at most"):
+        dataset(Mnist, folder=folder, classes=classes, per_class=per_class).load()

@@ -233,7 +233,9 @@ def test_what_cannot_work_is_refused():
     with pytest.raises(InputError, match="biggan computes the scales and shifts from its own class embedding"):
         tiny_run(SMALL, change)
     spec = Spec(shape=(3, 32, 32), condition=VectorCondition(("age",)))
-    with pytest.raises(InputError, match="biggan needs classes or no condition, and the data have 1 number: age"):
+    with pytest.raises(
+        InputError, match="biggan works with classes or without a condition, and the data have 1 number: age"
+    ):
         BigGan(BigGan.Config()).adjust_spec(spec)
     with pytest.raises(InputError, match=r"latent\.size: 3 values cannot be split among the 4 levels"):
         generator(spec_of((3, 32, 32), 3), width=2)

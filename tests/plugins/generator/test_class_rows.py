@@ -16,6 +16,12 @@ MIXING = {
     "dcgan with conditional_batch_norm": {"generator": {"use": "dcgan", "width": 4}} | CONDITIONAL,
     "conditional_dcgan with both": {"generator": {"use": "conditional_dcgan", "width": 4}} | CONDITIONAL,
     "conditional_dcgan": {"generator": {"use": "conditional_dcgan", "width": 4}},
+    "r3gan": {"generator": {"use": "r3gan", "width": 4, "class_embedding": 3}},
+    "r3gan with conditional_batch_norm": {"generator": {"use": "r3gan", "width": 4, "class_embedding": 3}}
+    | CONDITIONAL,
+    "stylegan2": {
+        "generator": {"use": "stylegan2", "w_size": 8, "channel_base": 32, "conditional": True, "noise": False}
+    },
     "cgan": {"generator": {"use": "cgan", "noise_units": 8, "label_units": 8, "joint_units": 8}},
 }
 """Changes to a tiny recipe, whose data have the classes circle and ring."""
@@ -64,4 +70,4 @@ def test_plugins_that_mix_classes():
     kinds = ("generator", "normalization")
     entries = [e for e in Registry.installed().entries if e.distribution == "gankit" and e.kind in kinds]
     mixing = {entry.name for entry in entries if entry.load().mixes_classes}
-    assert mixing == {"biggan", "conditional_dcgan", "cgan", "conditional_batch_norm"}
+    assert mixing == {"biggan", "conditional_dcgan", "cgan", "conditional_batch_norm", "r3gan", "stylegan", "stylegan2"}

@@ -6,16 +6,16 @@ from torch import nn
 
 from gankit import InputError
 from gankit_plugins.layers.latent_parts import part_sizes
-from gankit_plugins.layers.modulation import CurrentVectors, Modulation, modulate, without_scale_and_shift
+from gankit_plugins.layers.modulation import CurrentVectors, Modulation, scale_and_shift, without_scale_and_shift
 
 
 @pytest.mark.parametrize("pixels", [(), (2, 3)])
-def test_modulate_by_a_naive_loop(pixels):
+def test_scale_and_shift_by_a_naive_loop(pixels):
     x, scale, shift = torch.randn(4, 3, *pixels), torch.randn(4, 3), torch.randn(4, 3)
-    y = modulate(x, scale, shift)
+    y = scale_and_shift(x, scale, shift)
     for b in range(4):
         for c in range(3):
-            torch.testing.assert_close(y[b, c], (1 + scale[b, c]) * x[b, c] + shift[b, c])
+            torch.testing.assert_close(y[b, c], scale[b, c] * x[b, c] + shift[b, c])
 
 
 def test_zero_vectors_change_nothing_and_the_type_is_kept():

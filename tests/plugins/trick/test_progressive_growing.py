@@ -92,6 +92,14 @@ def test_runs(train):
     train_iterations(run_of(AVERAGE, train=train), 9)
 
 
+def test_the_deviation_in_d_couples_a_batch():
+    """It causes a warning with accumulation, but none for the gradient penalty, which the paper has too."""
+    run = run_of(AVERAGE, train={"accumulate": 2, "iterations": 8})
+    assert run.recipe.coupling("discriminator") == ["discriminator"]
+    assert run.recipe.coupling("generator") == []
+    assert [warning.partition(":")[0] for warning in run.warnings] == ["discriminator"]
+
+
 @pytest.mark.parametrize("iterations", [1, 3, 4, 8, 11])
 @pytest.mark.parametrize("average", [False, True])
 def test_a_file_from_the_middle_of_the_growth(tmp_path, iterations, average):
