@@ -61,15 +61,19 @@ PARTNERS: dict[str, dict[str, Any]] = {
 """Change of the plain recipe that a plugin needs, by the name in the table. The time without it has this change too."""
 
 
-def measured(change: dict[str, Any], pairs: int, partner: dict[str, Any] | None = None) -> Ratio:
+PERIODS = {"penalty path_length": 8}
+"""Number of iterations of a timed block, for plugins that act only in every n-th iteration. Default: 1."""
+
+
+def measured(change: dict[str, Any], pairs: int, partner: dict[str, Any] | None = None, period: int = 1) -> Ratio:
     """Return the time of an iteration with a change to the plain recipe over the time without it.
 
-    `partner` is changed in both recipes.
+    `partner` is changed in both recipes. `period` is the number of iterations that are timed together.
     """
     plain = merge(PLAIN, partner or {})
     raws = {"plain": plain, "changed": merge(plain, change)}
     loops = {name: iteration_of(assembled(raw)) for name, raw in raws.items()}
-    return interleaved(loops, pairs).ratio("changed", "plain")
+    return interleaved(loops, pairs, period).ratio("changed", "plain")
 
 
 def assembled(raw: dict[str, Any]) -> TrainingRun:
@@ -154,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"control {cost(control)}", flush=True)
     ratios = {}
     for name in found if given.only is None else given.only:
-        ratios[name] = measured(found[name], given.pairs, PARTNERS.get(name))
+        ratios[name] = measured(found[name], given.pairs, PARTNERS.get(name), PERIODS.get(name, 1))
         print(f"{name} {cost(ratios[name])}", flush=True)
     if given.only is None:
         given.out.write_text(page(ratios, control, given.pairs), encoding="utf-8")
