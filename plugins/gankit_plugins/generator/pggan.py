@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gankit import Plugin, Settings, Spec, hookimpl
 from gankit_plugins.layers.equalised import EqualisedConv2d
+from gankit_plugins.layers.linear_output import linear_output
 from gankit_plugins.layers.pggan import channels_of, convolution
 from gankit_plugins.layers.pixel_norm import pixel_norm
 from gankit_plugins.layers.progressive import BASE, Growing, blend, enlarge, levels_of
@@ -42,7 +43,7 @@ class PgganGenerator(Growing):
         if alpha is not None:
             images = blend(enlarge(self.to_image[level - 1](lower)), images, alpha)
         images = enlarge(images, 2 ** (self.levels - 1 - level))
-        return images if self.training else images.clamp(-1, 1)
+        return linear_output(images, self.training)
 
 
 class Pggan(Plugin):

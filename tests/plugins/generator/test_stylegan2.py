@@ -40,7 +40,7 @@ def to_image(channels):
 
 
 def test_size_of_the_paper():
-    """Compare configuration F at 1024x1024 with a count by hand. The totals are those of the authors' code."""
+    """Compare configuration F at 1024x1024 with a count by hand. D's total is also that of a public log."""
     channels = [512, 512, 512, 512, 512, 256, 128, 64, 32]
     pairs = list(pairwise(channels))
     mapping = 8 * (512 * 512 + 512)
@@ -93,7 +93,9 @@ def test_generator_is_its_figure(perturbed):
     images = upsample(images, kernel) + share(S.to_image[1], x, w3)
     x = layer(S.blocks[2][1], layer(S.blocks[2][0], x, w3), w4)
     images = upsample(images, kernel) + share(S.to_image[2], x, w5)
-    torch.testing.assert_close(G(z, None), images.tanh())
+    torch.testing.assert_close(G(z, None), images)
+    assert images.abs().max() > 1
+    torch.testing.assert_close(G.eval()(z, None), images.clamp(-1, 1))
 
 
 def test_each_layer_has_its_own_style(perturbed):
@@ -200,7 +202,6 @@ def test_every_power_of_two(side, channels):
     G, D = networks((channels, side, side), G_SMALL, D_SMALL, latent_size=5)
     images = G(torch.randn(3, 5), None)
     assert images.shape == (3, channels, side, side)
-    assert images.abs().max() <= 1
     assert D(images, None).logits.shape == (3,)
 
 
