@@ -297,7 +297,7 @@ RECIPES = {
     "stylegan_cifar10": (32, {"projection", "r1", "moving_average"}, 2.5e-3, "stylegan"),
     "stylegan2_ada_emoji": (16, {"ada", "style_mixing", "r1", "path_length", "moving_average"}, 2.5e-3, "stylegan2"),
     "stylegan2_paper": (32, {"flip", "style_mixing", "r1", "path_length", "moving_average"}, 2e-3, "stylegan2"),
-    "stylegan_paper": (32, {"flip", "style_mixing", "r1", "path_length", "moving_average"}, 3e-3, "stylegan"),
+    "stylegan_paper": (32, {"flip", "style_mixing", "r1", "moving_average"}, 3e-3, "stylegan"),
 }
 """Batch size, tricks, learning rate and networks of each recipe."""
 
