@@ -6,8 +6,8 @@ from pydantic import Field
 from torch import nn
 
 from gankit import Plugin, Spec, hookimpl
+from gankit_plugins.layers.square_sizes import CHANNEL_BASE
 from gankit_plugins.layers.style_discriminator import StyleDiscriminator, StyleDiscriminatorSettings, convolutions
-from gankit_plugins.layers.style_sizes import CHANNEL_BASE
 
 
 class StyleganDiscriminator(Plugin):

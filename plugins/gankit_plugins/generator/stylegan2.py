@@ -12,8 +12,8 @@ from gankit_plugins.layers.linear_output import linear_output
 from gankit_plugins.layers.modulated import ModulatedConv2d, Noise
 from gankit_plugins.layers.resampling import FilteredUpsample
 from gankit_plugins.layers.scaled_activation import ScaledActivation
+from gankit_plugins.layers.square_sizes import FIRST, channels_at, sides_of
 from gankit_plugins.layers.style_generator import StyleGeneratorPlugin, StyleGeneratorSettings, Synthesis
-from gankit_plugins.layers.style_sizes import FIRST, channels_at, sides_of
 
 
 class StyledLayer(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gankit import InputError, Plugin, Settings, Spec, hookimpl
 from gankit_plugins.layers.conditioning import require_numbers
 from gankit_plugins.layers.mapping import MappingNetwork
-from gankit_plugins.layers.style_sizes import CHANNEL_BASE
+from gankit_plugins.layers.square_sizes import CHANNEL_BASE
 
 
 def truncate_styles(ws: Tensor, w_mean: Tensor, psi: float, count: int | None) -> Tensor:

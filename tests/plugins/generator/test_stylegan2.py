@@ -186,17 +186,17 @@ def test_gradients_of_gradients_by_finite_differences():
     assert torch.autograd.gradgradcheck(lambda x: D.double()(x, None).logits, images)
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 4), (3, 12, 12), (3, 8, 16), (3, 1, 1)])
-def test_other_sizes_are_refused(shape):
-    message = rf"images are {shape[1]}x{shape[2]}, and stylegan2 needs squares with a power of two as side, 8 or more"
-    spec = Spec(shape=shape)
-    with pytest.raises(InputError, match=message):
-        Stylegan2(Stylegan2.Config(**G_SMALL)).build_generator(spec)
-    with pytest.raises(InputError, match=message):
-        Stylegan2Discriminator(Stylegan2Discriminator.Config(**D_SMALL)).build_discriminator(spec)
+def test_other_sizes_are_refused():
+    for plugin in (
+        Stylegan2(Stylegan2.Config(**G_SMALL)),
+        Stylegan2Discriminator(Stylegan2Discriminator.Config(**D_SMALL)),
+    ):
+        build = getattr(plugin, f"build_{plugin.kind}")
+        with pytest.raises(InputError, match="stylegan2 needs square images"):
+            build(Spec(shape=(3, 8, 16)))
 
 
-@pytest.mark.parametrize("side", [8, 16, 64])
+@pytest.mark.parametrize("side", [4, 8, 64])
 @pytest.mark.parametrize("channels", [1, 4])
 def test_every_power_of_two(side, channels):
     G, D = networks((channels, side, side), G_SMALL, D_SMALL, latent_size=5)
