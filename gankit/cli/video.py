@@ -13,7 +13,6 @@ from gankit.cli.arguments import (
     check_output_file,
     condition_options,
     device_option,
-    generator_file,
     requested_by,
     sources_of,
 )
@@ -105,7 +104,7 @@ def command(
     if not as_gif:
         require_ffmpeg("--out", out)
     frames = max(1, round(seconds * fps))
-    sampler = Sampler.load(generator_file(file), device or "auto", trust, overrides=overrides)
+    sampler = Sampler.load(file, device or "auto", trust, overrides=overrides)
     given = None if sources is None else sources_of(sampler, sources)[0]
     layout = grid_layout(sampler, count, requested_by(label, numbers, text), seed, given)
     keys = max(FEWEST_KEYS, round(seconds / SECONDS_PER_KEY))
