@@ -248,7 +248,6 @@ def test_truncation_from_the_file_of_any_run(tmp_path):
     file = tmp_path / "g.safetensors"
     save_generator(run, file)
     whole = Sampler.load(file, "cpu")
-    ws = whole.generator.styles(torch.randn(4, 8), None)
     centre = run.generator.mapping.w_mean
     assert centre.any()
     z = torch.randn(4, 8)
