@@ -79,18 +79,6 @@ def requested_by(label: str | None, numbers: tuple[str, ...], text: str | None) 
     return requested | {name: one for name, one in (("class", label), ("text", text)) if one is not None}
 
 
-def generator_file(path: Path) -> Path:
-    """Return a generator file: `path`, or that of the run directory `path`. Raise InputError if the run has none."""
-    from gankit.storage.run_dir import RunDir
-
-    if not path.is_dir():
-        return path
-    file = RunDir.open(path).generator_file
-    if not file.exists():
-        raise InputError(f"{path}: no generator is saved yet; `gankit resume {path}` resumes the run")
-    return file
-
-
 def sources_of(sampler: Sampler, path: Path) -> SourceImages:
     """Return the source images at a path, for a generator that takes them. Raise InputError if they cannot be used."""
     from gankit.data.user_images import source_images

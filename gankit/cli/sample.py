@@ -13,7 +13,6 @@ from gankit.cli.arguments import (
     check_output_file,
     condition_options,
     device_option,
-    generator_file,
     requested_by,
     sources_of,
 )
@@ -128,7 +127,7 @@ def command(
         raise InputError("--steps: is for rows from class to class; add --class and --to-class, or leave it out")
     if last is not None and label is None:
         raise InputError(f"--to-class {last}: name the class of the first image of a row with --class")
-    sampler = Sampler.load(generator_file(file), device or "auto", trust, overrides=overrides)
+    sampler = Sampler.load(file, device or "auto", trust, overrides=overrides)
     requested = requested_by(label, numbers, text)
     given, names = (None, []) if sources is None else sources_of(sampler, sources)
     if sampler.draw_samples is not None and not as_grid:

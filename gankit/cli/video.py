@@ -15,7 +15,6 @@ from gankit.cli.arguments import (
     check_output_file,
     condition_options,
     device_option,
-    generator_file,
     requested_by,
     sources_of,
 )
@@ -110,7 +109,7 @@ def command(
     if not as_gif:
         require_ffmpeg("--out", out)
     frames = max(1, round(seconds * fps))
-    sampler = Sampler.load(generator_file(file), device or "auto", trust, overrides=overrides)
+    sampler = Sampler.load(file, device or "auto", trust, overrides=overrides)
     given = None if sources is None else sources_of(sampler, sources)[0]
     if given is not None and context.get_parameter_source("count") is ParameterSource.DEFAULT:
         count = len(given)

@@ -82,7 +82,10 @@ class Plugin:
     """True for a loss that uses the sample weights `step.real_weight` and `step.fake_weight`."""
 
     batch_coupled: ClassVar[bool] = False
-    """True for a plugin, such as batch norm, that makes a network's output for one image depend on the whole batch."""
+    """True for a normalisation or a trick that makes a network's output for one image depend on the whole batch.
+
+    An example is batch norm. gankit warns if such a plugin is used with `train.accumulate` or several ranks.
+    """
 
     per_class_networks: ClassVar[bool] = False
     """True for a plugin that builds a separate network for each class.

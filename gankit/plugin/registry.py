@@ -213,22 +213,26 @@ def _places(kind: str) -> list[str]:
 
 def _installed_entries() -> list[Entry]:
     entries: dict[tuple[str, str], Entry] = {}
-    for distribution in metadata.distributions():
+    for found in metadata.distributions():
         try:
-            points = [p for p in distribution.entry_points if p.group == GROUP]
-            if not points:
+            if not _plugin_points(found):
                 # Skip distributions without plugins, because reading the metadata of every distribution is slow.
                 continue
+            # Python may find several copies of a distribution. It imports from the first one on the path.
+            distribution = metadata.distribution(found.name)
+            points = _plugin_points(distribution)
             owner, version = str(distribution.name), str(distribution.version)
         except Exception:  # for a broken package, the type of the error depends on the Python version
             continue
         for point in points:
             kind, _, name = point.name.rpartition(".")
             entry = Entry(kind or None, name, owner, version, point.value)
-            # Keep only one of two equal entries. Python may find a distribution twice, for example as an editable
-            # install and in its build folder.
-            entries.setdefault((entry.label, entry.distribution), entry)
+            entries[entry.label, entry.distribution] = entry
     return list(entries.values())
+
+
+def _plugin_points(distribution: metadata.Distribution) -> list[metadata.EntryPoint]:
+    return [point for point in distribution.entry_points if point.group == GROUP]
 
 
 def _from_file(path: Path, class_name: str) -> ResolvedPlugin:

@@ -19,6 +19,7 @@ from gankit.recipe.recipe import Recipe, RecipeParser
 from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
 from gankit.storage.checkpoint import read_tensors
 from gankit.storage.provenance import plugin_record
+from gankit.storage.run_dir import RunDir
 from gankit.version import __version__
 
 FORMAT = 2
@@ -91,6 +92,16 @@ def refuse_untrusted(path: Path, uses: Iterable[str]) -> None:
     """Raise InputError if a generator file names plugins by module or path. Importing them could run unknown code."""
     if untrusted := sorted({use for use in uses if ":" in use}):
         raise InputError(f"{path} imports {', '.join(untrusted)}; if you trust it, add --trust")
+
+
+def generator_file(path: Path) -> Path:
+    """Return a generator file: `path`, or that of the run directory `path`. Raise InputError if the run has none."""
+    if not path.is_dir():
+        return path
+    file = RunDir.open(path).generator_file
+    if not file.exists():
+        raise InputError(f"{path}: no generator is saved yet; `gankit resume {path}` resumes the run")
+    return file
 
 
 def read_generator_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -34,7 +34,13 @@ from gankit.recipe.recipe import RecipeParser
 from gankit.recipe.toml import merge, overrides_from_here
 from gankit.runtime.device import choose_device
 from gankit.runtime.rng import eval_mode, fork_rng
-from gankit.sampling.generator_file import SampledRun, read_generator_file, refuse_untrusted, untrusted_uses
+from gankit.sampling.generator_file import (
+    SampledRun,
+    generator_file,
+    read_generator_file,
+    refuse_untrusted,
+    untrusted_uses,
+)
 from gankit.storage.atomic_io import disk_errors
 
 CHUNK = 64
@@ -112,7 +118,7 @@ class Sampler:
         """Load a generator from its file, and return a sampler for it.
 
         Args:
-            path: path of the generator file.
+            path: path of the generator file, or of a run directory with such a file.
             device: device on which the generator runs.
             trust: if True, plugins that the file names by module or by path are imported. If False, such a file
                 causes an InputError, because the import could run unknown code.
@@ -123,7 +129,7 @@ class Sampler:
             InputError: the file cannot be read, or needs plugins that are not trusted, not installed or incompatible,
                 or an override is no setting of a plugin that sampling needs.
         """
-        path, overrides = Path(path), tuple(overrides)
+        path, overrides = generator_file(Path(path)), tuple(overrides)
         card, tensors = read_generator_file(path)
         needed = card["needed"]
         for override in overrides:

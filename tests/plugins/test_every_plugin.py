@@ -90,7 +90,8 @@ REQUIRED = {
 """Other parts of the recipe that a plugin needs, or that it does not refuse, by name or by kind and name."""
 
 NEED_CLASSES = ("igan_v2", "conditional_dcgan", "cgan", "auxiliary_classifier", "projection", "conditional_batch_norm")
-LINEAR_OUTPUT = ("generator.pggan", "trick.progressive_growing")
+LINEAR_OUTPUT = ("generator.pggan", "trick.progressive_growing", "generator.stylegan", "generator.stylegan2")
+LINEAR_OUTPUT += ("penalty.path_length", "trick.style_mixing")
 """Plugins whose generator, or that of whose partner, may return values outside [-1, 1]."""
 
 UNREACHED = {"generator.pggan": ["to_image.0."], "discriminator.pggan": ["from_image.0."]}

@@ -35,7 +35,7 @@ def combined_images(generator: StyleGenerator, ws: Tensor, rows: int, coarse: in
 
 
 @click.command("stylegrid")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option("--out", metavar="X.png", required=True, type=click.Path(path_type=Path), help="File for the grid.")
 @click.option("--rows", default=5, show_default=True, type=click.IntRange(min=1), help="Images with coarse styles.")
@@ -49,7 +49,8 @@ def combined_images(generator: StyleGenerator, ws: Tensor, rows: int, coarse: in
     help="Layers with the style of the row. Two layers are at 4x4, and two at each further size.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Random seed.")
-@click.option("--device", default="auto", show_default=True, help="Device of the generator.")
+@click.option("--class", "label", metavar="C", help="Draw only this class, given by name or number.")
+@click.option("--device", metavar="D", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
 @click.option("--trust", is_flag=True, help="Import the Python files and modules that FILE names.")
 def command(
     file: Path,
@@ -59,30 +60,30 @@ def command(
     columns: int,
     coarse: int,
     seed: int,
+    label: str | None,
     device: str,
     trust: bool,
 ) -> None:
     """Draw a grid of style mixing with the generator in FILE, a generator.safetensors file or a run directory.
 
     Each image has the coarse styles of the first image in its row, and the fine styles of the first one in its column.
-    KEY=VALUE changes a setting of the generator, such as the truncation psi.
+    Images of classes cycle through the classes. KEY=VALUE changes a setting of the generator, such as the truncation
+    psi.
 
     \b
     gankit stylegrid RUN --out grid.png
     gankit stylegrid RUN --out grid.png --coarse 8 generator.psi=0.7
     """
-    if out.suffix.lower() != ".png":
-        raise InputError(f"--out {out}: give a file that ends in .png")
-    sampler = Sampler.load(
-        file / "generator.safetensors" if file.is_dir() else file, device, trust, overrides=overrides
-    )
+    if out.suffix.lower() != ".png" or out.is_dir():
+        raise InputError(f"--out {out}: choose the name of a file that ends in .png")
+    sampler = Sampler.load(file, device, trust, overrides=overrides)
     generator = require_style_generator(sampler.generator, "gankit stylegrid")
     if coarse >= generator.synthesis.layers:
         raise InputError(
             f"--coarse {coarse}: leaves no layer for the styles of the columns; give 1 to "
             f"{generator.synthesis.layers - 1}"
         )
-    condition = sampler.conditions(rows + columns, seed=seed)
+    condition = sampler.conditions(rows + columns, {} if label is None else {"class": label}, seed)
     z = sampler.latent(rows + columns, condition, seed).to(sampler.device)
     # The same seed draws the same noise.
     torch.manual_seed(seed)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
 from gankit_plugins.layers.equalised import EqualisedConv2d, EqualisedLinear
 from gankit_plugins.layers.minibatch_stddev import DeviationMap
-from gankit_plugins.layers.pggan import GAIN, activation, channels_of, convolution
-from gankit_plugins.layers.progressive import BASE, Growing, blend, levels_of, shrink
+from gankit_plugins.layers.pggan import activation, convolution
+from gankit_plugins.layers.progressive import Growing, blend, shrink
+from gankit_plugins.layers.scaled_activation import GAIN
+from gankit_plugins.layers.square_sizes import FIRST, channels_at, sides_of
 
 WHOLE_BATCH = sys.maxsize
 """Number of images in a group of `DeviationMap`: all images of a batch are one group."""
@@ -22,12 +24,13 @@ class PgganDiscriminatorNetwork(Growing):
     """Network with a layer from the image and a block of two convolutions for each level."""
 
     def __init__(self, spec: Spec, width: int, max_width: int) -> None:
-        super().__init__(levels_of(spec, "pggan"))
-        channels = channels_of(self.levels, width, max_width)
+        sides = sides_of(spec, "pggan")
+        super().__init__(len(sides))
+        channels = [channels_at(side, width * sides[-1], max_width) for side in sides]
         self.from_image = nn.ModuleList(
             nn.Sequential(EqualisedConv2d(spec.channels, before, 1, GAIN), activation()) for before in channels
         )
-        last = EqualisedConv2d(channels[0], channels[0], BASE, GAIN, padding=0)
+        last = EqualisedConv2d(channels[0], channels[0], FIRST, GAIN, padding=0)
         # The input has one more channel, the standard deviation over the batch.
         first = convolution(spec, "discriminator", channels[0] + 1, channels[0])
         blocks = [nn.Sequential(DeviationMap(WHOLE_BATCH), first, last, activation(), nn.Flatten())]

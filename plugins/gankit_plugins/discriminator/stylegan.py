@@ -6,8 +6,8 @@ from pydantic import Field
 from torch import nn
 
 from gankit import Plugin, Spec, hookimpl
+from gankit_plugins.layers.square_sizes import CHANNEL_BASE
 from gankit_plugins.layers.style_discriminator import StyleDiscriminator, StyleDiscriminatorSettings, convolutions
-from gankit_plugins.layers.style_sizes import CHANNEL_BASE
 
 
 class StyleganDiscriminator(Plugin):
@@ -16,7 +16,8 @@ class StyleganDiscriminator(Plugin):
     Source: Karras 2018, appendix C, with the network of Karras 2017, table 2, and filtered downsampling. The defaults
     are those of the paper at every size up to 1024x1024: feature maps of side s have 16,384 / s channels, at most 512.
     The standard deviation is appended at 4x4 (Karras 2017, section 3), in groups of 4 images, as in the authors' code.
-    The network has a fixed size: progressive growing is left out. `normalization.discriminator` is not used.
+    With several ranks or `train.accumulate`, all images of a group are from the same rank and part. The network has a
+    fixed size: progressive growing is left out. `normalization.discriminator` is not used.
 
     When to use: with the generator of the same name. For classes, add the trick `projection`.
     When not: for images whose sides are not equal or no powers of two; use `sngan`.
@@ -24,7 +25,6 @@ class StyleganDiscriminator(Plugin):
 
     name = "stylegan"
     kind = "discriminator"
-    batch_coupled = True
 
     class Config(StyleDiscriminatorSettings):
         channel_base: int = Field(16384, ge=1, description=CHANNEL_BASE)

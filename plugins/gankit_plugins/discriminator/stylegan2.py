@@ -31,7 +31,8 @@ class Stylegan2Discriminator(Plugin):
     Source: Karras 2019, section 4, configuration F: residual blocks, and twice as many channels from 64x64 on as in
     StyleGAN. The defaults are those of the paper at every size up to 1024x1024. Feature maps of side s have 32,768 / s
     channels, at most 512. The standard deviation is appended at 4x4 (Karras 2017, section 3), in groups of 4 images, as
-    in the authors' code. `normalization.discriminator` is not used.
+    in the authors' code. With several ranks or `train.accumulate`, all images of a group are from the same rank and
+    part. `normalization.discriminator` is not used.
 
     When to use: with the generator of the same name. For classes, add the trick `projection`.
     When not: for images whose sides are not equal or no powers of two; use `sngan`.
@@ -39,7 +40,6 @@ class Stylegan2Discriminator(Plugin):
 
     name = "stylegan2"
     kind = "discriminator"
-    batch_coupled = True
     Config = StyleDiscriminatorSettings
     config: StyleDiscriminatorSettings
 

@@ -9,19 +9,22 @@ from torch import Tensor, nn
 
 from gankit import Plugin, Settings, Spec, hookimpl
 from gankit_plugins.layers.equalised import EqualisedConv2d
-from gankit_plugins.layers.pggan import channels_of, convolution
+from gankit_plugins.layers.linear_output import linear_output
+from gankit_plugins.layers.pggan import convolution
 from gankit_plugins.layers.pixel_norm import pixel_norm
-from gankit_plugins.layers.progressive import BASE, Growing, blend, enlarge, levels_of
+from gankit_plugins.layers.progressive import Growing, blend, enlarge
+from gankit_plugins.layers.square_sizes import FIRST, channels_at, sides_of
 
 
 class PgganGenerator(Growing):
     """Network with a block of two convolutions and a layer to the image for each level."""
 
     def __init__(self, spec: Spec, width: int, max_width: int) -> None:
-        super().__init__(levels_of(spec, "pggan"))
-        channels = channels_of(self.levels, width, max_width)
-        # A padding of BASE - 1 makes the first convolution fully connected: it maps 1x1 to 4x4.
-        first = convolution(spec, "generator", spec.latent_size, channels[0], BASE, padding=BASE - 1)
+        sides = sides_of(spec, "pggan")
+        super().__init__(len(sides))
+        channels = [channels_at(side, width * sides[-1], max_width) for side in sides]
+        # A padding of 3 makes the first convolution fully connected: it maps 1x1 to 4x4.
+        first = convolution(spec, "generator", spec.latent_size, channels[0], FIRST, padding=FIRST - 1)
         blocks = [nn.Sequential(first, convolution(spec, "generator", channels[0], channels[0]))]
         for before, after in pairwise(channels):
             layers = convolution(spec, "generator", before, after), convolution(spec, "generator", after, after)
@@ -42,7 +45,7 @@ class PgganGenerator(Growing):
         if alpha is not None:
             images = blend(enlarge(self.to_image[level - 1](lower)), images, alpha)
         images = enlarge(images, 2 ** (self.levels - 1 - level))
-        return images if self.training else images.clamp(-1, 1)
+        return linear_output(images, self.training)
 
 
 class Pggan(Plugin):

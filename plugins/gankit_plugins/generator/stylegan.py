@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from gankit import Spec
 from gankit_plugins.layers.adain import Adain
 from gankit_plugins.layers.equalised import EqualisedConv2d
+from gankit_plugins.layers.linear_output import linear_output
 from gankit_plugins.layers.modulated import Noise
 from gankit_plugins.layers.resampling import WIDE, LowPass, convolve_up
 from gankit_plugins.layers.scaled_activation import ScaledActivation
+from gankit_plugins.layers.square_sizes import CHANNEL_BASE, FIRST, channels_at, sides_of
 from gankit_plugins.layers.style_generator import StyleGeneratorPlugin, StyleGeneratorSettings, Synthesis
-from gankit_plugins.layers.style_sizes import CHANNEL_BASE, FIRST, channels_at, sides_of
 
 
 class FilteredDoubling(LowPass):
@@ -79,11 +80,11 @@ class AdainSynthesis(Synthesis):
         self.to_image = EqualisedConv2d(channels[-1], spec.channels, 1)
 
     def forward(self, ws: Tensor) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1] for the w of each layer, (B, L, W)."""
+        """Return images (B, C, H, W) for the w of each layer, (B, L, W). In evaluation mode, they are clamped."""
         x = self.constant.expand(len(ws), -1, -1, -1)
         for layer, w in zip(self.body, ws.unbind(1), strict=True):
             x = layer(x, w)
-        return self.to_image(x).tanh()
+        return linear_output(self.to_image(x), self.training)
 
 
 class Stylegan(StyleGeneratorPlugin):
@@ -91,8 +92,11 @@ class Stylegan(StyleGeneratorPlugin):
 
     Source: Karras 2018, section 2, figure 1b and appendix C. The defaults are those of the paper at every size up to
     1024x1024, except that the prior needs `latent.size = 512`. Feature maps of side s have 16,384 / s channels, at most
-    512, as in Karras 2017. The networks have a fixed size: progressive growing is left out. tanh follows the last
-    layer, because images are in [-1, 1]; the paper has no activation there. `normalization.generator` is not used.
+    512, as in Karras 2017. The networks have a fixed size: progressive growing is left out.
+    `normalization.generator` is not used.
+
+    The last layer is linear, as in the paper, so images may have values outside [-1, 1] in training. They are clamped
+    to [-1, 1] in samples and metrics.
 
     Truncation in w acts on all samples and metrics: `psi` in the recipe, or `gankit sample FILE generator.psi=0.7`.
 

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from gankit import Spec
+from gankit_plugins.layers.linear_output import linear_output
 from gankit_plugins.layers.modulated import ModulatedConv2d, Noise
 from gankit_plugins.layers.resampling import FilteredUpsample
 from gankit_plugins.layers.scaled_activation import ScaledActivation
+from gankit_plugins.layers.square_sizes import FIRST, channels_at, sides_of
 from gankit_plugins.layers.style_generator import StyleGeneratorPlugin, StyleGeneratorSettings, Synthesis
-from gankit_plugins.layers.style_sizes import FIRST, channels_at, sides_of
 
 
 class StyledLayer(nn.Module):
@@ -68,7 +69,7 @@ class SkipSynthesis(Synthesis):
         self.upsample = FilteredUpsample()
 
     def forward(self, ws: Tensor) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1] for the w of each layer, (B, L, W)."""
+        """Return images (B, C, H, W) for the w of each layer, (B, L, W). In evaluation mode, they are clamped."""
         styles = ws.unbind(1)
         x, images, place = self.constant.expand(len(ws), -1, -1, -1), None, 0
         for layers, to_image in zip(self.blocks, self.to_image, strict=True):
@@ -78,7 +79,7 @@ class SkipSynthesis(Synthesis):
             share = to_image(x, styles[place])
             images = share if images is None else share + self.upsample(images)
         assert images is not None
-        return images.tanh()
+        return linear_output(images, self.training)
 
 
 class Stylegan2(StyleGeneratorPlugin):
@@ -87,8 +88,11 @@ class Stylegan2(StyleGeneratorPlugin):
     Source: Karras 2019, section 2 and section 4, configuration F: weight demodulation, output skips, and twice as many
     channels from 64x64 on as in StyleGAN. The defaults are those of the paper at every size up to 1024x1024, except
     that the prior needs `latent.size = 512`. Feature maps of side s have 32,768 / s channels, at most 512. With
-    `conditional`, the class, or attributes, enter the mapping network (Karras 2020, appendix D). tanh follows the last
-    sum, because images are in [-1, 1]; the paper has no activation there. `normalization.generator` is not used.
+    `conditional`, the class, or attributes, enter the mapping network (Karras 2020, appendix D).
+    `normalization.generator` is not used.
+
+    The sum has no activation, as in the paper, so images may have values outside [-1, 1] in training. They are clamped
+    to [-1, 1] in samples and metrics.
 
     Truncation in w acts on all samples and metrics: `psi` in the recipe, or `gankit sample FILE generator.psi=0.7`.
 

@@ -55,5 +55,5 @@ class MappingNetwork(nn.Module):
         for layer in self.layers:
             x = F.leaky_relu(layer(x), SLOPE)
         if self.training:
-            self.w_mean.lerp_(x.detach().mean(0).to(self.w_mean.dtype), 1 - DECAY)
+            self.w_mean.lerp_(x.detach().to(self.w_mean.dtype).mean(0), 1 - DECAY)
         return x

@@ -8,10 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gankit import InputError, Spec
-
-BASE = 4
-"""Side of the images of level 0, in pixels. The images of level k have the side 4 * 2^k."""
+from gankit_plugins.layers.square_sizes import FIRST
 
 
 class Growth(NamedTuple):
@@ -42,26 +39,6 @@ def complete_at(stable: int, fade: int, levels: int) -> int:
     return (levels - 1) * (stable + fade)
 
 
-def levels_of(spec: Spec, owner: str) -> int:
-    """Return the number of levels for the images of a specification.
-
-    Args:
-        spec: specification of the images.
-        owner: name of the plugin, for error messages.
-
-    Raises:
-        InputError: the data are not images, or the images are not squares with a side of 4 times a power of two.
-    """
-    height, width = spec.image_size(owner)
-    levels = (height // BASE).bit_length()
-    if height != width or levels == 0 or height != BASE << (levels - 1):
-        raise InputError(
-            f"{owner} needs square images with a side of 4, 8, 16, 32 or another 4 times a power of two, and these "
-            f"have {height}x{width} pixels; change data.resolution"
-        )
-    return levels
-
-
 def enlarge(x: Tensor, factor: int = 2) -> Tensor:
     """Repeat each pixel of x, (B, C, H, W), as in nearest-neighbour upsampling: (B, C, factor H, factor W)."""
     return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="nearest")
@@ -78,7 +55,7 @@ def blend(lower: Tensor, higher: Tensor, alpha: Tensor) -> Tensor:
 
 
 class Growing(nn.Module):
-    """Base class of networks that grow. Without growth, all levels are in use.
+    """Base class of networks that grow. Level k is for images of side 4 * 2^k. Without growth, all levels are in use.
 
     The growth is a buffer, so that a file of the network contains it. In training, its copy in Python decides which
     layers are called: reading the buffer would make the CPU wait for the GPU. A copy of the network whose state was
@@ -108,7 +85,7 @@ class Growing(nn.Module):
     def to_level(self, images: Tensor) -> Tensor:
         """Return images (B, C, H, W) of the full size or of the present level in the size of the present level."""
         level, _ = self.level_and_alpha()
-        return shrink(images, images.shape[2] // (BASE << level))
+        return shrink(images, images.shape[2] // (FIRST << level))
 
     def fade_detail(self, images: Tensor) -> Tensor:
         """Return images of the present level, whose detail fades in with alpha, as the level does.

@@ -11,7 +11,7 @@ SLOPE = 0.2
 """Negative slope (Karras 2017, appendix A.1)."""
 
 GAIN = math.sqrt(2)
-"""Factor that makes up for the activation, which about halves the mean square of its input."""
+"""Factor of He's initial standard deviation, for layers with leaky ReLU, which about halves the mean square."""
 
 
 class ScaledActivation(nn.Module):

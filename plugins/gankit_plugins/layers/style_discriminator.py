@@ -13,7 +13,7 @@ from gankit_plugins.layers.equalised import EqualisedConv2d, EqualisedLinear
 from gankit_plugins.layers.minibatch_stddev import DeviationMap
 from gankit_plugins.layers.resampling import WIDE, LowPass, blur
 from gankit_plugins.layers.scaled_activation import ScaledActivation
-from gankit_plugins.layers.style_sizes import CHANNEL_BASE, FIRST, channels_at, sides_of
+from gankit_plugins.layers.square_sizes import CHANNEL_BASE, FIRST, channels_at, sides_of
 
 Block = Callable[[int, int], nn.Module]
 """Function that returns a block from a number of channels to another, which halves the size."""
@@ -41,9 +41,9 @@ class FilteredHalving(LowPass):
         return self.convolution(blur(x, self.kernel, padding=2))
 
 
-def activated(before: int, after: int, kernel: int) -> nn.Sequential:
-    """Return a convolution, biases and the activation."""
-    return nn.Sequential(EqualisedConv2d(before, after, kernel, bias=False), ScaledActivation(after))
+def activated(before: int, after: int, kernel: int, padding: int | None = None) -> nn.Sequential:
+    """Return a convolution, biases and the activation. The padding None keeps the size."""
+    return nn.Sequential(EqualisedConv2d(before, after, kernel, bias=False, padding=padding), ScaledActivation(after))
 
 
 def convolutions(before: int, after: int) -> nn.Sequential:
@@ -70,10 +70,8 @@ class StyleDiscriminator(nn.Module):
         count = channels[-1]
         self.deviation = DeviationMap(config.stddev_group) if config.stddev_group else nn.Identity()
         self.last = activated(count + bool(config.stddev_group), count, 3)
-        self.hidden = nn.Sequential(
-            nn.Flatten(), EqualisedLinear(count * FIRST**2, count, bias=None), nn.Unflatten(1, (count, 1, 1)),
-            ScaledActivation(count), nn.Flatten(),
-        )  # fmt: skip
+        # Without padding, the convolution is fully connected: it maps 4x4 to 1x1.
+        self.hidden = nn.Sequential(activated(count, count, FIRST, padding=0), nn.Flatten())
         self.head = EqualisedLinear(count, 1)
 
     def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gankit import InputError, Plugin, Settings, Spec, hookimpl
 from gankit_plugins.layers.conditioning import require_numbers
 from gankit_plugins.layers.mapping import MappingNetwork
-from gankit_plugins.layers.style_sizes import CHANNEL_BASE
+from gankit_plugins.layers.square_sizes import CHANNEL_BASE
 
 
 def truncate_styles(ws: Tensor, w_mean: Tensor, psi: float, count: int | None) -> Tensor:
@@ -55,7 +55,7 @@ class Synthesis(nn.Module):
 
     @abstractmethod
     def forward(self, ws: Tensor) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1] for the w of each layer, (B, L, W)."""
+        """Return images (B, C, H, W) for the w of each layer, (B, L, W). In evaluation mode, they are in [-1, 1]."""
 
 
 class StyleGenerator(nn.Module):
@@ -82,7 +82,10 @@ class StyleGenerator(nn.Module):
         """Probability of style mixing in training mode. The trick `style_mixing` sets it."""
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size) and labels (B,), vectors (B, N) or None."""
+        """Return images (B, C, H, W) for z (B, latent_size) and labels (B,), vectors (B, N) or None.
+
+        In training, the values may exceed [-1, 1]. In evaluation mode they are clamped.
+        """
         return self.synthesis(self.styles(z, condition))
 
     def styles(self, z: Tensor, condition: Tensor | None) -> Tensor:

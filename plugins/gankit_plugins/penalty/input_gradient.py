@@ -16,7 +16,7 @@ Discriminator = Callable[[Tensor, Tensor | None], Tensor]
 """Function that maps images (B, C, H, W) and labels, (B,) or None, to D's logits (B, ...)."""
 
 Interval = Annotated[
-    int, Field(ge=1, description="interval in D steps; the penalty acts with this times its weight (Karras 2019)")
+    int, Field(ge=1, description="compute the penalty in every n-th D step, with n times its weight (Karras 2019)")
 ]
 """Type of the setting `every`: number of D steps between two computations of the penalty (lazy regularisation)."""
 

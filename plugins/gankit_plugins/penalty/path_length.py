@@ -60,7 +60,7 @@ class PathLength(Plugin):
     class Config(Settings):
         weight: Scheduled = Field(1.0, gt=0, description="weight in G's loss, as a multiple of the paper's gamma_pl")
         every: int = Field(
-            8, ge=1, description="interval in G steps; the penalty acts with this times its weight (Karras 2019)"
+            8, ge=1, description="compute the penalty in every n-th G step, with n times its weight (Karras 2019)"
         )
         decay: float = Field(0.99, ge=0, lt=1, description="weight of the past in the average of the lengths")
         shrink: int = Field(2, ge=1, description="use every n-th image of a batch; fewer images cost less")

@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import InputError, Player, Plugin, Run, Settings, Source, hookimpl
-from gankit_plugins.layers.progressive import BASE, Growing, complete_at, growth_at
+from gankit_plugins.layers.progressive import Growing, complete_at, growth_at
+from gankit_plugins.layers.square_sizes import FIRST
 
 
 class ProgressiveGrowing(Plugin):
@@ -62,7 +63,7 @@ class ProgressiveGrowing(Plugin):
     @hookimpl
     def log_values(self) -> Mapping[str, float]:
         growth = self.generator.now
-        return {"trained_side": BASE << growth.level, "alpha": growth.alpha}
+        return {"trained_side": FIRST << growth.level, "alpha": growth.alpha}
 
 
 def growing_part(run: Run, player: Player) -> Growing:

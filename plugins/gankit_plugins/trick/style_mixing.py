@@ -13,8 +13,9 @@ class StyleMixing(Plugin):
     """Images from two w in training: one for the layers up to a random one, and another for the layers after it.
 
     Source: Karras 2018, section 3.1, with the probability 0.9 of the final networks. The network then cannot rely on
-    equal styles in neighbouring layers, so a style controls its own sizes only. The second w is that of another image
-    of the batch, with the own class. A single image is not mixed. Samples and metrics have one w for each image.
+    equal styles in neighbouring layers, so a style controls its own sizes only. The second w is from the z of another
+    image of the batch and the image's own class. A single image is not mixed. Samples and metrics have one w for each
+    image.
 
     When to use: with a generator that has a mapping network, such as `stylegan2`, if the styles of two images will be
     combined, as in `gankit stylegrid`.

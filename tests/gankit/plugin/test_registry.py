@@ -26,10 +26,10 @@ def site(tmp_path, monkeypatch):
     return folder
 
 
-def distribution(site: Path, name: str, points: str | list[str], **modules: str) -> None:
-    info = site / f"{name.replace('-', '_')}-2.5.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.5\n")
+def distribution(site: Path, name: str, points: str | list[str], version: str = "2.5", **modules: str) -> None:
+    info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     text = points if isinstance(points, str) else "\n".join(["[gankit.plugins]", *points, ""])
     (info / "entry_points.txt").write_text(text)
     for module, source in modules.items():
@@ -100,6 +100,15 @@ def test_broken_metadata_does_not_affect_other_distributions(site, points):
         (site / "garbled-2.5.dist-info" / "METADATA").unlink()
     distribution(site, "fine", ["trick.fine = fine_module:Fine"], fine_module=source_of("Fine"))
     assert find("fine").distribution == "fine"
+
+
+@pytest.mark.parametrize("points", [["trick.kept = new_module:Kept"], []])
+def test_a_shadowed_copy_of_a_distribution_is_ignored(site, monkeypatch, points):
+    distribution(site, "double", ["trick.kept = old_module:Kept", "trick.gone = old_module:Gone"])
+    monkeypatch.syspath_prepend(site.parent / "first")
+    distribution(site.parent / "first", "double", points, version="3.0")
+    expected = [Entry("trick", "kept", "double", "3.0", "new_module:Kept")] if points else []
+    assert entries_of("double") == expected
 
 
 @pytest.fixture

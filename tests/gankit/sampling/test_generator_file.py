@@ -198,7 +198,7 @@ def test_files_that_are_not_generator_files(tmp_path, file):
     (tmp_path / "huge").write_bytes(struct.pack("<Q", 2**60) + file().read_bytes()[8:])
     for name, message in [
         ("gone", "there is no generator file"),
-        (".", "there is no generator file"),
+        (".", "is not a run directory"),
         ("text", "cannot be read; it may be truncated"),
         ("huge", "cannot be read; it may be truncated"),
         ("plain", "is not a generator file that this version of gankit can read"),

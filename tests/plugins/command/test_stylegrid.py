@@ -54,16 +54,18 @@ def test_rows_have_coarse_styles_and_columns_fine_ones(file_of, coarse):
 
 
 def test_grid_from_a_run_directory_is_the_same_for_a_seed(file_of, tmp_path):
-    file = file_of({"generator": STYLEGAN2, "data": {"classes": 2}})
+    file = file_of({"generator": {**STYLEGAN2, "conditional": True}, "data": {"classes": 2}})
+    (tmp_path / "recipe.toml").touch()
     options = ("--rows", 2, "--columns", 3, "--coarse", 2, "--device", "cpu")
     answer = run_command(tmp_path, "--out", tmp_path / "a.png", *options)
     assert answer.output == f"2 x 3 mixed images: {tmp_path / 'a.png'}\n"
     run_command(file, "--out", tmp_path / "b.png", *options)
     run_command(file, "--out", tmp_path / "c.png", *options, "--seed", 1)
     run_command(file, "--out", tmp_path / "d.png", *options, "generator.psi=0")
-    a, b, c, d = ((tmp_path / f"{name}.png").read_bytes() for name in "abcd")
+    run_command(file, "--out", tmp_path / "e.png", *options, "--class", "1")
+    a, b, c, d, e = ((tmp_path / f"{name}.png").read_bytes() for name in "abcde")
     assert a == b
-    assert len({a, c, d}) == 3
+    assert len({a, c, d, e}) == 4
     width, height = Image.open(tmp_path / "a.png").size
     assert width > height
 
@@ -71,7 +73,12 @@ def test_grid_from_a_run_directory_is_the_same_for_a_seed(file_of, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--out", "a.jpg"], r"--out a\.jpg: give a file that ends in \.png"),
+        (["--out", "a.jpg"], r"--out a\.jpg: choose the name of a file that ends in \.png"),
+        (["--out", "."], r"--out \.: choose the name of a file"),
+        (
+            ["--out", "a.png", "--coarse", "1", "--class", "cat"],
+            "class 'cat': the generator is unconditional; leave it out",
+        ),
         (["--out", "a.png"], "--coarse 4: leaves no layer for the styles of the columns; give 1 to 3"),
     ],
 )

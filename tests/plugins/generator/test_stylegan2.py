@@ -40,7 +40,7 @@ def to_image(channels):
 
 
 def test_size_of_the_paper():
-    """Compare configuration F at 1024x1024 with a count by hand. The totals are those of the authors' code."""
+    """Compare configuration F at 1024x1024 with a count by hand. D's total is also that of a public log."""
     channels = [512, 512, 512, 512, 512, 256, 128, 64, 32]
     pairs = list(pairwise(channels))
     mapping = 8 * (512 * 512 + 512)
@@ -93,7 +93,9 @@ def test_generator_is_its_figure(perturbed):
     images = upsample(images, kernel) + share(S.to_image[1], x, w3)
     x = layer(S.blocks[2][1], layer(S.blocks[2][0], x, w3), w4)
     images = upsample(images, kernel) + share(S.to_image[2], x, w5)
-    torch.testing.assert_close(G(z, None), images.tanh())
+    torch.testing.assert_close(G(z, None), images)
+    assert images.abs().max() > 1
+    torch.testing.assert_close(G.eval()(z, None), images.clamp(-1, 1))
 
 
 def test_each_layer_has_its_own_style(perturbed):
@@ -184,23 +186,22 @@ def test_gradients_of_gradients_by_finite_differences():
     assert torch.autograd.gradgradcheck(lambda x: D.double()(x, None).logits, images)
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 4), (3, 12, 12), (3, 8, 16), (3, 1, 1)])
-def test_other_sizes_are_refused(shape):
-    message = rf"images are {shape[1]}x{shape[2]}, and stylegan2 needs squares with a power of two as side, 8 or more"
-    spec = Spec(shape=shape)
-    with pytest.raises(InputError, match=message):
-        Stylegan2(Stylegan2.Config(**G_SMALL)).build_generator(spec)
-    with pytest.raises(InputError, match=message):
-        Stylegan2Discriminator(Stylegan2Discriminator.Config(**D_SMALL)).build_discriminator(spec)
+def test_other_sizes_are_refused():
+    for plugin in (
+        Stylegan2(Stylegan2.Config(**G_SMALL)),
+        Stylegan2Discriminator(Stylegan2Discriminator.Config(**D_SMALL)),
+    ):
+        build = getattr(plugin, f"build_{plugin.kind}")
+        with pytest.raises(InputError, match="stylegan2 needs square images"):
+            build(Spec(shape=(3, 8, 16)))
 
 
-@pytest.mark.parametrize("side", [8, 16, 64])
+@pytest.mark.parametrize("side", [4, 8, 64])
 @pytest.mark.parametrize("channels", [1, 4])
 def test_every_power_of_two(side, channels):
     G, D = networks((channels, side, side), G_SMALL, D_SMALL, latent_size=5)
     images = G(torch.randn(3, 5), None)
     assert images.shape == (3, channels, side, side)
-    assert images.abs().max() <= 1
     assert D(images, None).logits.shape == (3,)
 
 
@@ -247,7 +248,6 @@ def test_truncation_from_the_file_of_any_run(tmp_path):
     file = tmp_path / "g.safetensors"
     save_generator(run, file)
     whole = Sampler.load(file, "cpu")
-    ws = whole.generator.styles(torch.randn(4, 8), None)
     centre = run.generator.mapping.w_mean
     assert centre.any()
     z = torch.randn(4, 8)
@@ -296,7 +296,7 @@ RECIPES = {
     "stylegan_cifar10": (32, {"projection", "r1", "moving_average"}, 2.5e-3, "stylegan"),
     "stylegan2_ada_emoji": (16, {"ada", "style_mixing", "r1", "path_length", "moving_average"}, 2.5e-3, "stylegan2"),
     "stylegan2_paper": (32, {"flip", "style_mixing", "r1", "path_length", "moving_average"}, 2e-3, "stylegan2"),
-    "stylegan_paper": (32, {"flip", "style_mixing", "r1", "path_length", "moving_average"}, 3e-3, "stylegan"),
+    "stylegan_paper": (32, {"flip", "style_mixing", "r1", "moving_average"}, 3e-3, "stylegan"),
 }
 """Batch size, tricks, learning rate and networks of each recipe."""
 

@@ -67,3 +67,11 @@ def test_mean_approaches_that_of_the_prior():
             network(torch.randn(16, 8), None)
         expected = network.eval()(torch.randn(100_000, 8), None).mean(0)
     torch.testing.assert_close(network.w_mean, expected, rtol=0, atol=0.05)
+
+
+def test_mean_of_low_precision_is_in_float32():
+    network = MappingNetwork(3, 2, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        w = network(torch.randn(33, 3), None)
+    assert w.dtype == torch.bfloat16
+    torch.testing.assert_close(network.w_mean, (1 - DECAY) * w.detach().float().mean(0), rtol=1e-4, atol=0)

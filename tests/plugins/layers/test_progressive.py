@@ -1,9 +1,8 @@
-"""Growth: its schedule, sizes that can grow, and the functions that fade."""
+"""Growth: its schedule, and the functions that fade."""
 
 import pytest
 import torch
 
-from gankit import InputError, Spec
 from gankit_plugins.layers.progressive import (
     Growing,
     Growth,
@@ -11,7 +10,6 @@ from gankit_plugins.layers.progressive import (
     complete_at,
     enlarge,
     growth_at,
-    levels_of,
     shrink,
 )
 
@@ -38,17 +36,6 @@ def test_the_last_level_is_complete_at_its_iteration(stable, fade, levels):
     t = complete_at(stable, fade, levels)
     assert growth_at(t, stable, fade, levels) == Growth(levels - 1, 1, 1)
     assert t == 0 or growth_at(t - 1, stable, fade, levels).alpha < 1
-
-
-@pytest.mark.parametrize(("side", "levels"), [(4, 1), (8, 2), (16, 3), (128, 6), (1024, 9)])
-def test_levels(side, levels):
-    assert levels_of(Spec(shape=(3, side, side)), "pggan") == levels
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (3, 3), (5, 5), (12, 12), (28, 28), (8, 16), (9, 8)])
-def test_other_sizes_are_refused(height, width):
-    with pytest.raises(InputError, match=rf"pggan needs square .*{height}x{width} pixels; change data\.resolution"):
-        levels_of(Spec(shape=(3, height, width)), "pggan")
 
 
 def test_enlarge_and_shrink_by_loops():

@@ -7,7 +7,6 @@ from gankit import InputError
 from gankit.sampling.generator_file import save_generator
 from gankit.sampling.sampler import Sampler
 from gankit.testing import tiny_run, train_iterations
-from gankit.testing.checks import check_resume
 from gankit_plugins.trick.style_mixing import StyleMixing
 
 STYLEGAN2 = {"use": "stylegan2", "w_size": 8, "mapping_layers": 2, "channel_base": 32, "max_channels": 8}
@@ -29,15 +28,6 @@ def test_training_mixes_and_samples_do_not(tmp_path):
     save_generator(run, tmp_path / "g.safetensors")
     loaded = Sampler.load(tmp_path / "g.safetensors", "cpu").generator
     assert torch.equal(loaded.styles(z, None), ws)
-
-
-def test_classes_and_moving_average_resume_exactly():
-    change = {
-        "data": {"classes": 2},
-        "generator": {**STYLEGAN2, "conditional": True},
-        "tricks": {"moving_average": {}},
-    }
-    check_resume({StyleMixing: {}}, change)
 
 
 def test_other_generators_are_refused():

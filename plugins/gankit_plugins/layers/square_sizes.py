@@ -1,4 +1,4 @@
-"""Sizes and numbers of channels of the feature maps in StyleGAN's networks."""
+"""Sizes and numbers of channels of square feature maps, from 4x4 to the image (PGGAN, StyleGAN)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from gankit import InputError, Spec
 FIRST = 4
 """Side of the smallest feature map, in pixels."""
 
-SMALLEST = 8
-"""Smallest side of an image, in pixels."""
-
 CHANNEL_BASE = "channels of a feature map times its side, where max_channels is no limit"
 """Description of the setting `channel_base`."""
 
@@ -17,14 +14,18 @@ CHANNEL_BASE = "channels of a feature map times its side, where max_channels is 
 def sides_of(spec: Spec, owner: str) -> list[int]:
     """Return the sides of all feature maps, from 4 to the side of the image: powers of two.
 
+    Args:
+        spec: specification of the images.
+        owner: name of the plugin, for error messages.
+
     Raises:
-        InputError: the images are not square, or their side is not a power of two of at least 8.
+        InputError: the data are not images, or the images are not squares with a power of two of at least 4 as side.
     """
     height, width = spec.image_size(owner)
-    if height != width or height < SMALLEST or height & (height - 1):
+    if height != width or height < FIRST or height & (height - 1):
         raise InputError(
-            f"images are {height}x{width}, and {owner} needs squares with a power of two as side, {SMALLEST} or more; "
-            "set data.resolution to such a side, or use sngan"
+            f"{owner} needs square images with a side of 4, 8, 16, 32 or another power of two, and these have "
+            f"{height}x{width} pixels; change data.resolution, or use sngan"
         )
     return [2**k for k in range(FIRST.bit_length() - 1, height.bit_length())]
 
