@@ -116,7 +116,7 @@ class Evaluator:
         return metrics_row(self.run.iteration, results, protocol, self.run.recipe.components, seconds)
 
     def metrics_of(self, fake: Rows) -> dict[str, float]:
-        """Compare given samples with at most as many real samples. Return the metrics by name.
+        """Return the metrics of n given samples, by name. They are compared with the first n real samples, or fewer.
 
         Floating-point samples in [-1, 1] are converted to uint8 if the data are images.
 
@@ -334,7 +334,7 @@ def select(rows: Rows, count: int, seed: int, condition: Condition | None = None
 
 
 def generate(sampler: Sampler, count: int, seed: int, real: Samples) -> Samples:
-    """Return `count` generated samples. Their type is floating point if the real samples have it, otherwise uint8."""
+    """Return `count` generated samples: floating point if the real samples are floating point, otherwise uint8."""
     condition = condition_for(sampler, count, seed, real)
     z = sampler.latent(count, condition, derived_seed(seed, "evaluation"))
     outputs = sampler.outputs if real.images.is_floating_point() else sampler.images

@@ -88,8 +88,8 @@ def evaluate(
     calls = {i.key: i.call for i in hooks.of("compute_metrics") if i.key.startswith("metrics.") or not requested}
     own = {key: call for key, call in calls.items() if not key.startswith("metrics.")}
     if own and real.images.is_floating_point() and not chosen(sampler, changes):
-        # The data plugin compares points directly, without an extractor. A run without metrics does the same
-        # comparison.
+        # The data plugin computes its metrics from the points, so no extractor is needed. A run whose recipe names no
+        # metrics and no extractor computes the same metrics.
         calls, components = own, {key: c for key, c in components.items() if key != "extractor"}
         reference = Reference(real)
     else:

@@ -117,7 +117,10 @@ class Registry:
             return None
 
     def names(self, *kinds: Kind) -> list[str]:
-        """Return the sorted names of all plugins that have one of the given kinds or whose entry point has no kind."""
+        """Return the sorted names of all plugins that have one of the given kinds.
+
+        Plugins whose kind is unknown without an import are included: the names of their entry points contain no kind.
+        """
         return sorted({e.name for e in self.entries if e.kind in (*kinds, None)})
 
     def find(self, use: str, kinds: tuple[Kind, ...], folder: Path, recorded: str = "") -> ResolvedPlugin:

@@ -35,11 +35,11 @@ def locate(value: Any, folder: Path) -> Any:
 
 
 def folders_of(settings: dict[str, Any]) -> dict[tuple[str, str], Path]:
-    """Return the base folder of each `LocatedText` in the settings of a plugin, by key and text.
+    """Return the base folder of each `LocatedText` in a plugin's settings, as a dictionary with keys (setting, text).
 
-    A text in nested tables has one entry for the key of each table, because pydantic passes different names to the
-    validator. In a nested model, pydantic passes the name of the inner setting. In a dictionary of paths, pydantic
-    passes the name of the outer setting.
+    `absolute_path` finds the folder of a path by `info.field_name` and the text. If tables are nested, pydantic sets
+    this name to the inner setting for a nested model, and to the outer setting for a dictionary of paths. Therefore,
+    the result has one entry for each key that leads to the text.
     """
 
     def located(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], Path]]:

@@ -157,10 +157,11 @@ def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[
 
 
 def gather_rank_states(run: TrainingRun) -> dict[str, bytes]:
-    """Send the random states and plugin states of all other ranks to the first rank.
+    """Collect the random states and plugin states of all other ranks on the first rank.
 
-    On the first rank, return the content of one file for each other rank, by file name. On all other ranks, return an
-    empty dictionary. Every rank must call this function when the first rank saves a checkpoint.
+    On the first rank, return a dictionary from file names to contents, with one checkpoint file for each other rank. On
+    all other ranks, return an empty dictionary. Every rank must call this function when the first rank saves a
+    checkpoint.
     """
     if run.ranks.size == 1:
         return {}

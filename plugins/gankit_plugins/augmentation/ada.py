@@ -162,7 +162,7 @@ def augment(images: Tensor, p: Tensor) -> Tensor:
     If no change is applied to an image, its values stay exactly the same.
 
     Args:
-        images: (B, C, H, W) in [-1, 1]. Hue, saturation and luma change only if C is 3, or 4 with the opacity.
+        images: (B, C, H, W) in [-1, 1]. Hue, saturation and luma change only for RGB (C = 3) and RGBA (C = 4).
         p: probability of each change, a scalar tensor on the images' device.
     """
     count, channels, height, width = images.shape

@@ -90,10 +90,10 @@ def mixture_shares(betas: Sequence[float]) -> list[float]:
 
 
 def weighted_rows(weights: Tensor, count: int, seed: int) -> Tensor:
-    """Draw `count` row indices with replacement. The weight of a row is its probability. Return the sorted indices.
+    """Draw `count` row indices with replacement, with probabilities proportional to `weights`. Return them sorted.
 
     Args:
-        weights: weights (N,), 0 or more. They need not sum to 1.
+        weights: weights (N,), 0 or more, with a positive sum.
         count: number of indices.
         seed: random seed, which determines the result.
     """

@@ -99,13 +99,13 @@ def find_databases(path: Path) -> list[Path]:
 def list_databases(
     path: Path, folders: list[Path], split: Split, selected: tuple[str, ...] | None
 ) -> tuple[Opened, Listing]:
-    """Return a function that opens the databases of some categories, and the listing of their images.
+    """Return two values: a function that opens the databases of the selected categories, and the list of their images.
 
     Args:
-        path: the path that the user names, for messages.
-        folders: folders of all databases. Databases of the other split are not used.
-        split: the split.
-        selected: the categories. None for all.
+        path: path from the user, for error messages.
+        folders: folders of all databases, of any split.
+        split: split to use. Databases of another split are ignored.
+        selected: categories to use, or None for all categories.
 
     Raises:
         InputError: a category does not exist, there are no images, or the databases cannot be opened.

@@ -26,15 +26,15 @@ def data_folders(name: str, *others: str) -> list[Path]:
 
 
 def data_path(path: Path | None, name: str, source: str) -> Path:
-    """Return the setting `path` of a dataset. Its default is the first default folder that exists.
+    """Return the path of a dataset: the setting `path`, or the first default folder that exists if it is None.
 
     Args:
-        path: the setting.
-        name: name of the plugin.
-        source: text about the origin of the dataset, for a message.
+        path: the setting, or None.
+        name: name of the plugin. It determines the default folders.
+        source: where to get the dataset, for the error message.
 
     Raises:
-        InputError: there is no such file or folder.
+        InputError: the given path does not exist, or there is no default folder.
     """
     paths = data_folders(name) if path is None else [path]
     found = next((one for one in paths if one.exists()), None)

@@ -11,16 +11,16 @@ from gankit_plugins.layers.residual import widening_block
 
 
 class BigGanDiscriminator(Plugin):
-    """BigGAN's discriminator: that of SNGAN, but the first convolution of a block changes the number of channels.
+    """BigGAN's discriminator: SNGAN's discriminator, but the first convolution of a block changes the channels.
 
-    Source: Brock 2018, appendix B. Table 4 has the network for 128x128: five blocks that halve the size, with `width`
-    channels and twice as many after each, up to 16 times, and one block that does not halve it. A sum over all
-    positions follows. Three parts of the paper are other plugins: the class enters through the trick `projection`, the
-    non-local block at 64x64 is `self_attention`, and every layer has `normalization.discriminator = "spectral_norm"`.
-    Without `double_channels`, the network is that of `sngan` with the same width. Initial weights are as in `sngan`;
-    the paper's orthogonal ones are the trick `orthogonal_init`.
+    Source: Brock 2018, appendix B. Table 4 has the network for 128x128: five blocks that halve the size, then one block
+    that keeps the size. The first block has `width` channels. Each next block has twice as many, up to 16 times
+    `width`. A sum over all positions follows. Three parts of the paper are separate plugins: `projection` adds the
+    class, `self_attention` is the non-local block at 64x64, and `normalization.discriminator = "spectral_norm"` adds
+    spectral norm to every layer. Without `double_channels`, the network is that of `sngan` with the same width. The
+    initial weights are as in `sngan`; the trick `orthogonal_init` gives the orthogonal weights of the paper.
 
-    Images may have any size of at least 4x4. The blocks halve the sides, rounded up, until the smaller one is at most
+    Images may have any size of at least 4x4. The blocks halve the sides, rounded up, until the smaller side is at most
     4, or at most 8 without `double_channels`.
 
     When to use: with the generator `biggan`, the loss `hinge` and the trick `projection`.

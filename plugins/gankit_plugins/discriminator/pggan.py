@@ -47,7 +47,7 @@ class PgganDiscriminatorNetwork(Growing):
         """Return logits (B,) and features (B, F). The condition is unused.
 
         Args:
-            images: images (B, C, H, W) of the full size, or of the present level.
+            images: images (B, C, H, W), at full size or at the current size of progressive growing.
         """
         level, alpha = self.level_and_alpha()
         images = self.to_level(images)

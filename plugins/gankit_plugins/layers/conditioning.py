@@ -25,10 +25,10 @@ def embedded(condition: Tensor, table: Tensor) -> Tensor:
 
 
 def append_planes(images: Tensor, condition: Tensor, size: int) -> Tensor:
-    """Append one plane for each of the N = `size` numbers of a condition to images (B, C, H, W).
+    """Append a condition of N = `size` numbers to images (B, C, H, W), as N constant channels.
 
-    Return (B, C + N, H, W). With labels, the plane of the image's own class contains ones, and all other planes contain
-    zeros.
+    Return (B, C + N, H, W). Each added channel is filled with one number of the condition. Labels are one-hot: the
+    channel of the image's class contains ones, and the other added channels contain zeros.
     """
     B, _, H, W = images.shape
     planes = numbers_of(condition, size).to(images.dtype)[:, :, None, None].expand(B, size, H, W)

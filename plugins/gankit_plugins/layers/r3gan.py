@@ -109,9 +109,9 @@ def upsampling(size: Size) -> nn.Upsample:
 
 
 def downsampling_matrix(size: int) -> Tensor:
-    """Return the matrix (size / 2, rounded up, by size) that halves a row of pixels with the filter (1, 3, 3, 1) / 8.
+    """Return the matrix (ceil(size / 2), size) that downsamples a row of pixels by 2 with the filter (1, 3, 3, 1) / 8.
 
-    It is the filter of bilinear upsampling by 2. Pixels at the border are repeated outside.
+    Bilinear upsampling by 2 has the same filter. The row is extended at both ends by copies of its last pixels.
     """
     row = torch.arange((size + 1) // 2)
     matrix = torch.zeros(len(row), size)

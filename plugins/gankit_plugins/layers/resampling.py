@@ -74,7 +74,7 @@ class LowPass(nn.Module):
 
 
 class FilteredUpsample(LowPass):
-    """Layer that doubles height and width of feature maps by `upsample`."""
+    """Layer that doubles the height and width of feature maps with the low-pass filter (function `upsample`)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return upsample(x, self.kernel)

@@ -108,7 +108,8 @@ def down_block(spec: Spec, before: int, after: int, halve: bool = True) -> Resid
 
     ReLU comes before each convolution, after the recipe's normalisation, if there is one. The first convolution keeps
     the number of channels, as in the authors' code. The shortcut is the identity if the block changes neither size nor
-    channels. Otherwise it is average pooling and a 1x1 convolution; they commute, and this order is cheaper.
+    channels. Otherwise it is a 1x1 convolution, after average pooling if `halve`; the two commute, and this order is
+    cheaper.
 
     Source: Miyato 2018, appendix B.4.
     """

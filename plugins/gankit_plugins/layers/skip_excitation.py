@@ -23,10 +23,10 @@ def pooled(x: Tensor) -> Tensor:
 
 
 class SkipLayerExcitation(nn.Module):
-    """Product y = F(x_low) x_high of a feature map and factors of its channels (Liu 2021, equation 1).
+    """Skip-layer excitation: y = F(x_low) x_high, with one factor for each channel of x_high (Liu 2021, equation 1).
 
-    F pools x_low to 4x4. A 4x4 convolution, LeakyReLU, a 1x1 convolution and a sigmoid follow. The factors depend on a
-    feature map that was computed several layers earlier, so the product is a short path for gradients.
+    F consists of pooling to 4x4, a 4x4 convolution, LeakyReLU, a 1x1 convolution and a sigmoid. x_low is computed
+    several layers before x_high, so the product is a short path for gradients.
 
     Args:
         low: number of channels of x_low.

@@ -59,15 +59,15 @@ class Synthesis(nn.Module):
 
 
 class StyleGenerator(nn.Module):
-    """Generator of a mapping network from z to w, and a synthesis network from w to images.
+    """Style-based generator: a mapping network from z to w, followed by a synthesis network from w to images.
 
-    A generator of this class works with `path_length`, `style_mixing` and truncation in w.
+    `path_length`, `style_mixing` and truncation in w work with generators of this class.
 
     Args:
         mapping: mapping network from z (B, latent_size) and the condition to w (B, W), with the attribute `w_mean`.
-        synthesis: network from the w of each layer, (B, L, W), to images.
-        psi: scale of w - w_mean in evaluation mode.
-        psi_layers: number of layers with this scale, or None for all.
+        synthesis: network from one w for each layer, (B, L, W), to images.
+        psi: truncation factor. In evaluation mode, w becomes w_mean + psi (w - w_mean).
+        psi_layers: number of first layers with truncation, or None for all layers.
     """
 
     def __init__(

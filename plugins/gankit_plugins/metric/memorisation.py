@@ -8,7 +8,10 @@ from gankit import Comparison, Plugin, hookimpl
 from gankit_plugins.metric.neighbours import nearest, neighbours_in
 
 NEAR_COPY_QUANTILE = 1 - 0.99
-"""Quantile of the distances between nearest real images. A generated image with a smaller distance is a near copy."""
+"""Level of a quantile of the distances from each real image to the nearest other real image.
+
+A generated image is a near copy if its distance to the nearest real image is at most this quantile.
+"""
 
 
 def nearest_distances(comparison: Comparison) -> tuple[Tensor, Tensor]:

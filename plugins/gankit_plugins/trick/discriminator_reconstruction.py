@@ -131,22 +131,22 @@ class MappingDiscriminator(nn.Module):
 
 
 class DiscriminatorReconstruction(Plugin):
-    """Term for D: small decoders reconstruct its real inputs from its feature maps, so D must represent whole images.
+    """Loss term for D: small decoders reconstruct D's real inputs from its feature maps, so D must represent images.
 
     Source: Liu 2021 (FastGAN), section 3.2, equation 2 and figure 4. One decoder reconstructs the image from the map f2
-    at 8x8. Another one reconstructs one of the four quarters of the image, drawn at random, from the same quarter of
-    the map f1 at 16x16. A decoder has up to four convolutions, each after upsampling to twice the size, so images
-    above 128x128 are compared at 128x128. The inputs are those after augmentations, such as `diff_augment`. D and the
-    decoders are trained together, on real images only.
+    at 8x8. A second decoder reconstructs one quarter of the image, chosen at random, from the same quarter of the map
+    f1 at 16x16. A decoder doubles the size at most four times, with a convolution after each upsampling. From 8x8 this
+    leads to 128x128, so larger images are compared at 128x128. The inputs are those after augmentations, such as
+    `diff_augment`. D and the decoders are trained together, on real images only.
 
     Chosen here: the norm of equation 2 is the mean absolute difference of the pixels, since a perceptual distance needs
-    a trained network. Any convolutional D can be used: the maps are the outputs of
-    its blocks whose sizes are nearest to `part_side` and `whole_side`. The setting `normalization.discriminator`
-    applies to the decoders, except to their last layer.
+    a trained network. Any convolutional D can be used: the maps are the outputs of its blocks whose sizes are nearest
+    to `part_side` and `whole_side`. The setting `normalization.discriminator` applies to the decoders, except to their
+    last layer.
 
     When to use: for few images, where D would memorise details, together with `diff_augment`.
-    When not: with fully connected networks, which have no feature maps; with `instance_noise`, which no decoder can
-    reconstruct.
+    When not: with fully connected networks, which have no feature maps; with `instance_noise`, because no decoder can
+    reconstruct the noise.
     """
 
     name = "discriminator_reconstruction"

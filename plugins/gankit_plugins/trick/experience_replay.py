@@ -38,11 +38,11 @@ class ReplayBuffer:
         return self.rows[:-1]
 
     def sample(self, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw one random stored image for each entry of `classes`, an int64 tensor (n,).
+        """Draw one random stored image of the given class for each entry of `classes`, an int64 tensor (n,).
 
         Returns:
-            The images, (n, C, H, W), and a bool tensor (n,). It is True if the buffer has an image of the class.
-            Otherwise, the image is a placeholder and must not be used.
+            The images (n, C, H, W), and a bool tensor (n,) that is True where the buffer has an image of the class.
+            Where this tensor is False, the image is a placeholder and must not be used.
         """
         filled = self.filled[classes]
         # Rounding may make `chance * filled` equal to `filled`, which would select an empty slot.
