@@ -131,11 +131,13 @@ def page(ratios: dict[str, Ratio], control: Ratio, pairs: int) -> str:
         f"{os.cpu_count()} cores of {processor()}, torch {torch.__version__}. A plugin that fills a slot is compared "
         "with the one that fills it in the plain recipe: `non_saturating`, `adam`, `normal`, `constant`, no "
         "normalisation in D, and `batch_norm` in G. With the losses `began` and `ebgan`, the plain recipe has the same "
-        "autoencoder as D; with `auxiliary_classifier` and `projection`, it has `conditional_batch_norm` in G.",
+        "autoencoder as D; with `auxiliary_classifier` and `projection`, it has `conditional_batch_norm` in G; with "
+        "`path_length` and `style_mixing`, `stylegan2` as G at 32x32; with `progressive_growing`, `pggan` at 32x32.",
         "",
         f"The plain recipe against itself: {control.median:.3f} ({control.low:.3f} to {control.high:.3f}). Differences "
-        "within that spread mean nothing. Two plugins save time because they do less: `packing` gives D half as many "
-        "inputs, and `balanced_steps` skips D steps while D is ahead.",
+        "within that spread mean nothing. Three plugins save time because they do less: `packing` gives D half as many "
+        "inputs, `balanced_steps` skips D steps while D is ahead, and `progressive_growing` was timed at its first "
+        "size, 4x4.",
         "",
     ]
     rows = [[name, cost(ratio), *advice_of(entries[name.partition(",")[0]].load())] for name, ratio in ratios.items()]
