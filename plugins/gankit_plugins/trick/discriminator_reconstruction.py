@@ -172,6 +172,11 @@ class DiscriminatorReconstruction(Plugin):
                 "the decoders have D's normalisation, and the reference batch of virtual_batch_norm does not pass "
                 "through them; set normalization.discriminator to batch_norm or none"
             )
+        if recipe.uses("progressive_growing"):
+            raise ValueError(
+                "progressive_growing trains D's layers one size after the other, and the decoders need the same layers "
+                "in every step; remove one of the two"
+            )
         if recipe.uses("instance_noise"):
             yield (
                 "instance_noise adds noise that the decoders cannot reconstruct, so their error stays above the noise; "

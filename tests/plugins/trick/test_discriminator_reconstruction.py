@@ -247,6 +247,8 @@ def test_refusals(assembled):
     change = {"normalization": {"discriminator": {"use": "virtual_batch_norm"}}, "tricks": {TRICK: {}}}
     with pytest.raises(InputError, match="the reference batch of virtual_batch_norm does not pass through them"):
         assembled(change)
+    with pytest.raises(InputError, match="progressive_growing trains D's layers one size after the other"):
+        assembled({"tricks": {TRICK: {}, "progressive_growing": {}}})
 
 
 def test_warning_about_noise(assembled):
