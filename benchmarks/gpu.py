@@ -6,7 +6,8 @@ Writes DIR/gpu.md and DIR/gpu.json. All sections run with this command:
 
 - speed: real images per second of gankit's loop and of the hand-written loop (benchmarks/by_hand.py), interleaved
 - memory: peak of the GPU memory that tensors take, of both loops
-- resume: a deterministic run that is killed and resumed writes the same bytes as one that is not
+- resume: a deterministic run that is killed and resumed writes the same bytes as one that is not. Two more runs show
+  whether the training repeats exactly, and whether samples affect it
 - waits: operations of an iteration that make the CPU wait for the GPU
 - tests: the tests with the marker `gpu`
 
@@ -59,7 +60,7 @@ ROUND_SECONDS = 0.2
 WARM_UP = 3
 WAIT_ITERATIONS = 10
 
-ITERATIONS, CHECKPOINT_EVERY = 60, 10
+ITERATIONS, CHECKPOINT_EVERY = 24, 4
 """Length of the run that is killed, and the distance of its checkpoints."""
 
 TIMEOUT = 240.0
@@ -152,32 +153,54 @@ def peak_of(make: Callable[[TrainingRun], Loop], options: Options, workload: str
 
 
 def resume(options: Options) -> Iterator[Result]:
-    """Yield whether a run that is killed and resumed writes the same files as one that is not."""
+    """Yield how three runs differ from a run of the same recipe, for each workload."""
     for workload in ("DCGAN 64",) if options.smoke else ("DCGAN 64", "IGAN_vN 96"):
         with TemporaryDirectory() as folder:
-            killed_at, files, different = kill_and_resume(workload, options, Path(folder))
-        result = f"FAILED, different: {', '.join(different)}" if different else f"passed, {files} equal files"
-        yield row("resume", f"{workload}, killed at iteration {killed_at}", result=result)
+            yield from compared_runs(workload, options, Path(folder))
 
 
-def kill_and_resume(workload: str, options: Options, folder: Path) -> tuple[int, int, list[str]]:
-    """Train a run twice, once with a kill.
+def compared_runs(workload: str, options: Options, folder: Path) -> Iterator[Result]:
+    """Yield how a killed and resumed run, a repeated run and a run without samples differ from a whole run.
 
-    Returns:
-        The iteration of the newest checkpoint at the kill, the number of files, and the names of those that differ.
+    The repeated run shows whether the training itself is deterministic, and the run without samples whether samples
+    affect it.
     """
-    whole, broken = folder / "whole", folder / "broken"
     settings = [*random_images(options.device), *options.overrides(workload), "train.deterministic=true"]
-    settings += [f"train.iterations={ITERATIONS}", "output.log_every=1"]
+    settings += [f"train.iterations={ITERATIONS}", "output.log_every=1", f"output.keep_checkpoints={ITERATIONS}"]
     settings += [f"output.{what}_every={CHECKPOINT_EVERY}" for what in ("checkpoint", "sample")]
-    recipe = WORKLOADS[workload][0]
-    expect_success(start_gankit("run", recipe, "--out", str(whole), *settings))
-    process = start_gankit("run", recipe, "--out", str(broken), *settings)
-    killed_at = kill_after_checkpoint(process, broken, 2 * CHECKPOINT_EVERY)
-    expect_success(start_gankit("resume", str(broken)))
-    expected, resumed = contents(whole), contents(broken)
-    different = [name for name in sorted(expected | resumed) if expected.get(name) != resumed.get(name)]
-    return killed_at, len(expected), different
+
+    def begin(name: str, *more: str) -> subprocess.Popen[str]:
+        return start_gankit("run", WORKLOADS[workload][0], "--out", str(folder / name), *settings, *more)
+
+    expect_success(begin("whole"))
+    killed_at = kill_after_checkpoint(begin("killed"), folder / "killed", 2 * CHECKPOINT_EVERY)
+    expect_success(start_gankit("resume", str(folder / "killed")))
+    expect_success(begin("repeated"))
+    expect_success(begin("bare", f"output.sample_every={2 * ITERATIONS}"))
+    for name, case in {
+        "killed": f"killed at iteration {killed_at}",
+        "repeated": "repeated",
+        "bare": "without samples, checkpoints only",
+    }.items():
+        result = difference(folder / "whole", folder / name, "checkpoints" if name == "bare" else "")
+        yield row("resume", f"{workload}, {case}", result=result)
+
+
+def difference(expected: Path, found: Path, part: str) -> str:
+    """Return how the files of two runs differ whose names start with `part`, and from which iteration on."""
+    files, others = ({k: v for k, v in contents(run).items() if k.startswith(part)} for run in (expected, found))
+    different = [name for name in sorted(files | others) if files.get(name) != others.get(name)]
+    if not different:
+        return f"passed, {len(files)} equal files"
+    rows, other_rows = losses(expected), losses(found)
+    first = next((iteration for iteration in sorted(rows) if rows[iteration] != other_rows.get(iteration)), None)
+    return f"FAILED, losses differ from iteration {first} on; different: {', '.join(different)}"
+
+
+def losses(run: Path) -> dict[int, Any]:
+    """Return the losses of a run by iteration."""
+    rows = map(json.loads, (run / "log.jsonl").read_text(encoding="utf-8").splitlines())
+    return {one["iteration"]: one["loss"] for one in rows if "loss" in one}
 
 
 def start_gankit(*arguments: str) -> subprocess.Popen[str]:

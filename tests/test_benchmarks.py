@@ -212,8 +212,9 @@ def test_the_gpu_program_kills_and_resumes_a_run(monkeypatch):
     real_start = gpu.start_gankit
     monkeypatch.setattr(gpu, "start_gankit", start)
     monkeypatch.setattr(gpu, "expect_success", train)
-    (row,) = gpu.resume(gpu.Options("cpu", smoke=True))
-    assert row["result"].startswith("passed")
+    rows = list(gpu.resume(gpu.Options("cpu", smoke=True)))
+    assert len(rows) == 3
+    assert all(row["result"].startswith("passed") for row in rows)
 
 
 def test_the_gpu_program_shows_a_failed_section_as_a_row(monkeypatch):
@@ -226,6 +227,20 @@ def test_the_gpu_program_shows_a_failed_section_as_a_row(monkeypatch):
 def test_the_gpu_program_refuses_a_machine_without_a_gpu(tmp_path):
     with pytest.raises(SystemExit, match="finds no GPU"):
         gpu.main(["--out", str(tmp_path)])
+
+
+def test_the_gpu_program_names_the_first_iteration_that_differs(tmp_path):
+    for name, last in (("one", 2.0), ("two", 3.0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "generator.safetensors").write_text(str(last))
+        rows = [
+            {"iteration": 1, "loss": {"a": 1.0}},
+            {"metrics": {}, "iteration": 1},
+            {"iteration": 2, "loss": {"a": last}},
+        ]
+        (tmp_path / name / "log.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = gpu.difference(tmp_path / "one", tmp_path / "two", "")
+    assert found == "FAILED, losses differ from iteration 2 on; different: generator.safetensors"
 
 
 def test_runs_are_compared_without_files_that_hold_times(tmp_path):
