@@ -8,10 +8,9 @@ from gankit.testing import train_iterations
 from gankit_plugins.normalization.pixel_norm import PixelNormalization
 
 
-@pytest.mark.parametrize(
-    ("layer", "x"), [(nn.Conv2d(3, 6, 3), torch.randn(2, 3, 5, 4)), (nn.Linear(3, 6), torch.randn(2, 3))], ids=str
-)
-def test_mean_square_over_channels_is_1_after_the_layer(layer, x):
+@pytest.mark.parametrize(("layer", "shape"), [(nn.Conv2d(3, 6, 3), (2, 3, 5, 4)), (nn.Linear(3, 6), (2, 3))])
+def test_mean_square_over_channels_is_1_after_the_layer(layer, shape):
+    x = torch.randn(shape)
     y = PixelNormalization(PixelNormalization.Config()).normalization(layer=layer)(x)
     torch.testing.assert_close(y.square().mean(1), torch.ones_like(y[:, 0]))
     torch.testing.assert_close(nn.functional.cosine_similarity(y, layer(x)), torch.ones_like(y[:, 0]))
