@@ -288,7 +288,9 @@ def collect_terms(run: TrainingRun) -> dict[Player, list[LossTerm]]:
         named: dict[str, LossTerm] = {}
         for implementation in run.hooks.of("loss_terms", player):
             is_loss = implementation.key == "loss"
-            for term in loss[player] if is_loss else implementation.call(player, run) or ():
+            with recipe_errors(run.recipe.source, implementation.key):
+                terms = loss[player] if is_loss else list(implementation.call(player, run) or ())
+            for term in terms:
                 # If a recipe uses the same penalty twice, the second term's name starts with the key of its plugin.
                 others = (f"{implementation.key}.{term.name}{number}" for number in ("", *range(2, len(named) + 2)))
                 name = next(n for n in (term.name, *others) if n not in named)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -75,7 +76,14 @@ def start(
         directory = created if created is not None else RunDir(Path(path))
         if first:
             directory.write_environment(environment_record(run))
-        return directory, train_on_ranks(run, evaluator, directory, reporter)
+        try:
+            return directory, train_on_ranks(run, evaluator, directory, reporter)
+        except InputError:
+            # A plugin rejected the recipe before the first iteration. Remove the new directory, so that a corrected
+            # recipe can use it.
+            if first and run.iteration == 0:
+                shutil.rmtree(directory.path, ignore_errors=True)
+            raise
 
 
 def resume(

@@ -72,7 +72,7 @@ def command(
 
     \b
     gankit stylegrid RUN --out grid.png
-    gankit stylegrid RUN --out grid.png --coarse 8 generator.psi=0.7
+    gankit stylegrid RUN --out grid.png --coarse 6 generator.psi=0.7
     """
     if out.suffix.lower() != ".png" or out.is_dir():
         raise InputError(f"--out {out}: choose the name of a file that ends in .png")

@@ -108,7 +108,7 @@ def require_style_generator(network: nn.Module, owner: str) -> StyleGenerator:
         return network
     raise InputError(
         f"{owner} needs a generator with a mapping network, and the generator is a {type(network).__name__}; use "
-        "stylegan2 without tricks that wrap the generator"
+        "stylegan or stylegan2, without tricks that wrap the generator"
     )
 
 

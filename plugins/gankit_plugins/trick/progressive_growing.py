@@ -38,6 +38,11 @@ class ProgressiveGrowing(Plugin):
     config: Config
 
     @hookimpl
+    def loss_terms(self, player: Player, run: Run) -> None:
+        """Add no term. Reject networks that cannot grow while the run is assembled, before its directory exists."""
+        growing_part(run, player)
+
+    @hookimpl
     def on_start(self, run: Run) -> None:
         self.generator, self.discriminator = growing_part(run, "generator"), growing_part(run, "discriminator")
         needed = complete_at(self.config.stable, self.config.fade, self.generator.levels)

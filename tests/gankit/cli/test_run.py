@@ -114,6 +114,15 @@ def test_a_bug_keeps_its_traceback_and_has_a_report(start_process, toy):
     assert "failed at iteration 0: ZeroDivisionError: a bug in a plugin" in (toy / "run" / "report.html").read_text()
 
 
+def test_a_recipe_that_a_plugin_rejects_at_the_start_leaves_no_run(gankit, toy):
+    bug = (toy / "bug.py").read_text()
+    (toy / "strict.py").write_text(bug.replace("ZeroDivisionError", "ValueError").replace("a bug", "no bug"))
+    answer = gankit("run", "toy.toml", "--out", "run", "tricks.b.use='./strict.py:Bug'")
+    assert answer.code == 2, answer
+    assert "no bug in a plugin" in answer.err
+    assert not (toy / "run").exists()
+
+
 def test_ctrl_c_writes_a_checkpoint_and_prints_the_command_to_resume(gankit, toy):
     (toy / "sent").touch()
     assert gankit("run", "toy.toml", "--out", "whole", SIGNALS).code == 0
