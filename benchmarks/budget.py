@@ -43,6 +43,7 @@ SYSTEMS: dict[str, tuple[str, list[str]]] = {
     "SAGAN": ("sagan_cifar10", []),
     "BigGAN": ("biggan_cifar10", []),
     "PGGAN": ("pggan_cifar10", []),
+    "StyleGAN2": ("stylegan2_cifar10", []),
     "R3GAN": ("r3gan_cifar10", []),
 }
 """Recipe of each system, and its settings."""
