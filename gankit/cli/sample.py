@@ -87,8 +87,8 @@ def command(
 
     If the path of --out ends in .png, write one grid, with a row for each class, and replace an existing file.
     Otherwise, create a folder with this path, which must be new or empty, and write one PNG file for each image, or the
-    files of a plugin for other data. The images cycle through the
-    classes, or have conditions from the data: attributes, texts. A grid shows each source image left of its sample.
+    files of a plugin for other data. The images cycle through the classes, or have conditions from the data, such as
+    attributes. A grid shows each source image left of its sample.
 
     KEY=VALUE changes a setting of a plugin that acts when samples are drawn, such as the trick truncation or the
     generator.
