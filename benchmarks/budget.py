@@ -97,14 +97,14 @@ def measured(system: str, settings: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def plan(work: Path, minutes: float, settings: Sequence[str]) -> dict[str, Any]:
-    """Return the costs and the iterations of each system, and the machine. A stored plan is kept, and extended."""
+def plan(work: Path, minutes: float, systems: Sequence[str], settings: Sequence[str]) -> dict[str, Any]:
+    """Return the costs and the iterations of the systems, and the machine. A stored plan is kept, and extended."""
     file = work / "plan.json"
     torch.set_num_threads(1)
     found: dict[str, Any] = {"minutes": minutes, "machine": machine(), "costs": {}, "iterations": {}}
     if file.exists():
         found = json.loads(file.read_text(encoding="utf-8"))
-    for system in SYSTEMS:
+    for system in systems:
         if system not in found["iterations"]:
             cost = found["costs"][system] = measured(system, settings)
             found["iterations"][system] = max(1, round(60 * found["minutes"] / cost["seconds"]))
@@ -211,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=8.0, help="training time of a run")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", default=list(SYSTEMS), choices=SYSTEMS, metavar="SYSTEM", help="systems; all if absent")
     parser.add_argument("--page", action="store_true", help="write docs/cifar10.md")
     parser.add_argument("--note", default="", help="text on the machine, for example ', while other programs ran'")
     parser.add_argument("--evaluate", type=Path, metavar="RUN", help="evaluate this run only")
@@ -219,12 +220,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         evaluate_run(given.evaluate)
         return
     given.work.mkdir(parents=True, exist_ok=True)
-    iterations = plan(given.work, given.minutes, given.settings)["iterations"]
+    iterations = plan(given.work, given.minutes, given.only, given.settings)["iterations"]
     with ThreadPoolExecutor(given.jobs) as pool:
         jobs = [
             pool.submit(train_and_evaluate, given.work, system, seed, iterations[system], given.settings)
             for seed in given.seeds
-            for system in SYSTEMS
+            for system in given.only
         ]
         for job in jobs:
             job.result()
