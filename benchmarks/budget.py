@@ -211,7 +211,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=8.0, help="training time of a run")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--only", nargs="+", default=list(SYSTEMS), choices=SYSTEMS, metavar="SYSTEM", help="systems; all if absent")
+    parser.add_argument(
+        "--only", nargs="+", default=list(SYSTEMS), choices=SYSTEMS, metavar="SYSTEM", help="systems; all if absent"
+    )
     parser.add_argument("--page", action="store_true", help="write docs/cifar10.md")
     parser.add_argument("--note", default="", help="text on the machine, for example ', while other programs ran'")
     parser.add_argument("--evaluate", type=Path, metavar="RUN", help="evaluate this run only")
