@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +24,15 @@ Autocast = Callable[[], torch.autocast]
 
 
 class Images:
-    """Shuffled batches of images (N, C, R, R) uint8. With labels (N,), each has equally many images of each class."""
+    """Shuffled batches of images (N, C, R, R) uint8 and their labels (N,).
+
+    With `classes`, each batch has equally many images of each class.
+    """
 
     def __init__(self, images: Tensor, labels: Tensor | None, batch_size: int, classes: int) -> None:
         self.images, self.labels = images, labels
         self.members = [torch.arange(len(images))]
-        if labels is not None:
+        if labels is not None and classes:
             self.members = [(labels == k).nonzero().flatten().cpu() for k in range(classes)]
         self.per_class = batch_size // len(self.members)
         self.generator = torch.Generator().manual_seed(0)
@@ -149,11 +152,11 @@ LOOPS = {"dcgan_mnist": dcgan, "wgan_gp_mnist": wgan_gp, "igan_vn_mnist": igan_v
 """Loops by the name of their recipe. Each takes G, D, the data and the autocast context."""
 
 
-def inputs_of(run: TrainingRun) -> tuple[nn.Module, nn.Module, Images, Autocast]:
-    """Return the arguments of a loop for a run: copies of its networks, its data, its autocast context."""
+def inputs_of(run: TrainingRun) -> tuple[Any, ...]:
+    """Return the arguments of a loop for a run: copies of G and D, the data, the autocast context, other networks."""
     images, labels, _ = run.dataset.read()
     classes = run.spec.classes if run.spec.class_balanced else 0
-    labels = labels.to(run.device) if labels is not None and classes else None
+    labels = labels.to(run.device) if labels is not None and run.spec.conditional else None
     data = Images(images.to(run.device), labels, run.recipe.train.batch_size, classes)
     # A reference to the run would keep its memory.
     device, bf16 = run.device.type, run.bf16
@@ -161,7 +164,8 @@ def inputs_of(run: TrainingRun) -> tuple[nn.Module, nn.Module, Images, Autocast]
     def autocast() -> torch.autocast:
         return torch.autocast(device, torch.bfloat16, enabled=bf16)
 
-    return copy.deepcopy(run.generator), copy.deepcopy(run.discriminator), data, autocast
+    G, D, *others = (copy.deepcopy(network) for network in run.networks.values())
+    return G, D, data, autocast, *others
 
 
 BY_HAND = {recipe: lambda run, loop=loop: loop(*inputs_of(run)) for recipe, loop in LOOPS.items()}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 from torch import Tensor, nn
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gankit.runtime.ranks import Ranks
 
 Source = Literal["real", "fake"]
+SOURCES: tuple[Source, ...] = get_args(Source)
 
 
 class RenamedFieldError(PluginError, AttributeError):
@@ -100,6 +101,13 @@ class LossTerm:
     Source: lazy regularisation, Karras 2019.
     """
 
+    input_gradients: tuple[Source, ...] = ()
+    """Inputs of D, `"real"` or `"fake"`, for which the term computes the gradient of D's output.
+
+    The term computes the gradient of `step.real_output` with respect to `step.real_inputs[0]`, or the same for the fake
+    images. D's output for these inputs is then computed only once in a step.
+    """
+
 
 @dataclass
 class Step:
@@ -161,6 +169,9 @@ class Step:
     discriminator: Callable[[Tensor, Tensor | None], Any] | None = None
     """Discriminator that is used in this step. If None, the discriminator of the run is used."""
 
+    input_gradients: Collection[Source] = ()
+    """Inputs of D that require gradients, because a loss term of this step has them in its `input_gradients`."""
+
     simulated: bool = False
     """True in a simulated step, which trains only a temporary copy of D, as in unrolled GANs.
 
@@ -203,12 +214,18 @@ class Step:
     @cached_property
     def real_inputs(self) -> tuple[Tensor, Tensor | None]:
         """Inputs of D for the real images: the images and their condition after all `discriminator_inputs` hooks."""
-        return self.run.discriminator_inputs(self.real, self.condition, "real", self)
+        return self._inputs(self.real, "real")
 
     @cached_property
     def fake_inputs(self) -> tuple[Tensor, Tensor | None]:
         """Inputs of D for the fake images: the images and their condition after all `discriminator_inputs` hooks."""
-        return self.run.discriminator_inputs(self.fake, self.condition, "fake", self)
+        return self._inputs(self.fake, "fake")
+
+    def _inputs(self, images: Tensor, source: Source) -> tuple[Tensor, Tensor | None]:
+        images, condition = self.run.discriminator_inputs(images, self.condition, source, self)
+        if source in self.input_gradients and not images.requires_grad:
+            images = images.detach().requires_grad_()
+        return images, condition
 
     @cached_property
     def real_output(self) -> DiscriminatorOutput:
@@ -229,7 +246,8 @@ class Step:
         """Return a step with only some images of the batch, and their condition, z, fields, targets and weights.
 
         If an output of D is already computed, the new step contains the selected rows of this output, which is not
-        computed again. These rows have no gradient with respect to the images of the new step.
+        computed again. These rows have no gradient with respect to the images of the new step. If a loss term needs
+        this gradient (`input_gradients`), the output is computed again.
 
         Args:
             rows: slice, or index tensor (n,), of the images to keep.
@@ -246,7 +264,7 @@ class Step:
         for name in {"real_inputs", "fake_inputs"} & computed.keys():
             images, condition = computed[name]
             vars(part)[name] = (images[rows], None if condition is None else condition[rows])
-        for name in {"real_output", "fake_output"} & computed.keys():
+        for name in {f"{source}_output" for source in SOURCES if source not in self.input_gradients} & computed.keys():
             logits, features, extra = computed[name]
             extra = {key: value[rows] for key, value in extra.items()}
             vars(part)[name] = DiscriminatorOutput(logits[rows], features[rows], extra)

@@ -294,7 +294,7 @@ def collect_terms(run: TrainingRun) -> dict[Player, list[LossTerm]]:
                 # If a recipe uses the same penalty twice, the second term's name starts with the key of its plugin.
                 others = (f"{implementation.key}.{term.name}{number}" for number in ("", *range(2, len(named) + 2)))
                 name = next(n for n in (term.name, *others) if n not in named)
-                named[name] = LossTerm(name, term.function, term.weight, term.every)
+                named[name] = replace(term, name=name)
         if not named:
             raise refusal(run.recipe, "loss", f"no plugin provides a loss for the {player}")
         collected[player] = list(named.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 from operator import add
 
@@ -45,6 +46,7 @@ def train_step(run: TrainingRun, player: Player) -> None:
         for _ in range(parts):
             with run.autocast():
                 step = draw_step(run, player)
+                step.input_gradients = {source for term in terms for source in term.input_gradients}
                 run.before_step[player](run, step)
             for name, value in backward(run, step, player, terms).items():
                 part = value / parts if parts > 1 else value
@@ -69,7 +71,7 @@ def due_terms(run: TrainingRun, player: Player, parts: int) -> list[LossTerm]:
     weight is also multiplied by `every`, because a lazy term (`every` above 1) is computed only once in `every` steps.
     """
     return [
-        LossTerm(term.name, term.function, value_at(term.weight, run) * term.every / parts, term.every)
+        replace(term, weight=value_at(term.weight, run) * term.every / parts)
         for term in run.terms[player]
         if run.step_counts[player] % term.every == 0
     ]

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gankit import LossTerm, Player, Plugin, RecipeInfo, Schedule, Scheduled, Settings, Step, hookimpl
+from gankit import LossTerm, Player, Plugin, RecipeInfo, Schedule, Scheduled, Settings, Source, Step, hookimpl
 
 Discriminator = Callable[[Tensor, Tensor | None], Tensor]
 """Function that maps images (B, C, H, W) and labels, (B,) or None, to D's logits (B, ...)."""
@@ -29,7 +29,11 @@ def input_gradient(discriminator: Discriminator, x: Tensor, labels: Tensor | Non
     """
     # Do not detach an x that requires a gradient. With an unrolled D, the penalty's gradient also flows to G through x.
     x = x if x.requires_grad else x.detach().requires_grad_()
-    logits = discriminator(x, labels)
+    return output_gradient(discriminator(x, labels), x)
+
+
+def output_gradient(logits: Tensor, x: Tensor) -> Tensor:
+    """Return the gradient of D's logits (B, ...) with respect to D's input x, as `input_gradient` does."""
     if logits.dim() > 1:
         logits = logits.flatten(1).mean(1)
     # Each logit depends only on its own image, so the gradient of the sum contains the gradients of all logits.
@@ -37,10 +41,14 @@ def input_gradient(discriminator: Discriminator, x: Tensor, labels: Tensor | Non
     return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
 
 
+def mean_squared_norm(gradient: Tensor) -> Tensor:
+    """Return the mean of the squared L2 norms of gradients (B, ...), as a scalar."""
+    return gradient.square().sum(tuple(range(1, gradient.dim()))).mean()
+
+
 def squared_norm(discriminator: Discriminator, x: Tensor, labels: Tensor | None) -> Tensor:
     """Return E[||grad D(x)||_2^2] as a scalar. Each norm is over all channels and pixels of an image."""
-    gradient = input_gradient(discriminator, x, labels)
-    return gradient.square().sum(tuple(range(1, x.dim()))).mean()
+    return mean_squared_norm(input_gradient(discriminator, x, labels))
 
 
 def norm_deviation(discriminator: Discriminator, x: Tensor, labels: Tensor | None, k: float) -> Tensor:
@@ -69,6 +77,9 @@ class InputGradientPenalty(Plugin):
 
     It is then unsuitable for such a critic.
     """
+
+    input_gradients: ClassVar[tuple[Source, ...]] = ()
+    """Inputs of D at which the penalty is computed, if it is computed at the inputs themselves."""
 
     class Config(Settings):
         weight: Scheduled = Field(10.0, gt=0, description="lambda, weight of the penalty in D's loss")
@@ -99,7 +110,7 @@ class InputGradientPenalty(Plugin):
     @hookimpl
     def loss_terms(self, player: Player) -> Iterable[LossTerm]:
         if player == "discriminator":
-            yield LossTerm(self.name, self._term, weight=self.weight(), every=self.config.every)
+            yield LossTerm(self.name, self._term, self.weight(), self.config.every, self.input_gradients)
 
     def _term(self, step: Step) -> Tensor:
         return self.penalty(lambda images, labels: step.discriminate(images, labels).logits, step)

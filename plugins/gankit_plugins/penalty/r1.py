@@ -6,7 +6,14 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Schedule, Scheduled, Settings, Step
-from gankit_plugins.penalty.input_gradient import Discriminator, InputGradientPenalty, Interval, squared_norm
+from gankit_plugins.penalty.input_gradient import (
+    Discriminator,
+    InputGradientPenalty,
+    Interval,
+    input_gradient,
+    mean_squared_norm,
+    output_gradient,
+)
 
 
 class R1(InputGradientPenalty):
@@ -22,6 +29,7 @@ class R1(InputGradientPenalty):
     """
 
     name = "r1"
+    input_gradients = ("real",)
 
     class Config(Settings):
         gamma: Scheduled = Field(10.0, gt=0, description="weight of the penalty in D's loss, which contains gamma / 2")
@@ -31,5 +39,15 @@ class R1(InputGradientPenalty):
         return self.config.gamma
 
     def penalty(self, discriminator: Discriminator, step: Step) -> Tensor:
-        """Return 1/2 E[||grad D(x)||_2^2] on real images x (Mescheder 2018, equation 9)."""
-        return squared_norm(discriminator, *step.real_inputs) / 2
+        """Return 1/2 E[||grad D(x)||_2^2] at D's inputs x (Mescheder 2018, equations 9 and 10)."""
+        return mean_squared_norm(self.gradient(discriminator, step)) / 2
+
+    def gradient(self, discriminator: Discriminator, step: Step) -> Tensor:
+        """Return D's gradient at its inputs, (B, C, H, W)."""
+        (source,) = self.input_gradients
+        images, labels = step.real_inputs if source == "real" else step.fake_inputs
+        if source not in step.input_gradients:
+            # A simulated step declares no gradients, so the output of D cannot be shared with the loss.
+            return input_gradient(discriminator, images, labels)
+        output = step.real_output if source == "real" else step.fake_output
+        return output_gradient(output.logits, images)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from gankit import Step
-from gankit_plugins.penalty.input_gradient import Discriminator, squared_norm
 from gankit_plugins.penalty.r1 import R1
 
 
@@ -21,7 +17,4 @@ class R2(R1):
     """
 
     name = "r2"
-
-    def penalty(self, discriminator: Discriminator, step: Step) -> Tensor:
-        """Return 1/2 E[||grad D(x)||_2^2] on generated images x (Mescheder 2018, equation 10)."""
-        return squared_norm(discriminator, *step.fake_inputs) / 2
+    input_gradients = ("fake",)

@@ -83,6 +83,19 @@ def test_a_part_of_a_step_keeps_the_outputs_of_d(toys):
     assert len(calls) == 1
 
 
+def test_a_part_of_a_step_has_the_gradients_at_its_own_inputs():
+    run = tiny_run()
+    step = draw_step(run, "discriminator")
+    step.input_gradients = {"real"}
+    step.real_output, step.fake_output  # noqa: B018
+    part = step.slice(torch.tensor([7, 1]))
+    (gradient,) = torch.autograd.grad(part.real_output.logits.sum(), part.real_inputs[0])
+    x = step.real[[7, 1]].requires_grad_()
+    (expected,) = torch.autograd.grad(run.discriminator(x, None).logits.sum(), x)
+    torch.testing.assert_close(gradient, expected)
+    assert not step.fake_inputs[0].requires_grad
+
+
 def test_a_step_with_packing_has_no_parts():
     run = tiny_run()
     step = draw_step(run, "discriminator")

@@ -7,9 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.functional import softplus
 
 from gankit import Step
-from gankit.training.update import draw_step
+from gankit.training.update import draw_step, train_step
 from gankit_plugins.penalty.dragan import perturb
 from gankit_plugins.penalty.gradient_penalty import GradientPenalty
 from gankit_plugins.penalty.input_gradient import interpolate, norm_deviation, squared_norm
@@ -181,6 +182,30 @@ def test_r1_and_r2_use_the_inputs_of_d(start_run, name, side):
     x = inputs.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(run.discriminator(x, None)[0].sum(), x)
     torch.testing.assert_close(term.function(step), gradient.square().sum((1, 2, 3)).mean() / 2)
+
+
+def test_r1_and_r2_share_the_outputs_of_d_with_the_loss(start_run):
+    """Gradients for D are those of separate passes of D, and D is called once for real and once for fake images."""
+    run = start_run({"tricks": {"instance_noise": {"sigma": 0.5}, "r1": {"gamma": 3.0, "every": 2}, "r2": {}}})
+    D, steps, calls = run.discriminator, [], []
+    run.before_step["discriminator"] = lambda run, step: steps.append(step)
+    run.optimizers["discriminator"].step = lambda: gradients.append([p.grad.clone() for p in D.parameters()])
+    gradients = []
+    handle = D.register_forward_hook(lambda *_: calls.append(1))
+    train_step(run, "discriminator")
+    train_step(run, "discriminator")
+    handle.remove()
+    assert len(calls) == 4
+    assert [step.real_inputs[0].requires_grad for step in steps] == [True, False]
+    assert all(step.fake_inputs[0].requires_grad for step in steps)
+    for step, found, gamma in zip(steps, gradients, (2 * 3.0, 0.0), strict=True):
+        real, fake = (inputs[0].detach().requires_grad_() for inputs in (step.real_inputs, step.fake_inputs))
+        loss = softplus(-D(real, None)[0]).mean() + softplus(D(fake, None)[0]).mean()
+        for x, weight in ((real, gamma / 2), (fake, 10.0 / 2)):
+            (gradient,) = torch.autograd.grad(D(x, None)[0].sum(), x, create_graph=True)
+            loss = loss + weight * gradient.square().sum((1, 2, 3)).mean()
+        expected = torch.autograd.grad(loss, list(D.parameters()))
+        torch.testing.assert_close(found, list(expected))
 
 
 def test_interpolated_points_use_the_inputs_of_d(start_run, monkeypatch):
