@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from timing import parser_of
 
-BENCHMARKS = ("loop", "defaults", "classes", "data", "startup", "growth", "gpu")
+BENCHMARKS = ("loop", "systems", "defaults", "classes", "data", "startup", "growth", "gpu")
 """Modules of this folder with `section`, in the order of the page. The last needs a GPU."""
 
 PAGE = Path("docs/performance.md")

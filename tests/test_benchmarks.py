@@ -55,7 +55,7 @@ def test_a_program_starts(name, capsys):
     assert "usage:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["loop", "defaults", "classes", "growth"])
+@pytest.mark.parametrize("name", ["loop", "systems", "defaults", "classes", "growth"])
 def test_a_benchmark_writes_its_section(name, tmp_path, capsys, monkeypatch):
     module = importlib.import_module(name)
     if name == "classes":  # two classes instead of ten
