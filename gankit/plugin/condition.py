@@ -24,26 +24,26 @@ Requested = Mapping[str, str | float]
 Wanted = str | int | Requested | None
 """Condition that a user requests: a class name, a class index, or a `Requested`.
 
-None requests conditions like those of the data.
+None requests conditions that are like those of the dataset.
 """
 
 FARTHEST = 10.0
-"""Maximum absolute value of a scaled number of a condition. Numbers that were not scaled are usually larger."""
+"""Maximum absolute value of a number that has been scaled to about [-1, 1]. Unscaled numbers are usually larger."""
 
 MAX_LENGTH = 100_000
 """Maximum number of classes, numbers or words. The limit bounds the memory that a damaged description can use."""
 
 
 class Condition(ABC):
-    """Description of the condition of samples. Rows of a condition are tensors with N or B as their first dimension.
+    """Description of the condition of samples. The condition itself is a tensor with one row for each sample.
 
-    Each subclass is one kind of condition. Its constructor raises InputError for an invalid description. Each of
-    `Dataset.condition` and `Spec.condition` is an instance of a subclass, or None.
+    Each subclass is one kind of condition. Its constructor raises InputError for an invalid description.
+    `Dataset.condition` and `Spec.condition` contain an instance of a subclass, or None.
     """
 
     kind: ClassVar[str]
     dtype: ClassVar[torch.dtype]
-    """Data type of rows that are the input of a network."""
+    """Data type of the rows that a network takes as input."""
 
     @property
     @abstractmethod
@@ -64,7 +64,7 @@ class Condition(ABC):
 
     @abstractmethod
     def blank(self, count: int) -> Tensor:
-        """Return valid rows, (count, ...), for a test of networks."""
+        """Return valid rows, (count, ...), for testing a network."""
 
     @abstractmethod
     def rows(self, count: int, requested: Requested, examples: Tensor | None) -> Tensor:
@@ -154,16 +154,17 @@ class VectorCondition(Condition):
     """Condition that consists of K numbers, such as attributes and ages. Rows are (N, K) float32.
 
     An attribute whose values are words, such as a colour, has one number for each word, with a name such as
-    `colour=red`. In the user's units, this number is 1 for the word that applies, and 0 for all other words.
+    `colour=red`. Before scaling, this number is 1 for the word that applies, and 0 for all other words.
     """
 
     names: tuple[str, ...]
     """Name of each number."""
 
     ranges: tuple[tuple[float, float], ...] = ()
-    """For each number, the two values in the user's units that are scaled to -1 and 1 in the rows.
+    """Range (low, high) of each number in the user's units. In the rows, this range is scaled to [-1, 1].
 
-    Empty if the rows are in the user's units. Networks learn best from numbers of similar size.
+    Empty if the rows contain unscaled numbers. Scaling is useful, because networks learn best from numbers of similar
+    size.
     """
 
     kind = "vector"
@@ -401,7 +402,7 @@ def requested_by(wanted: Wanted) -> Requested:
 
 
 def evenly_spaced(total: int, count: int) -> Tensor:
-    """Return `count` indices out of `total`, evenly spaced from the first to the last."""
+    """Return `count` evenly spaced indices from 0 to `total` - 1."""
     return torch.linspace(0, total - 1, count, dtype=torch.float64).round().long()
 
 

@@ -22,7 +22,7 @@ _UNKNOWN = object()
 """Placeholder for a value that is unknown, because it is not a literal in the source."""
 
 MAX_HOPS = 8
-"""Maximum number of imports that are followed to find a name. The limit stops circular imports."""
+"""Maximum number of imports that are followed to find a name. The limit ends the search if imports are circular."""
 
 
 @dataclass

@@ -25,7 +25,7 @@ Source = Literal["real", "fake"]
 
 
 class RenamedFieldError(PluginError, AttributeError):
-    """Error for the former name of a `Step` field. The class is an AttributeError, so that `hasattr` returns False."""
+    """Error for the use of a former name of a `Step` field. It is an AttributeError, so `hasattr` returns False."""
 
 
 BATCHED = (
@@ -253,7 +253,7 @@ class Step:
         return part
 
     def with_outputs(self, real: DiscriminatorOutput, fake: DiscriminatorOutput, **changes: Any) -> Step:
-        """Return a copy of the step with other outputs of D. `changes` contains new values for fields of the step."""
+        """Return a copy of the step with the given outputs of D. `changes` contains new values for other fields."""
         copy = replace(self, **changes)
         vars(copy).update(real_output=real, fake_output=fake)
         return copy

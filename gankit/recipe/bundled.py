@@ -16,10 +16,10 @@ PURPOSES = (
     "Mode collapse",
     "Settings of papers, for GPUs",
 )
-"""Purposes of the recipes that come with gankit, in the order of the list."""
+"""Purposes of the recipes that come with gankit, in the order in which `gankit recipes` shows them."""
 
 PURPOSE = "Purpose: "
-"""Start of the line with the purpose in the header of a recipe."""
+"""Prefix of the line that states the purpose in the header of a recipe."""
 
 
 def recipes_folder() -> Path:

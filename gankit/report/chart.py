@@ -17,12 +17,12 @@ MAX_POINTS_PER_LINE = 800
 MIN_POINTS_PER_LINE = 50
 MAX_POINTS = 4000  # maximum number of points in a chart; exceeded if `MIN_POINTS_PER_LINE` requires it
 
-MAX_MARKED_POINTS = 25  # maximum number of points of a line that has circles at its points
+MAX_MARKED_POINTS = 25  # a line with more points is drawn without circles at its points
 
 NUM_STYLES = 8
 """Number of line styles. If a chart has more lines, several lines have the same style."""
 
-LOG_SCALE_DECADES = 3  # the y axis is logarithmic if all values are positive and their range exceeds this limit
+LOG_SCALE_DECADES = 3  # the y axis is logarithmic if all values are positive and span more decades than this
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def points_per_line(lines: int) -> int:
 
 
 def finite(points: Points) -> Points:
-    """Return the points whose value is not NaN or infinite."""
+    """Return the points whose value is finite."""
     return [(x, y) for x, y in points if math.isfinite(y)]
 
 

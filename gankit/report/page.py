@@ -237,7 +237,7 @@ def _metrics(run: RunRecord, headings: Mapping[Metric, str]) -> Section:
 
 
 def _protocols(headings: Mapping[Metric, str]) -> list[Table]:
-    """Return a list with one table of the protocols of all metrics, or an empty list if there are no metrics."""
+    """Return a list with one table: the facts that affect each metric. The list is empty if there are no metrics."""
     rows = [
         [heading, "\n".join(f"{key} {value}" for key, value in metric.protocol) or NOTHING]
         for metric, heading in headings.items()
