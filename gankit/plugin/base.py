@@ -100,7 +100,7 @@ class Plugin:
     """
 
     mixes_classes: ClassVar[bool] = False
-    """True for a plugin whose generator or normalisation takes weights of K classes, (B, K), in place of labels, (B,).
+    """True for a plugin whose generator or normalisation accepts class weights (B, K) in place of labels (B,).
 
     An image between two classes has weights such as 0.7 and 0.3. `gankit sample --to-class` generates such images.
     """

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """Set of N real or generated images with their condition. Generated images were generated from this condition."""
+    """Set of N real or generated images with their condition. The condition of generated images was the input of G."""
 
     images: Tensor
     """Images, (N, C, H, W) uint8, on the CPU. Other data, such as 2D points, are floating point in [-1, 1]."""

@@ -72,8 +72,9 @@ class Condition(ABC):
 
         Args:
             count: number of rows.
-            requested: condition that the user requests. If empty, the rows are like those of the data.
-            examples: rows of the data, (n, ...), in the form that networks take. None if there are no examples.
+            requested: condition that the user requests. If empty, the rows are similar to those of the dataset.
+            examples: rows of the dataset's condition, (n, ...), in the form that networks take as input. None if there
+                are no examples.
 
         Raises:
             InputError: a requested name or value does not exist, or examples are needed but not given.
@@ -85,7 +86,7 @@ class Condition(ABC):
         return ()
 
     def name_of(self, row: Tensor) -> str:
-        """Return the name of a row, to use in a file name. The name may be empty."""
+        """Return a text that describes a row in a file name. The text may be empty."""
         return ""
 
     def to_card(self) -> dict[str, Any]:
@@ -254,7 +255,7 @@ class VectorCondition(Condition):
 
 @dataclass(frozen=True)
 class TokenCondition(Condition):
-    """Condition that is a text of up to T words. Rows are (N, T) int64: a number for each word, then zeros."""
+    """Condition that is a text of up to T words. Rows are (N, T) int64: the number of each word, followed by zeros."""
 
     words: tuple[str, ...]
     """Known words. The first word has the number 1."""
@@ -393,7 +394,7 @@ def values_mistake(images: Tensor) -> tuple[str, str] | None:
 
 
 def requested_by(wanted: Wanted) -> Requested:
-    """Convert the condition that a user wants to a `Requested`. Raise InputError if a name is not a string."""
+    """Convert a condition of type `Wanted` to type `Requested`. Raise InputError if a name is not a string."""
     if isinstance(wanted, Mapping):
         if wrong := next((name for name in wanted if not isinstance(name, str)), None):
             raise InputError(f"{wrong!r}: the name of a condition must be a text")

@@ -48,8 +48,8 @@ This pseudocode shows where a run calls the hook points:
     on_stop(run)
     z = encode(run, images)                                   # only in `gankit reconstruct`, with saved networks
 
-A hook implementation takes any subset of the arguments, by name. Plugins are called in the order of the recipe. `run`
-is the training run, a `gankit.Run`.
+A hook implementation can take any subset of the arguments, by name. Plugins are called in the order of the recipe.
+`run` is the training run, a `gankit.Run`.
 
 Kinds of hook point:
 
@@ -524,7 +524,7 @@ def after_g_step(run: Run, step: Step) -> None:
 
 @_hook("event")
 def after_iteration(run: Run) -> None:
-    """Run code after all steps of an iteration. `run.iteration` already counts this iteration.
+    """Run code after all steps of an iteration. `run.iteration` already includes this iteration.
 
     Example:
 

@@ -1,7 +1,7 @@
 """Registry of installed plugins. The registry is built from entry points, without importing the plugins.
 
-An entry point in the group `gankit.plugins` has a name `kind.name`, such as `optimizer.adam`. The kind is therefore
-known before the plugin is imported. If the name contains no kind, the attribute `kind` of the plugin class is used.
+Entry points in the group `gankit.plugins` are named `kind.name`, such as `optimizer.adam`. The kind is therefore known
+before the plugin is imported. If the name contains no kind, the attribute `kind` of the plugin class is used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Information about plugin classes, read from their source files without importing them.
+"""Information about plugin classes, read from source files without importing the plugins.
 
 `gankit list-plugins` shows the docstring and the hook points of each plugin. The command reads this information from
 the source, because importing the plugins would run their code and import torch, which is slow. Values that exist only

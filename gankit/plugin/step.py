@@ -156,7 +156,7 @@ class Step:
     """
 
     fields: Mapping[str, Tensor] = field(default_factory=Fields)
-    """Further tensors (B, ...) of the real images by name, from a dataset with `fields`."""
+    """Further tensors (B, ...) of the real images by name. Empty if the dataset has no further tensors."""
 
     discriminator: Callable[[Tensor, Tensor | None], Any] | None = None
     """Discriminator that is used in this step. If None, the discriminator of the run is used."""
@@ -228,8 +228,8 @@ class Step:
     def slice(self, rows: builtins.slice | Tensor) -> Step:
         """Return a step with only some images of the batch, and their condition, z, fields, targets and weights.
 
-        If an output of D is already computed, the new step contains the selected rows of this output, which is not
-        computed again. These rows have no gradient with respect to the images of the new step.
+        If an output of D is already computed, the new step contains the selected rows of this output and does not
+        compute the output again. These rows have no gradient with respect to the images of the new step.
 
         Args:
             rows: slice, or index tensor (n,), of the images to keep.

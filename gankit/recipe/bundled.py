@@ -79,7 +79,7 @@ def summary(path: Path) -> str:
 
 
 def purpose(path: Path) -> str:
-    """Return the purpose of a recipe, from a line `# Purpose: MNIST` of its header, or an empty string."""
+    """Return the purpose of a recipe from a header line such as `# Purpose: MNIST`, or an empty string."""
     return next((line.removeprefix(PURPOSE) for line in header(path) if line.startswith(PURPOSE)), "")
 
 

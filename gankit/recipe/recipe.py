@@ -209,7 +209,7 @@ def with_distributions(requires: Iterable[str], components: Mapping[str, Compone
 
 
 def _at_least(version: str) -> str:
-    """Return a minimum version as text, without its local part: ` >= 0.2` for `0.2` or `0.2+cu126`.
+    """Return a minimum version as text, without the local version label: ` >= 0.2` for `0.2` or `0.2+cu126`.
 
     For an invalid version, the text is empty.
     """

@@ -22,7 +22,7 @@ MAX_MARKED_POINTS = 25  # a line with more points is drawn without circles at it
 NUM_STYLES = 8
 """Number of line styles. If a chart has more lines, several lines have the same style."""
 
-LOG_SCALE_DECADES = 3  # the y axis is logarithmic if all values are positive and span more decades than this
+LOG_SCALE_DECADES = 3  # for positive values that span more decades, the y axis is logarithmic
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def padded_range(low: float, high: float) -> tuple[float, float]:
 def tick_labels(ticks: Sequence[float]) -> list[str]:
     """Return the labels of ticks, such as `0.0` and `0.5`.
 
-    All labels have the same number of decimals. It is the smallest number of decimals with which all labels are exact.
+    All labels have the same number of decimals. This is the smallest number of decimals for which all labels are exact.
     """
     largest = max((abs(tick) for tick in ticks), default=0.0)
     form = "{:,.{}f}" if largest == 0 or 1e-3 <= largest < 1e6 else "{:.{}e}"

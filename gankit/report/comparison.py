@@ -296,8 +296,8 @@ def format_ending(run: RunRecord) -> str:
         case "running":
             return f"running, at iteration {ending.iteration} or later"
         case _:  # failed, or a state from an older version of gankit
-            # The message of a NonFiniteError starts with the iteration. Remove this start, because the text already
-            # contains the iteration.
+            # The message of a NonFiniteError starts with the iteration. Remove the iteration from the message, because
+            # the text below already contains it.
             reason = (ending.reason or "").removeprefix(f"iteration {ending.iteration}: ")
             return f"{ending.state} at iteration {ending.iteration}: {reason}"
 
@@ -306,7 +306,7 @@ def format_ending(run: RunRecord) -> str:
 class RepeatedWarning:
     """Warning that a plugin logged during training, and all iterations at which the plugin logged this warning."""
 
-    sentence: str  # text of the warning at the last of the iterations
+    sentence: str  # text of the warning at the last iteration
     iterations: list[int]
 
 

@@ -187,7 +187,7 @@ def _metric_curves(rows: list[dict[str, Any]]) -> dict[Metric, Points]:
 
 
 def as_protocol(values: Mapping[str, Any]) -> Protocol:
-    """Return a protocol as sorted pairs of strings, so that protocols can be compared and used as dictionary keys."""
+    """Convert a metric's protocol to sorted pairs of strings, which can be compared and used as dictionary keys."""
     return tuple(sorted((name, str(value)) for name, value in values.items()))
 
 
