@@ -56,10 +56,10 @@ class Condition(ABC):
 
     @abstractmethod
     def mistake(self, rows: Tensor) -> tuple[str, str] | None:
-        """Return two texts for an error message if rows (N, ...) contradict the description, otherwise None.
+        """Return None if rows (N, ...) match the description. Otherwise, return two texts for an error message.
 
         The first text describes the rows, and follows the words `the condition`. The second text describes valid rows,
-        and follows the words `the data plugin describes it as`. N must not be 0.
+        and follows the words `the data plugin describes it as`. N must be at least 1.
         """
 
     @abstractmethod
@@ -258,7 +258,7 @@ class TokenCondition(Condition):
     """Condition that is a text of up to T words. Rows are (N, T) int64: the number of each word, followed by zeros."""
 
     words: tuple[str, ...]
-    """Known words. The first word has the number 1."""
+    """Known words. They are numbered from 1."""
 
     length: int
     """T, the largest number of words in a text."""
@@ -379,7 +379,7 @@ def from_card(card: dict[str, Any] | None) -> Condition | None:
 
 
 def values_mistake(images: Tensor) -> tuple[str, str] | None:
-    """Return two texts for an error message if images (N, ...) are invalid, otherwise None.
+    """Return None if images (N, ...) are valid. Otherwise, return two texts for an error message.
 
     The first text describes the type or the values of the images. The second text describes valid values.
     """

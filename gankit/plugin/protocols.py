@@ -70,8 +70,8 @@ class RecipeInfo(Protocol):
 class Run(StepContext, Protocol):
     """State of one training run, with the attributes and methods that plugins may use.
 
-    Hooks receive this object as the argument `run`. Its networks, optimisers and loss terms exist only after the hooks
-    that build them have been called.
+    Hooks receive this object as the argument `run`. The networks, optimisers and loss terms of the run exist only after
+    the hooks that build them have been called.
     """
 
     recipe: RecipeInfo

@@ -46,7 +46,7 @@ class RunRecord:
 
     rows: list[dict[str, Any]]  # rows of log.jsonl with losses, learning rates and speed
     metrics: dict[Metric, Points]
-    warnings: list[tuple[int, str]]  # (iteration, warning) pairs: the plugins' warnings during training
+    warnings: list[tuple[int, str]]  # (iteration, warning) pairs for the warnings that plugins logged during training
 
     grids: dict[int, Path]  # path of each sample grid, by iteration, oldest first
     ending: Ending
