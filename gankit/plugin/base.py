@@ -100,9 +100,9 @@ class Plugin:
     """
 
     mixes_classes: ClassVar[bool] = False
-    """True for a plugin whose generator or normalisation takes weights of K classes, (B, K), in place of labels, (B,).
+    """True for a plugin whose generator or normalisation accepts class weights (B, K) in place of labels (B,).
 
-    Images between two classes then have weights such as 0.7 and 0.3. `gankit sample --to-class` draws them.
+    An image between two classes has weights such as 0.7 and 0.3. `gankit sample --to-class` generates such images.
     """
 
     state_scope: ClassVar[State] = "shared"

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """Set of N real or generated images with their condition. Generated images were generated for this condition."""
+    """Set of N real or generated images with their condition. The condition of generated images was the input of G."""
 
     images: Tensor
     """Images, (N, C, H, W) uint8, on the CPU. Other data, such as 2D points, are floating point in [-1, 1]."""
@@ -29,7 +29,7 @@ class Samples:
     """Condition of the images, (N, ...), such as labels (N,) int64. None for images without a condition."""
 
     described: Condition | None = None
-    """Description of `condition`. If the description is None, `condition` contains class indices of the extractor."""
+    """Description of `condition`. If it is None, `condition` contains indices of the extractor's classes."""
 
     @property
     def labels(self) -> Tensor | None:

@@ -24,26 +24,26 @@ Requested = Mapping[str, str | float]
 Wanted = str | int | Requested | None
 """Condition that a user requests: a class name, a class index, or a `Requested`.
 
-None requests conditions like those of the data.
+None requests conditions that are like those of the dataset.
 """
 
 FARTHEST = 10.0
-"""Maximum absolute value of a scaled number of a condition. Numbers that were not scaled are usually larger."""
+"""Maximum absolute value of a number that has been scaled to about [-1, 1]. Unscaled numbers are usually larger."""
 
 MAX_LENGTH = 100_000
 """Maximum number of classes, numbers or words. The limit bounds the memory that a damaged description can use."""
 
 
 class Condition(ABC):
-    """Description of the condition of samples. Rows of a condition are tensors with N or B as their first dimension.
+    """Description of the condition of samples. The condition itself is a tensor with one row for each sample.
 
-    Each subclass is one kind of condition. Its constructor raises InputError for an invalid description. Each of
-    `Dataset.condition` and `Spec.condition` is an instance of a subclass, or None.
+    Each subclass is one kind of condition. Its constructor raises InputError for an invalid description.
+    `Dataset.condition` and `Spec.condition` contain an instance of a subclass, or None.
     """
 
     kind: ClassVar[str]
     dtype: ClassVar[torch.dtype]
-    """Data type of rows that are the input of a network."""
+    """Data type of the rows that a network takes as input."""
 
     @property
     @abstractmethod
@@ -56,15 +56,15 @@ class Condition(ABC):
 
     @abstractmethod
     def mistake(self, rows: Tensor) -> tuple[str, str] | None:
-        """Return two texts for an error message if rows (N, ...) contradict the description, otherwise None.
+        """Return None if rows (N, ...) match the description. Otherwise, return two texts for an error message.
 
         The first text describes the rows, and follows the words `the condition`. The second text describes valid rows,
-        and follows the words `the data plugin describes it as`. N must not be 0.
+        and follows the words `the data plugin describes it as`. N must be at least 1.
         """
 
     @abstractmethod
     def blank(self, count: int) -> Tensor:
-        """Return valid rows, (count, ...), for a test of networks."""
+        """Return valid rows, (count, ...), for testing a network."""
 
     @abstractmethod
     def rows(self, count: int, requested: Requested, examples: Tensor | None) -> Tensor:
@@ -72,8 +72,9 @@ class Condition(ABC):
 
         Args:
             count: number of rows.
-            requested: condition that the user requests. If empty, the rows are like those of the data.
-            examples: rows of the data, (n, ...), in the form that networks take. None if there are no examples.
+            requested: condition that the user requests. If empty, the rows are similar to those of the dataset.
+            examples: rows of the dataset's condition, (n, ...), in the form that networks take as input. None if there
+                are no examples.
 
         Raises:
             InputError: a requested name or value does not exist, or examples are needed but not given.
@@ -85,7 +86,7 @@ class Condition(ABC):
         return ()
 
     def name_of(self, row: Tensor) -> str:
-        """Return the name of a row, to use in a file name. The name may be empty."""
+        """Return a text that describes a row in a file name. The text may be empty."""
         return ""
 
     def to_card(self) -> dict[str, Any]:
@@ -154,16 +155,17 @@ class VectorCondition(Condition):
     """Condition that consists of K numbers, such as attributes and ages. Rows are (N, K) float32.
 
     An attribute whose values are words, such as a colour, has one number for each word, with a name such as
-    `colour=red`. In the user's units, this number is 1 for the word that applies, and 0 for all other words.
+    `colour=red`. Before scaling, this number is 1 for the word that applies, and 0 for all other words.
     """
 
     names: tuple[str, ...]
     """Name of each number."""
 
     ranges: tuple[tuple[float, float], ...] = ()
-    """For each number, the two values in the user's units that are scaled to -1 and 1 in the rows.
+    """Range (low, high) of each number in the user's units. In the rows, this range is scaled to [-1, 1].
 
-    Empty if the rows are in the user's units. Networks learn best from numbers of similar size.
+    Empty if the rows contain unscaled numbers. Scaling is useful, because networks learn best from numbers of similar
+    size.
     """
 
     kind = "vector"
@@ -253,10 +255,10 @@ class VectorCondition(Condition):
 
 @dataclass(frozen=True)
 class TokenCondition(Condition):
-    """Condition that is a text of up to T words. Rows are (N, T) int64: a number for each word, then zeros."""
+    """Condition that is a text of up to T words. Rows are (N, T) int64: the number of each word, followed by zeros."""
 
     words: tuple[str, ...]
-    """Known words. The first word has the number 1."""
+    """Known words. They are numbered from 1."""
 
     length: int
     """T, the largest number of words in a text."""
@@ -377,7 +379,7 @@ def from_card(card: dict[str, Any] | None) -> Condition | None:
 
 
 def values_mistake(images: Tensor) -> tuple[str, str] | None:
-    """Return two texts for an error message if images (N, ...) are invalid, otherwise None.
+    """Return None if images (N, ...) are valid. Otherwise, return two texts for an error message.
 
     The first text describes the type or the values of the images. The second text describes valid values.
     """
@@ -392,7 +394,7 @@ def values_mistake(images: Tensor) -> tuple[str, str] | None:
 
 
 def requested_by(wanted: Wanted) -> Requested:
-    """Convert the condition that a user wants to a `Requested`. Raise InputError if a name is not a string."""
+    """Convert a condition of type `Wanted` to type `Requested`. Raise InputError if a name is not a string."""
     if isinstance(wanted, Mapping):
         if wrong := next((name for name in wanted if not isinstance(name, str)), None):
             raise InputError(f"{wrong!r}: the name of a condition must be a text")
@@ -401,7 +403,7 @@ def requested_by(wanted: Wanted) -> Requested:
 
 
 def evenly_spaced(total: int, count: int) -> Tensor:
-    """Return `count` indices out of `total`, evenly spaced from the first to the last."""
+    """Return `count` evenly spaced indices from 0 to `total` - 1."""
     return torch.linspace(0, total - 1, count, dtype=torch.float64).round().long()
 
 

@@ -19,7 +19,7 @@ Loaded = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Mapping[str
 
 
 class Fields(dict[str, Tensor]):
-    """Dictionary of further tensors of samples, by name. An unknown name raises an InputError that lists the names."""
+    """Dictionary of further tensors of samples, such as weights, by name. An unknown name raises an InputError."""
 
     def __missing__(self, name: str) -> Tensor:
         there = f"they have {', '.join(self)}" if self else "they have none; choose data with this field"
@@ -27,7 +27,7 @@ class Fields(dict[str, Tensor]):
 
 
 class Rows(NamedTuple):
-    """Rows of a dataset: samples, their condition, and further tensors. All have the same first dimension."""
+    """Rows of a dataset: samples, their condition, and further tensors. All tensors have the same first dimension."""
 
     images: Tensor
     """Images or other samples, (N, *shape)."""
@@ -42,13 +42,13 @@ class Rows(NamedTuple):
     """Further tensors (N, ...) by name, such as weights or masks."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
-        """Return rows with the result of `function` in place of each tensor."""
+        """Apply a function to each tensor, and return the results as rows."""
         condition = None if self.condition is None else function(self.condition)
         fields = Fields({name: function(one) for name, one in self.fields.items()})
         return Rows(function(self.images), condition, fields)
 
     def tensors(self) -> list[Tensor]:
-        """Return all tensors."""
+        """Return a list of all tensors: the images, the condition if it is not None, and the fields."""
         return [self.images, *([] if self.condition is None else [self.condition]), *self.fields.values()]
 
     def slice(self, begin: int, end: int) -> Rows:
@@ -71,7 +71,7 @@ class Dataset:
     """Condition of the samples, such as `ClassCondition(("cat", "dog"))`. None for data without a condition."""
 
     load: Callable[[], Loaded]
-    """Function that returns `(images, condition)`, or `(images, condition, fields)` if `fields` has names.
+    """Function that returns `(images, condition)`, or `(images, condition, fields)` if `self.fields` is not empty.
 
     `images` is a tensor (N, *shape) on the CPU, which may be memory-mapped. Values of type uint8 in [0, 255] and uint16
     in [0, 65535] are scaled to [-1, 1]. Floating-point values must be in [-1, 1], and are used unchanged. `condition`
@@ -90,7 +90,7 @@ class Dataset:
     """Upper bound on the number of images that `stream` yields. Required if `stream` is set."""
 
     note: str = ""
-    """Text about the processing of source images, such as cropping. `gankit prepare` stores this text in its file."""
+    """Text about the processing of source images, such as cropping. `gankit prepare` stores it in the prepared file."""
 
     contents: str = ""
     """Text about the number of images and about unused files. Commands show this text beside the image size."""
@@ -193,7 +193,7 @@ def to_eight_bits(images: Tensor) -> Tensor:
 
 
 def in_eight_bits(dataset: Dataset) -> Dataset:
-    """Return a copy of the dataset with a `load` that converts uint16 to uint8. Metrics compare images in 8 bits."""
+    """Return a copy of the dataset whose `load` converts uint16 images to uint8. Metrics compare images in 8 bits."""
 
     def load() -> Loaded:
         images, *others = dataset.load()
@@ -203,5 +203,5 @@ def in_eight_bits(dataset: Dataset) -> Dataset:
 
 
 def loaded_once(dataset: Dataset) -> Dataset:
-    """Return a copy of the dataset with a `load` that reads the images once. Later calls return the same tensors."""
+    """Return a copy of the dataset whose `load` reads the samples only once. Later calls return the same tensors."""
     return replace(dataset, load=cache(dataset.load))

@@ -24,7 +24,7 @@ class ExtraNetwork:
     trained_by: tuple[Player, ...] = ()
     """Players whose optimisers update the network: no player, one player or both players.
 
-    A network without players is frozen: it is in evaluation mode, and its parameters have no gradients.
+    A network that no player trains is frozen: it is in evaluation mode, and its parameters have no gradients.
     """
 
     saved: bool = True

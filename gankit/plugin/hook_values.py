@@ -19,7 +19,7 @@ from gankit.plugin.slots import PLAYERS
 from gankit.plugin.step import LossTerm, Step
 
 LONGEST = 80
-"""Maximum length of a value in an error message."""
+"""Maximum length of a value in an error message, in characters."""
 
 
 class Expected(NamedTuple):
@@ -105,7 +105,7 @@ EXPECTED: dict[str, Expected] = {
     "compute_metrics": _instance("a dict of numbers by name", Mapping),
     "log_values": Expected("a dict of numbers or scalar tensors by name", _is_numbers_by_name),
 }
-"""Values that implementations may return, by hook point. Values of all other hook points are ignored."""
+"""Values that implementations may return, by hook point. The values of all other hook points are ignored."""
 
 
 def check_value(value: Any, hook: str, place: str) -> None:

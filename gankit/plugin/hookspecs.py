@@ -1,4 +1,4 @@
-"""Hook points of gankit, with the time of each call, the arguments and the allowed return values.
+"""Hook points of gankit: the order of the calls, the arguments, and the return values.
 
 This pseudocode shows where a run calls the hook points:
 
@@ -31,7 +31,7 @@ This pseudocode shows where a run calls the hook points:
                 backward(run, step, player, terms)            # default: the gradient of the weighted sum of the terms
             # With several ranks, gradients and term values are averaged over the ranks here.
             after_backward(run, step, player)                 # with the `step` of the last part
-            # The optimiser updates the network. Its learning rate is multiplied by all schedules.
+            # The optimiser updates the network, with a learning rate that is multiplied by all schedules.
             after_d_step(run, step) or after_g_step(run, step)
         run.iteration += 1
         after_iteration(run)
@@ -48,8 +48,8 @@ This pseudocode shows where a run calls the hook points:
     on_stop(run)
     z = encode(run, images)                                   # only in `gankit reconstruct`, with saved networks
 
-A hook implementation takes any subset of the arguments, by name. Plugins are called in the order of the recipe. `run`
-is the training run, a `gankit.Run`.
+A hook implementation can take any subset of the arguments, by name. Plugins are called in the order of the recipe.
+`run` is the training run, a `gankit.Run`.
 
 Kinds of hook point:
 
@@ -57,7 +57,7 @@ Kinds of hook point:
   value.
 - *at most one*: each plugin may return a value or None. It is an error if more than one plugin returns a value.
 - *event*: all plugins are called. They return no value.
-- *chain*: each plugin gets the value that the plugin before it returned.
+- *chain*: each plugin gets the value that the previous plugin returned.
 - *list*: the returned values are collected in a list.
 - *merged*: the returned dictionaries are merged.
 """
@@ -121,7 +121,7 @@ def _hook(
     return declare
 
 
-# The hook points below are called while a run is built, in this order.
+# Hook points that are called while a run is built.
 
 
 @_hook("list")
@@ -153,7 +153,8 @@ def load_data(spec: Spec) -> Dataset | None:
 def adjust_spec(spec: Spec) -> None:
     """Change fields of `spec`, the specification from which the networks are built.
 
-    This hook is not called when a saved generator is rebuilt. The generator's file contains the changed fields.
+    This hook is not called when a saved generator is rebuilt, because the generator's file already contains the changed
+    fields.
 
     Example:
 
@@ -167,9 +168,9 @@ def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module 
     """Add normalisation to a layer and return the result, for example the layer followed by batch norm.
 
     The networks call this hook through `spec.normalize`, for each convolution and linear layer that may be normalised.
-    If a network normalises the input of a residual block, feature maps (B, C, H, W), the layer is `nn.Identity`.
-    `features` is the layer's number of output channels. The plugin `normalization.generator` is called only for the
-    generator's layers, and the plugin `normalization.discriminator` only for the discriminator's layers.
+    The layer is `nn.Identity` if a network normalises the input (B, C, H, W) of a residual block. `features` is the
+    number of output channels of the layer. The plugin `normalization.generator` is called only for the generator's
+    layers, and the plugin `normalization.discriminator` only for the discriminator's layers.
 
     Example:
 
@@ -232,9 +233,10 @@ def wrap_network(player: Player, network: nn.Module, run: Run | None, spec: Spec
 def extra_networks(run: Run) -> Mapping[str, ExtraNetwork] | None:
     """Return further networks of the run by name, such as an encoder or a frozen feature network.
 
-    `run.networks` then contains each network under its name, in addition to `generator` and `discriminator`. Device,
-    precision, optimisers, several ranks and checkpoints are handled as for the generator and the discriminator. An
-    extra network has no gradients in the steps of a player that does not train this network.
+    `run.networks` then contains each network under its name, in addition to `generator` and `discriminator`. The run
+    manages the device, precision, optimiser, checkpoints and distributed training of these networks, as it does for the
+    generator and the discriminator. In the steps of a player, all networks that this player does not train have
+    `requires_grad=False`.
 
     Example:
 
@@ -301,7 +303,7 @@ def loss_terms(player: Player, run: Run) -> Iterable[LossTerm] | None:
     """
 
 
-# The hook points below are called after the run is built, or by other commands such as `gankit eval`.
+# Hook points that are called after the run is built, or by other commands such as `gankit eval`.
 
 
 @_hook("event")
@@ -361,15 +363,16 @@ def sample_latent(
 
 @_hook("at most one")
 def sampling_conditions(count: int, requested: Mapping[str, str | float], generator: torch.Generator) -> Tensor | None:
-    """Return the condition that a user requests for `count` samples, as a tensor in the form that G takes.
+    """Return the condition that a user requests for `count` samples, as a tensor in the form that G expects.
 
     `requested` contains the values that the user requests, by name. For example, it is `{"class": "cat"}` for
     `gankit sample --class cat`, `{"age": "30"}` for `--set age=30`, and `{"text": "a red circle"}` for `--text`. For
     the sample grids of a run, `requested` is empty. Draw random numbers with `generator`, on the CPU. This hook is
     called without gradients. It is not called if the user gives source images.
 
-    If no plugin returns a tensor, `spec.condition` creates the rows. Without a request, the rows cycle through the
-    classes, or through conditions of real images. Requested numbers replace the numbers of the real images.
+    If no plugin returns a tensor, `spec.condition` creates the conditions. If `requested` is empty, the conditions
+    cycle through the classes, or are copied from real images. Requested numbers replace the corresponding numbers in
+    the copies.
 
     Example:
 
@@ -380,11 +383,11 @@ def sampling_conditions(count: int, requested: Mapping[str, str | float], genera
 
 @_hook("at most one")
 def truncate_latent(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor | None:
-    """Return latent vectors z, (count, latent_size), with all numbers within `threshold` of the centre of the prior.
+    """Return latent vectors z, (count, latent_size), with all components within `threshold` of the centre of the prior.
 
-    The command `gankit sample --truncation` and the trick `truncation` call this hook. A prior whose plugin does not
-    implement this hook does not allow truncation. `redraw()` draws another z of the same shape from the prior. The
-    function `gankit.truncated` redraws each component that exceeds the threshold.
+    The command `gankit sample --truncation` and the trick `truncation` call this hook. Truncation is an error if no
+    plugin implements this hook. `redraw()` draws another z of the same shape from the prior. The function
+    `gankit.truncated` redraws each component that exceeds the threshold.
 
     Example:
 
@@ -415,7 +418,8 @@ def draw_step(run: Run, player: Player) -> Step | None:
     """Return the data of a step: real images, z and fake images. Return None to keep the default.
 
     Use this hook for a different batch size, or for fake images that depend on real images. In a D step, the hook is
-    called without gradients. Therefore, call a network that D's optimiser trains in a loss term instead.
+    called without gradients. If D's optimiser trains a network, such as an encoder, call this network in a loss term,
+    not in this hook.
 
     Example:
 
@@ -520,7 +524,7 @@ def after_g_step(run: Run, step: Step) -> None:
 
 @_hook("event")
 def after_iteration(run: Run) -> None:
-    """Run code after all steps of an iteration. `run.iteration` already counts this iteration.
+    """Run code after all steps of an iteration. `run.iteration` already includes this iteration.
 
     Example:
 
@@ -549,8 +553,8 @@ def on_log(run: Run, row: dict[str, Any]) -> None:
     """Receive a new row of `log.jsonl`. The row contains losses and learning rates, or metrics, or a warning.
 
     Random numbers that are drawn in this hook do not affect the training. A resumed run removes the rows after its
-    checkpoint and logs them again. An exception in this hook ends the run. Therefore, a plugin that writes to a server
-    should catch connection errors and call `run.warn`.
+    checkpoint from the log, and logs these iterations again. An exception in this hook ends the run. Therefore, a
+    plugin that writes to a server should catch connection errors and call `run.warn`.
 
     Example:
 
@@ -606,7 +610,7 @@ def on_stop(run: Run) -> None:
 def sampling_generator(network: nn.Module, run: Run) -> nn.Module | None:
     """Return the generator to save and to sample from, such as a moving average, or None to keep `network`.
 
-    The first plugin gets the trained generator, and each other plugin gets the network that the plugin before it
+    The first plugin gets the trained generator, and each later plugin gets the network that the previous plugin
     returned. The parameters of the returned network must have the same names and shapes as those of `network`. The
     plugin must not change `network` itself.
 
@@ -652,9 +656,9 @@ def save_samples(samples: Tensor, names: Sequence[str], folder: Path) -> Sequenc
 def encode(run: Run, images: Tensor) -> Tensor | None:
     """Return z, (B, latent_size), from which G generates images that are similar to `images`, (B, C, H, W) in [-1, 1].
 
-    This hook is called by `gankit reconstruct`, without gradients. The networks are those of the run's newest
-    checkpoint, in evaluation mode. The state of the plugins is restored from the checkpoint, but `on_start` is not
-    called.
+    This hook is called by `gankit reconstruct`, without gradients. The networks are loaded from the run's newest
+    checkpoint, and are in evaluation mode. The state of the plugins is restored from the checkpoint, but `on_start` is
+    not called.
 
     Example:
 

@@ -97,7 +97,7 @@ class _ModuleExtractor(_ModulePlugin):
     @hookimpl
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
         settings = {name: getattr(self.config, name) for name in self.own_settings}
-        with fork_rng(device):  # fixed seed, so that without a weights file, all runs have the same weights
+        with fork_rng(device):  # a fixed seed gives all runs the same weights if there is no weights file
             network = self.build()
         if settings.get("weights") is not None:
             load_weights(network, settings["weights"])
@@ -161,11 +161,12 @@ class ConditionAdapter(nn.Module):
 
 
 def condition_parameter(module_class: type[nn.Module]) -> inspect.Parameter | None:
-    """Return the parameter of a network's `forward` for the condition, or None if `forward` has no such parameter.
+    """Return the parameter of a network's `forward` that receives the condition, or None if there is no such parameter.
 
     The first parameter takes z or the images. If `forward` has `*args`, the condition is passed in `*args`. Otherwise,
-    the condition is passed to a later parameter with a usual name, such as `y`, or to the first later parameter without
-    a default value. A parameter such as `temperature=1.0` never receives the condition.
+    the condition is passed to the first later parameter with a usual name, such as `y`. If there is none, it is passed
+    to the first later parameter without a default value. A parameter such as `temperature=1.0` never receives the
+    condition.
     """
     parameters = list(inspect.signature(module_class.forward).parameters.values())[1:]
     for parameter in parameters:

@@ -70,8 +70,8 @@ class RecipeInfo(Protocol):
 class Run(StepContext, Protocol):
     """State of one training run, with the attributes and methods that plugins may use.
 
-    Hooks receive this object as the argument `run`. Its networks, optimisers and loss terms exist only after the hooks
-    that build them have been called.
+    Hooks receive this object as the argument `run`. The networks, optimisers and loss terms of the run exist only after
+    the hooks that build them have been called.
     """
 
     recipe: RecipeInfo
@@ -108,9 +108,9 @@ class Run(StepContext, Protocol):
     """Loss terms of each player, with unique names."""
 
     before_step: dict[Player, Callable[[Run, Step], None]]
-    """Function for each player that calls the hook `before_d_step` or `before_g_step` of all plugins.
+    """Functions by player. Each function calls the hook `before_d_step` or `before_g_step` of all plugins.
 
-    Plugins that run additional steps, such as simulated D steps, call this function.
+    Plugins that run additional steps, such as simulated D steps, call the function of the step's player.
     """
 
     @property
@@ -128,7 +128,7 @@ class Run(StepContext, Protocol):
 
         The batch is a named tuple: `real, condition, fields = run.draw_real()`.
 
-        Each call takes one batch from the sequence of batches for the steps of the run.
+        Each call takes the next batch of the training data, so the following step gets the batch after it.
         """
 
     def draw_latent(self, count: int, condition: Tensor | None, generator: torch.Generator | None = None) -> Tensor:

@@ -1,7 +1,7 @@
-"""Registry of installed plugins. The registry is built from entry points, without an import of the plugins.
+"""Registry of installed plugins. The registry is built from entry points, without importing the plugins.
 
-An entry point in the group `gankit.plugins` is named `kind.name`, such as `optimizer.adam`, so that the kind is known
-without an import. If the name contains no kind, the kind is the attribute `kind` of the plugin class.
+Entry points in the group `gankit.plugins` are named `kind.name`, such as `optimizer.adam`. The kind is therefore known
+before the plugin is imported. If the name contains no kind, the attribute `kind` of the plugin class is used.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Registry:
     def names(self, *kinds: Kind) -> list[str]:
         """Return the sorted names of all plugins that have one of the given kinds.
 
-        Plugins whose kind is unknown without an import are included: the names of their entry points contain no kind.
+        Plugins whose entry point contains no kind are also included, because their kind is not known before the import.
         """
         return sorted({e.name for e in self.entries if e.kind in (*kinds, None)})
 
@@ -128,7 +128,7 @@ class Registry:
 
         Args:
             use: `name`, `name@distribution`, `./file.py:Class` or `package.module:Class`.
-            kinds: kinds of plugin that this table of the recipe accepts.
+            kinds: kinds of plugin that are allowed in the recipe table with this `use`.
             folder: folder of the recipe. Relative paths in `use` are relative to this folder.
             recorded: distribution that an earlier run used. This distribution is preferred if several distributions
                 have a plugin of this name.
@@ -252,8 +252,8 @@ def _from_file(path: Path, class_name: str) -> ResolvedPlugin:
 def _module_of(path: Path) -> ModuleType:
     """Import a Python file and return its module. The file is imported again only if its content has changed.
 
-    Files in the same folder may import each other by name. If a recipe also names the imported file, both refer to one
-    module.
+    Files in the same folder may import each other by name. If a recipe also refers to such a file, the recipe and the
+    import use the same module.
     """
     module_name = _name_of_file(path)
     if module_name in sys.modules:

@@ -36,7 +36,7 @@ def as_plugin_class(resolved: ResolvedPlugin, kinds: tuple[Kind, ...]) -> type[P
     A plain `nn.Module` is wrapped in a plugin class if a generator, discriminator or extractor is expected.
 
     Args:
-        kinds: kinds of plugin that are allowed in this table of the recipe.
+        kinds: kinds of plugin that are allowed in the recipe table that refers to the class.
 
     Raises:
         PluginError: the class is not a valid plugin of one of these kinds.

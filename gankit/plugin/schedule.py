@@ -1,4 +1,4 @@
-"""Settings that change during the training: a number, or a schedule of a number."""
+"""Settings that can change during the training. Each setting is a number, or a schedule that computes the number."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Schedule(Settings):
     __rmul__ = __mul__
 
     def at(self, run: Progress) -> float:
-        """Return the value of the schedule for the number of iterations, or of images, that the run has completed."""
+        """Return the value of the schedule at the run's current number of iterations or training images."""
         train = run.recipe.train
         done = run.iteration if self.by == "iterations" else run.step_counts["discriminator"] * train.batch_size
         until = train.iterations if self.until is None else self.until
@@ -119,5 +119,5 @@ else:
 
 
 def value_at(setting: float | Schedule, run: Progress) -> float:
-    """Return the value of a setting of type `Scheduled` at the run's current iteration."""
+    """Return the current value of a setting of type `Scheduled`."""
     return setting.at(run) if isinstance(setting, Schedule) else setting

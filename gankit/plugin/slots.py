@@ -1,6 +1,6 @@
 """Players (generator and discriminator), kinds of plugin, and tables of a recipe.
 
-This module imports neither torch nor pydantic, so the import of this module is fast.
+This module is fast to import, because it does not import torch or pydantic.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Spec:
     """Size of the latent vector z."""
 
     pack: int = 1
-    """Number of images that are concatenated along the channel dimension to one input of D (PacGAN, Lin 2018).
+    """Number of images that form one input of D, concatenated along the channel dimension (PacGAN, Lin 2018).
 
     The input of D has `pack` times the number of channels of an image. The hook `build_discriminator` gets a
     specification in which `shape` is the shape of this input.

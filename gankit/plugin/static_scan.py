@@ -1,4 +1,4 @@
-"""Information about plugin classes, read from their source files without importing them.
+"""Information about plugin classes, read from source files without importing the plugins.
 
 `gankit list-plugins` shows the docstring and the hook points of each plugin. The command reads this information from
 the source, because importing the plugins would run their code and import torch, which is slow. Values that exist only
@@ -22,7 +22,7 @@ _UNKNOWN = object()
 """Placeholder for a value that is unknown, because it is not a literal in the source."""
 
 MAX_HOPS = 8
-"""Maximum number of imports that are followed to find a name. The limit stops circular imports."""
+"""Maximum number of imports that are followed to find a name. The limit ends the search if imports are circular."""
 
 
 @dataclass

@@ -26,7 +26,7 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 
 
 class RenamedFieldError(PluginError, AttributeError):
-    """Error for the former name of a `Step` field. The class is an AttributeError, so that `hasattr` returns False."""
+    """Error for the use of a former name of a `Step` field. It is an AttributeError, so `hasattr` returns False."""
 
 
 BATCHED = (
@@ -164,7 +164,7 @@ class Step:
     """
 
     fields: Mapping[str, Tensor] = field(default_factory=Fields)
-    """Further tensors (B, ...) of the real images by name, from a dataset with `fields`."""
+    """Further tensors (B, ...) of the real images by name. Empty if the dataset has no further tensors."""
 
     discriminator: Callable[[Tensor, Tensor | None], Any] | None = None
     """Discriminator that is used in this step. If None, the discriminator of the run is used."""
@@ -245,9 +245,9 @@ class Step:
     def slice(self, rows: builtins.slice | Tensor) -> Step:
         """Return a step with only some images of the batch, and their condition, z, fields, targets and weights.
 
-        If an output of D is already computed, the new step contains the selected rows of this output, which is not
-        computed again. These rows have no gradient with respect to the images of the new step. If a loss term needs
-        this gradient (`input_gradients`), the output is computed again.
+        If an output of D is already computed, the new step contains the selected rows of this output and does not
+        compute the output again. These rows have no gradient with respect to the images of the new step. If a loss term
+        needs this gradient (`input_gradients`), the output is computed again.
 
         Args:
             rows: slice, or index tensor (n,), of the images to keep.
@@ -271,7 +271,7 @@ class Step:
         return part
 
     def with_outputs(self, real: DiscriminatorOutput, fake: DiscriminatorOutput, **changes: Any) -> Step:
-        """Return a copy of the step with other outputs of D. `changes` contains new values for fields of the step."""
+        """Return a copy of the step with the given outputs of D. `changes` contains new values for other fields."""
         copy = replace(self, **changes)
         vars(copy).update(real_output=real, fake_output=fake)
         return copy

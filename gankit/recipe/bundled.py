@@ -16,10 +16,10 @@ PURPOSES = (
     "Mode collapse",
     "Settings of papers, for GPUs",
 )
-"""Purposes of the recipes that come with gankit, in the order of the list."""
+"""Purposes of the recipes that come with gankit, in the order in which `gankit recipes` shows them."""
 
 PURPOSE = "Purpose: "
-"""Start of the line with the purpose in the header of a recipe."""
+"""Prefix of the line that states the purpose in the header of a recipe."""
 
 
 def recipes_folder() -> Path:
@@ -79,7 +79,7 @@ def summary(path: Path) -> str:
 
 
 def purpose(path: Path) -> str:
-    """Return the purpose of a recipe, from a line `# Purpose: MNIST` of its header, or an empty string."""
+    """Return the purpose of a recipe from a header line such as `# Purpose: MNIST`, or an empty string."""
     return next((line.removeprefix(PURPOSE) for line in header(path) if line.startswith(PURPOSE)), "")
 
 

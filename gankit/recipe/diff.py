@@ -101,8 +101,8 @@ def distinct_labels(recipes: Sequence[Raw], names: Sequence[str]) -> list[str]:
     """Return a label for each recipe. The label lists the settings that differ from those of most other recipes.
 
     `names` contains one name for each recipe. The name is appended to a label that is not unique, and replaces an empty
-    label. If a label would list more than `MAX_DIFFERENCES` settings, the values of the setting `name` in the recipes
-    are returned instead, provided that they are all different.
+    label. If a label would list more than `MAX_DIFFERENCES` settings, and the setting `name` is different in all
+    recipes, the values of `name` are returned instead.
     """
     keys = [key for key in differing_keys(recipes) if key not in UNNAMED]
     settings = [{key: describe_setting(recipe, key) for key in keys} for recipe in recipes]

@@ -145,11 +145,11 @@ _FOREIGN: Schema = {
 
 
 BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
-"""Keyword of JSON Schema for each name of a bound in pydantic."""
+"""JSON Schema keyword for each bound in pydantic, such as `ge`."""
 
 
 def _with_bounds(settings: Schema) -> Schema:
-    """Return a copy of a schema, with bounds of `Scheduled` settings converted to keywords of JSON Schema."""
+    """Return a copy of a schema, with the bounds of `Scheduled` settings converted to JSON Schema keywords."""
     properties = {
         name: {BOUNDS.get(key, key) if "oneOf" in field else key: value for key, value in field.items()}
         for name, field in settings.get("properties", {}).items()

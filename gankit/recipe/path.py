@@ -24,7 +24,7 @@ class LocatedText(str):
 
 
 def locate(value: Any, folder: Path) -> Any:
-    """Return a value of a recipe with every string converted to a `LocatedText`, also in dictionaries and lists."""
+    """Convert every string in a value of a recipe to a `LocatedText`, also in nested dictionaries and lists."""
     if isinstance(value, dict):
         return {key: locate(one, folder) for key, one in value.items()}
     if isinstance(value, list):
@@ -37,8 +37,8 @@ def locate(value: Any, folder: Path) -> Any:
 def folders_of(settings: dict[str, Any]) -> dict[tuple[str, str], Path]:
     """Return the base folder of each `LocatedText` in a plugin's settings, as a dictionary with keys (setting, text).
 
-    `absolute_path` finds the folder of a path by `info.field_name` and the text. If tables are nested, pydantic sets
-    this name to the inner setting for a nested model, and to the outer setting for a dictionary of paths. Therefore,
+    `absolute_path` uses `info.field_name` and the text to find the folder of a path. In a nested model, pydantic sets
+    `info.field_name` to the inner setting. In a dictionary of paths, pydantic sets it to the outer setting. Therefore,
     the result has one entry for each key that leads to the text.
     """
 

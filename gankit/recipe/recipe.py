@@ -1,4 +1,4 @@
-"""Recipe: validation of the tables of a TOML file, and conversion back to TOML.
+"""Validated recipe, read from the tables of a TOML file. It can be converted back to TOML.
 
 A recipe has three kinds of table: settings of gankit itself (`train`, `output`, `evaluation`), tables for one plugin
 each (`data`, `generator`, ...), and tables for any number of plugins (`tricks`, `metrics`). The plugins in `tricks` are
@@ -172,8 +172,8 @@ class Recipe:
     def coupling(self, player: Player) -> list[str]:
         """Return the keys of the plugins that make a player's output for one image depend on the whole batch.
 
-        These plugins, such as batch norm, have the class attribute `batch_coupled = True`. The player's network and its
-        normalisation can have it. A trick with this attribute affects only the discriminator.
+        These plugins, such as batch norm, have the class attribute `batch_coupled = True`. The plugins of the player's
+        network and of its normalisation are considered. Tricks are considered only for the discriminator.
         """
         return [
             key
@@ -209,7 +209,7 @@ def with_distributions(requires: Iterable[str], components: Mapping[str, Compone
 
 
 def _at_least(version: str) -> str:
-    """Return a minimum version as text, without its local part: ` >= 0.2` for `0.2` or `0.2+cu126`.
+    """Return a minimum version as text, without the local version label: ` >= 0.2` for `0.2` or `0.2+cu126`.
 
     For an invalid version, the text is empty.
     """
@@ -382,7 +382,7 @@ class RecipeParser:
         try:
             # Convert the table to JSON before validation, because pydantic's strict mode converts lists to tuples, and
             # strings to paths, only for JSON input.
-            # JSON has no `LocatedText`, so the folders of relative paths are passed separately.
+            # A `LocatedText` loses its folder in JSON, so pass the folders of relative paths separately.
             return model.model_validate_json(json.dumps(raw, default=str), strict=True, context=folders_of(raw))
         except ValidationError as error:
             for detail in error.errors(include_url=False):

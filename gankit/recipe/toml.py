@@ -1,4 +1,4 @@
-"""Parsing of recipe files (TOML) and overrides (`key=value`) to nested dictionaries."""
+"""Parsing of recipe files (TOML) and overrides (`key=value`) into nested dictionaries."""
 
 import os
 import re

@@ -1,1 +1,1 @@
-"""Reports of one or several runs, as HTML pages and tables. The package reads run directories without torch."""
+"""Reports of one or several runs, as HTML pages and tables. The package does not import torch."""

@@ -17,12 +17,12 @@ MAX_POINTS_PER_LINE = 800
 MIN_POINTS_PER_LINE = 50
 MAX_POINTS = 4000  # maximum number of points in a chart; exceeded if `MIN_POINTS_PER_LINE` requires it
 
-MAX_MARKED_POINTS = 25  # maximum number of points of a line that has circles at its points
+MAX_MARKED_POINTS = 25  # a line with more points is drawn without circles at its points
 
 NUM_STYLES = 8
 """Number of line styles. If a chart has more lines, several lines have the same style."""
 
-LOG_SCALE_DECADES = 3  # the y axis is logarithmic if all values are positive and their range exceeds this limit
+LOG_SCALE_DECADES = 3  # for positive values that span more decades, the y axis is logarithmic
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def points_per_line(lines: int) -> int:
 
 
 def finite(points: Points) -> Points:
-    """Return the points whose value is not NaN or infinite."""
+    """Return the points whose value is finite."""
     return [(x, y) for x, y in points if math.isfinite(y)]
 
 
@@ -183,7 +183,7 @@ def padded_range(low: float, high: float) -> tuple[float, float]:
 def tick_labels(ticks: Sequence[float]) -> list[str]:
     """Return the labels of ticks, such as `0.0` and `0.5`.
 
-    All labels have the same number of decimals. It is the smallest number of decimals with which all labels are exact.
+    All labels have the same number of decimals. This is the smallest number of decimals for which all labels are exact.
     """
     largest = max((abs(tick) for tick in ticks), default=0.0)
     form = "{:,.{}f}" if largest == 0 or 1e-3 <= largest < 1e6 else "{:.{}e}"

@@ -1,4 +1,4 @@
-"""Comparison of runs in one table. If a metric was computed with several protocols, each protocol has a column."""
+"""Comparison of runs in one table. A metric has several columns if it was computed with different settings."""
 
 import math
 import os
@@ -70,8 +70,8 @@ def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
 def distinct_names(groups: Sequence[Group]) -> list[Group]:
     """Make the names of the groups unique.
 
-    If several groups have the same name, append the code of a plugin to it. If names are still equal, append the
-    folder. If names are equal even then, append the paths of the runs.
+    If several groups have the same name, append the version of a plugin that differs between them. If names are still
+    equal, append the folder, and then the paths of the runs.
     """
     named = list(groups)
     describe: Callable[[Group, Sequence[Group]], str]
@@ -154,7 +154,8 @@ def transpose(comparison: RunComparison) -> RunComparison:
 def metric_headings(metrics: Sequence[Metric]) -> dict[Metric, str]:
     """Return a column heading for each metric, such as `fid`.
 
-    If a metric has several protocols, each heading also contains the differing protocol values: `fid (count 2000)`.
+    If a metric was computed with different settings, each heading also contains the settings that differ, for example
+    `fid (count 2000)`.
     """
     headings = {}
     for metric in dict.fromkeys(metrics):
@@ -260,7 +261,7 @@ def format_spread(values: Sequence[float | None], text: Callable[[float], str]) 
 
 
 def format_counts(counts: Sequence[int | None]) -> str:
-    """Return the different numbers of parameters of the runs in a group as text.
+    """Return the distinct numbers of parameters of the runs in a group as text.
 
     Usually, there is only one: `1,234,567`.
     """
@@ -295,8 +296,8 @@ def format_ending(run: RunRecord) -> str:
         case "running":
             return f"running, at iteration {ending.iteration} or later"
         case _:  # failed, or a state from an older version of gankit
-            # The message of a NonFiniteError starts with the iteration. Remove it, because the text contains it
-            # already.
+            # The message of a NonFiniteError starts with the iteration. Remove the iteration from the message, because
+            # the text below already contains it.
             reason = (ending.reason or "").removeprefix(f"iteration {ending.iteration}: ")
             return f"{ending.state} at iteration {ending.iteration}: {reason}"
 
@@ -305,7 +306,7 @@ def format_ending(run: RunRecord) -> str:
 class RepeatedWarning:
     """Warning that a plugin logged during training, and all iterations at which the plugin logged this warning."""
 
-    sentence: str  # text of the warning at the last of the iterations
+    sentence: str  # text of the warning at the last iteration
     iterations: list[int]
 
 

@@ -73,7 +73,7 @@ class ImageStrips:
 
 
 def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
-    """Return sample grids of the runs at evenly spaced iterations, within the page's limits for images."""
+    """Return sample grids of the runs at evenly spaced iterations. Their total size is at most about `MAX_BYTES`."""
     groups = [group_by_z([run.grids[iteration] for iteration in sorted(run.grids)]) for run in runs]
     grids = [{int(path.stem): path for path in group.same_z} for group in groups]
     every = sorted({iteration for own in grids for iteration in own})

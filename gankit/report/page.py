@@ -222,9 +222,10 @@ def _chart(title: str, curves: Mapping[str, Points], note: str = "") -> Chart:
 
 
 def _metrics(run: RunRecord, headings: Mapping[Metric, str]) -> Section:
-    """Return the section "Metrics" of a run: a chart of each metric, a table of all values, and a table of protocols.
+    """Return the section "Metrics" of a run.
 
-    Metrics with a single value have no chart.
+    The section contains a chart of each metric, a table of all values, and a table of the facts that affect each
+    metric. Metrics with a single value have no chart.
     """
     charts = _metric_charts([(run, run.name, 0)], headings)
     values = {metric: dict(points) for metric, points in run.metrics.items()}
@@ -237,7 +238,7 @@ def _metrics(run: RunRecord, headings: Mapping[Metric, str]) -> Section:
 
 
 def _protocols(headings: Mapping[Metric, str]) -> list[Table]:
-    """Return a list with one table of the protocols of all metrics, or an empty list if there are no metrics."""
+    """Return a list with one table: the facts that affect each metric. The list is empty if there are no metrics."""
     rows = [
         [heading, "\n".join(f"{key} {value}" for key, value in metric.protocol) or NOTHING]
         for metric, heading in headings.items()

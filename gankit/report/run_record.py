@@ -46,7 +46,7 @@ class RunRecord:
 
     rows: list[dict[str, Any]]  # rows of log.jsonl with losses, learning rates and speed
     metrics: dict[Metric, Points]
-    warnings: list[tuple[int, str]]  # (iteration, warning) pairs: the plugins' warnings during training
+    warnings: list[tuple[int, str]]  # (iteration, warning) pairs for the warnings that plugins logged during training
 
     grids: dict[int, Path]  # path of each sample grid, by iteration, oldest first
     ending: Ending
@@ -187,7 +187,7 @@ def _metric_curves(rows: list[dict[str, Any]]) -> dict[Metric, Points]:
 
 
 def as_protocol(values: Mapping[str, Any]) -> Protocol:
-    """Return a protocol as sorted pairs of strings, so that protocols can be compared and used as dictionary keys."""
+    """Convert a metric's protocol to sorted pairs of strings, which can be compared and used as dictionary keys."""
     return tuple(sorted((name, str(value)) for name, value in values.items()))
 
 
