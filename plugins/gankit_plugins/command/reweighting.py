@@ -47,8 +47,8 @@ def weight_level(h: Tensor, beta: float) -> Tensor:
 def data_weights(h: Tensor, beta: float) -> Tensor:
     """Return the weight of each row of the data for the next generator, (N,) float64. The weights sum to 1.
 
-    w_i = max(0, lambda* - (1 - beta) h_i) / (N beta). If a new generator has the distribution with these weights and
-    the share beta, the mixture is as close to the data as possible.
+    w_i = max(0, lambda* - (1 - beta) h_i) / (N beta). The mixture is as close to the data as possible if the next
+    generator reproduces the data with these weights, and gets the share beta.
 
     Args:
         h: density ratios (N,) of the mixture and the data, from `density_ratio`.
@@ -61,7 +61,7 @@ def data_weights(h: Tensor, beta: float) -> Tensor:
     # are large.
     shifted = h.double() - h.min()
     weights = (weight_level(shifted, beta) - (1 - beta) * shifted).clamp(min=0) / (len(h) * beta)
-    # The sum differs from 1 only by rounding.
+    # Normalise the weights, because rounding may change their sum.
     return weights / weights.sum()
 
 

@@ -1,4 +1,4 @@
-"""Functions that read idx files (the format of MNIST). A file has a four-byte magic number, dimensions and values.
+"""Functions that read idx files, the format of MNIST: a four-byte magic number, the dimensions and the values.
 
 Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits" (1998), section on file formats.
 """

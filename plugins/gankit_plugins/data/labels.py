@@ -18,7 +18,7 @@ from gankit import InputError, VectorCondition
 from gankit_plugins.data.folder import Folder, Zip
 
 MAX_WORDS = 100
-"""Maximum number of different words of an attribute. Each word becomes a number of the condition."""
+"""Maximum number of different words of an attribute. Each word becomes one number of the condition vector."""
 
 NO_CLASSES = "set `classes = false` for images without classes"
 
@@ -152,10 +152,11 @@ def _is_attributes(label: Any) -> bool:
 
 
 def vectors_of(by_image: Mapping[str, Mapping[str, str]], source: str) -> tuple[VectorCondition, Tensor]:
-    """Return attributes as a condition of K numbers, and the numbers (N, K) of the images, in the order of `by_image`.
+    """Convert attributes to a vector condition of K numbers. Return the condition and the numbers (N, K) of the images.
 
-    The smallest and the largest value of a numeric attribute become -1 and 1. An attribute with words becomes one
-    number `NAME=WORD` for each word. This number is 1 for the word of the image, and -1 for all other words.
+    The rows are in the order of `by_image`. The smallest and the largest value of a numeric attribute become -1 and 1.
+    An attribute with words becomes one number `NAME=WORD` for each word. This number is 1 for the word of the image,
+    and -1 for all other words.
 
     Raises:
         InputError: an attribute has both numbers and words, too many words, or a name with `=`.
