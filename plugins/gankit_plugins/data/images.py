@@ -222,8 +222,7 @@ class UnpreparedImages:
     """Command that writes the images to a prepared file, for a message."""
 
     crop: int | None = None
-    """Side, in pixels, of the centred square that is first cropped from each image. None means that this crop is
-    skipped."""
+    """Side, in pixels, of the centred square that is first cropped from each image. None skips this crop."""
 
     def dataset(self) -> Dataset:
         """Return the dataset without decoding any image."""
