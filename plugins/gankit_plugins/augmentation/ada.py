@@ -184,10 +184,9 @@ class Ada(ImageAugmentation):
     """ADA: augmentation of D's real and generated inputs. The strength of the augmentation adapts to D's overfitting.
 
     Each geometric or colour change is applied to each image with probability p. The changes are differentiable, so
-    gradients reach G. The mean sign of D's logits on real images, r = E[sign(D(x))], measures overfitting: p increases
-    while r is above the target, and decreases while r is below the target. Hue, saturation and luma change only in RGB
-    and RGBA images. Pixels outside the original image become black. The paper fills them with a reflection of the
-    image.
+    gradients reach G. The mean sign of D's logits on real images, r = E[sign(D(x))], measures overfitting. p increases
+    while r is above the target, and decreases while r is below it. Hue, saturation and luma change only in RGB and RGBA
+    images. Pixels outside the original image become black. The paper fills them with a reflection of the image.
 
     Source: Karras 2020 (Training Generative Adversarial Networks with Limited Data), sections 2 and 3, appendix B.
 

@@ -14,8 +14,8 @@ from gankit_plugins.augmentation.require_images import ImageAugmentation
 class AdaSchedule(ImageAugmentation):
     """Augmentation of `ada` with a probability p that is fixed or follows a schedule.
 
-    Each geometric or colour change is applied to each real and generated image with probability p before it enters D.
-    p does not depend on D.
+    Each geometric or colour change is applied to each real and generated image with probability p before the image
+    enters D. p does not depend on D.
 
     Source: Karras 2020 (Training Generative Adversarial Networks with Limited Data), section 2, for a fixed p; Huang
     2024 (R3GAN), appendix, for a schedule that rises from 0.

@@ -106,8 +106,8 @@ def parsed_beta(text: str) -> float | None:
 def print_table(steps: Sequence[dict], shares: Sequence[float]) -> None:
     """Print a table with a row for each step of AdaGAN.
 
-    A row contains the share of the step's generator in the final mixture, the metrics of this generator, and the
-    metrics of the mixture of all generators up to this step.
+    A row contains the share of the step's generator in the final mixture and the metrics of this generator. It also
+    contains the metrics of the mixture of all generators up to this step.
     """
     names = list(dict.fromkeys(name for step in steps for name in step["metrics"]))
     table = Table()

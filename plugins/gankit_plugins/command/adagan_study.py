@@ -87,7 +87,7 @@ class Settings:
     """Number of training steps of the discriminator between the data and the mixture."""
 
     def beta_of(self, step: int) -> float:
-        """Return the share of the new generator in a step. The first step is 1."""
+        """Return the share of the new generator in a step. Steps are numbered from 1."""
         if step == 1:
             return 1.0
         return 1 / step if self.beta is None else self.beta

@@ -14,8 +14,8 @@ from torch import Tensor
 def density_ratio(logits: Tensor) -> Tensor:
     """Return h(d) = (1 - d) / d for d = sigmoid(logits), in float64.
 
-    If d is the output of an optimal discriminator between the data and the samples of a mixture, h(d) is the ratio of
-    the density of the mixture to the density of the data. The logits may have any shape.
+    d is the output of a discriminator between the data and the samples of a mixture. If the discriminator is optimal,
+    h(d) is the density of the mixture divided by the density of the data. The logits may have any shape.
 
     Source:
         Tolstikhin 2017, section 3.
@@ -57,8 +57,8 @@ def data_weights(h: Tensor, beta: float) -> Tensor:
     Source:
         Tolstikhin 2017, section 3.
     """
-    # Subtracting the same value from all h changes lambda*, but not the weights. It keeps the weights exact if all h
-    # are large.
+    # Subtracting the same value from all h changes lambda*, but not the weights. The subtraction keeps the weights
+    # exact if all h are large.
     shifted = h.double() - h.min()
     weights = (weight_level(shifted, beta) - (1 - beta) * shifted).clamp(min=0) / (len(h) * beta)
     # Normalise the weights, because rounding may change their sum.

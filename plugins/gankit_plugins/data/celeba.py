@@ -21,7 +21,7 @@ IMAGES = ("img_align_celeba", "img_align_celeba.zip")
 ATTRIBUTES, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
 
 SUBFOLDERS = ("", "Img", "Anno", "Eval")
-"""Subfolders of the official archive that may contain the files. "" is the folder that the user names."""
+"""Subfolders of the official archive that may contain the files. "" means the folder itself."""
 
 WIDTH = 178
 """Width of the aligned images, in pixels. Their height is 218."""
@@ -50,7 +50,7 @@ class CelebA(Plugin):
 
     Source: Liu 2015, "Deep learning face attributes in the wild"; Choi 2018 (StarGAN), section 5.2, for the crop.
 
-    When to use: for faces at up to 178x178, and for networks with attributes as a condition.
+    When to use: for photos of faces up to 178x178, and for networks with attributes as a condition.
     When not: for higher resolutions. If the images do not fit into memory, run `gankit prepare` first.
     """
 
@@ -154,7 +154,7 @@ def read_partition(file: Path, number: str) -> list[str]:
 
 
 def read_attributes(file: Path, selected: tuple[str, ...] | None) -> Attributes:
-    """Return attributes of all images.
+    """Return the selected attributes of all images.
 
     The first line of the file contains the number of images, and the second line contains the names of the attributes.
     Each further line contains the name of an image, and 1 or -1 for each attribute.

@@ -173,7 +173,6 @@ def read_binary(path: Path, split: Split) -> tuple[Tensor, Tensor]:
 
     Args:
         path: folder of the files, or a tar archive, which is not unpacked to disk.
-        split: the split.
 
     Raises:
         InputError: a file is missing, cannot be read, or has no valid records.
@@ -226,7 +225,6 @@ def class_folders(path: Path, split: Split, names: tuple[str, ...], command: str
 
     Args:
         path: folder or zip file. If it contains folders with the names train or test, only the split's folder is used.
-        split: the split.
         names: classes to use, in the order of their labels.
         command: command that prepares the images.
 

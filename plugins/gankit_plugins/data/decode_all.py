@@ -99,7 +99,7 @@ def decode_all(
 
 @contextmanager
 def starting_processes() -> Iterator[None]:
-    """Prepare this process for a process pool that starts its worker processes (a context manager).
+    """Prepare this process to start the worker processes of a process pool (a context manager).
 
     The worker processes ignore Ctrl-C, and import neither the main module nor modules from the current folder.
     """

@@ -32,7 +32,7 @@ def idx_shape(path: Path) -> tuple[int, ...]:
 
 
 def read_idx(path: Path) -> Tensor:
-    """Return the values of an idx file, uint8, in the shape that its header declares.
+    """Return the uint8 values of an idx file, in the shape that its header gives.
 
     The file may be compressed with gzip.
 

@@ -74,7 +74,7 @@ def find_labels(files: Folder | Zip, outer: str, path: Path) -> Labels | None:
 
 
 def normal_path(file: str) -> str:
-    """Return the path of a file with slashes, without `./` at its beginning."""
+    """Return a file path with forward slashes and without a leading `./`."""
     return file.replace("\\", "/").removeprefix("./")
 
 
@@ -124,7 +124,7 @@ def read_json(content: bytes, source: str) -> dict[str, Label]:
     A class may also be a whole number. The object of a file contains its attributes: `{"FILE": {"age": 30}, ...}`.
 
     Raises:
-        InputError: the file does not have this form, or the images have different attributes.
+        InputError: the file does not have this format, or the images have different attributes.
     """
     try:
         found = json.loads(content)
@@ -198,7 +198,7 @@ def vectors_of(by_image: Mapping[str, Mapping[str, str]], source: str) -> tuple[
 
 
 def _number(text: str) -> float | None:
-    """Return the finite number that a text contains, or None."""
+    """Convert a text to a finite number. Return None if this is not possible."""
     try:
         number = float(text)
     except ValueError:
@@ -250,4 +250,4 @@ READERS: dict[str, Callable[[bytes, str], dict[str, Label]]] = {
     "labels.json": read_json,
     STYLEGAN: read_stylegan,
 }
-"""Names of files with labels, and the function that reads each file. Its second argument is the path, for messages."""
+"""Function that reads each kind of file with labels, by file name. Its second argument is the path, for messages."""

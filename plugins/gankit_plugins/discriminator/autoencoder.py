@@ -15,12 +15,17 @@ from gankit_plugins.layers.dcgan import SLOPE, channels_at, doubling, half, halv
 
 
 def squared_error(reconstruction: Tensor, images: Tensor) -> Tensor:
-    """Return the mean squared difference of each image and its reconstruction, both (B, C, H, W), as a tensor (B,)."""
+    """Return the mean squared difference between each image and its reconstruction, (B,).
+
+    Both arguments have the shape (B, C, H, W).
+    """
     return (reconstruction - images).square().flatten(1).mean(1)
 
 
 def absolute_error(reconstruction: Tensor, images: Tensor) -> Tensor:
-    """Return the mean absolute difference of each image and its reconstruction, both (B, C, H, W), as a tensor (B,).
+    """Return the mean absolute difference between each image and its reconstruction, (B,).
+
+    Both arguments have the shape (B, C, H, W).
 
     Source:
         Berthelot 2017, section 3.1 with eta = 1, as a mean over the values of the image.
@@ -113,7 +118,7 @@ class EbganDiscriminator(Autoencoder):
 
 
 class BeganDiscriminator(Autoencoder):
-    """BEGAN's discriminator: an autoencoder of 3x3 convolutions with ELU, with the absolute error.
+    """BEGAN's discriminator: an autoencoder of 3x3 convolutions with ELU and the absolute error.
 
     Source: Berthelot 2017, section 3.1 with eta = 1, and figure 1. D's features are the code h. The encoder has one
     convolution to `width` channels, then two convolutions at each size, down to 8x8. Each halving of the side adds

@@ -73,7 +73,7 @@ class ConditionalDcganDiscriminator(DcganDiscriminator):
     """DCGAN's discriminator with the class or attributes as an additional input.
 
     Source: Mirza 2014, section 3.2, applied to the network of Radford 2015. One plane for each class is appended to the
-    image's channels: a plane of ones for the image's class, and planes of zeros for the other classes. Radford's code
+    image's channels. The plane of the image's class contains ones, and all other planes contain zeros. Radford's code
     for MNIST also appends the planes in every further layer. For attributes, one plane is appended for each number of
     the condition.
 

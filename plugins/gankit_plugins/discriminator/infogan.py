@@ -1,4 +1,4 @@
-"""InfoGAN's discriminator for small images: two convolutions and a linear layer as features (Chen 2016)."""
+"""InfoGAN's discriminator for small images: two convolutions and two linear layers (Chen 2016)."""
 
 from __future__ import annotations
 

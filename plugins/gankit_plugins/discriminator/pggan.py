@@ -1,4 +1,4 @@
-"""PGGAN's discriminator, which grows during the training (Karras 2017)."""
+"""PGGAN's discriminator, which grows during training (Karras 2017)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gankit_plugins.layers.scaled_activation import GAIN
 from gankit_plugins.layers.square_sizes import FIRST, channels_at, sides_of
 
 WHOLE_BATCH = sys.maxsize
-"""Number of images in a group of `DeviationMap`: all images of a batch are one group."""
+"""Group size for `DeviationMap`. It exceeds any batch size, so all images of a batch are in one group."""
 
 
 class PgganDiscriminatorNetwork(Growing):

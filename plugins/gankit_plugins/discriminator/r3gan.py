@@ -10,7 +10,7 @@ from gankit_plugins.layers.r3gan import Architecture, Downsampling, changed_widt
 
 
 class R3ganDiscriminatorNetwork(nn.Module):
-    """Network of residual blocks at each size, and a depthwise convolution that covers the last feature map."""
+    """Network of residual blocks, a depthwise convolution that covers the last feature map, and a linear layer."""
 
     def __init__(self, spec: Spec, config: Architecture) -> None:
         super().__init__()
@@ -52,9 +52,9 @@ class R3ganDiscriminator(Plugin):
     convolution reduces each 4x4 feature map to one number, and a linear layer maps these numbers to one logit. Only
     residual blocks have biases.
 
-    If the generator uses classes, the linear layer has as many outputs as inputs, and the logit is the inner product of
-    its output and an embedding of the class (Miyato and Koyama 2018, equation 4, without the second term). The setting
-    `normalization.discriminator` applies to the first two convolutions of a block (paper: none).
+    If the generator uses classes, the linear layer has as many outputs as inputs. The logit is then the inner product
+    of this layer's output and an embedding of the class (Miyato and Koyama 2018, equation 4, without the second term).
+    The setting `normalization.discriminator` applies to the first two convolutions of a block (paper: none).
 
     Images may have any size of at least 4x4.
 

@@ -14,7 +14,7 @@ class StyleganDiscriminator(Plugin):
     """StyleGAN's discriminator: two convolutions at each size, and the minibatch standard deviation.
 
     Source: Karras 2018, appendix C, with the network of Karras 2017, table 2, and filtered downsampling. The defaults
-    are those of the paper at every size up to 1024x1024: feature maps of side s have 16,384 / s channels, at most 512.
+    are the paper's values for every size up to 1024x1024. Feature maps of side s have 16,384 / s channels, at most 512.
     A channel with the minibatch standard deviation is appended to the 4x4 feature maps (Karras 2017, section 3). It is
     computed in groups of 4 images, as in the authors' code. All images of a group are from the same rank and the same
     gradient-accumulation step. Progressive growing is left out, so the network has a fixed size. The setting

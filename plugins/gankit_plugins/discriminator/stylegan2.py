@@ -31,9 +31,9 @@ class ResidualBlock(nn.Module):
 class Stylegan2Discriminator(Plugin):
     """StyleGAN2's discriminator: residual blocks that halve the size, and the minibatch standard deviation.
 
-    Source: Karras 2019, section 4, configuration F: residual blocks, and twice as many channels as StyleGAN in feature
-    maps of 64x64 and larger. The defaults are those of the paper at every size up to 1024x1024. Feature maps of side s
-    have 32,768 / s channels, at most 512. A channel with the minibatch standard deviation is appended to the 4x4
+    Source: Karras 2019, section 4, configuration F, with residual blocks. Feature maps of 64x64 and larger have twice
+    as many channels as in StyleGAN. The defaults are the paper's values for every size up to 1024x1024. Feature maps of
+    side s have 32,768 / s channels, at most 512. A channel with the minibatch standard deviation is appended to the 4x4
     feature maps (Karras 2017, section 3). It is computed in groups of 4 images, as in the authors' code. All images of
     a group are from the same rank and the same gradient-accumulation step. The setting `normalization.discriminator` is
     not used.

@@ -22,7 +22,7 @@ NETWORKS = {1: ("grey", 28), 3: ("colour", 32)}
 """Name and image size in pixels of the network for images of 1 channel and of 3 channels."""
 
 HEAD_IMAGES, HEAD_SEED = 3000, 0
-"""Maximum number of images to compute the class head (a linear classifier), and random seed of the choice of images."""
+"""Maximum number of images for the class head (a linear classifier), and random seed for the choice of these images."""
 
 VERSION = 1
 """Version of the class head. A cached head with another version is not used."""

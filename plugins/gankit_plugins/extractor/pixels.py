@@ -15,7 +15,7 @@ def pixels(images: Tensor) -> Features:
 
 
 class Pixels(Plugin):
-    """The pixel values of images, or the coordinates of points, as features.
+    """Pixel values of images, or coordinates of points, as features.
 
     Source: none.
 

@@ -14,7 +14,7 @@ from gankit_plugins.layers.dcgan import channels_at, doubling, initialized, size
 class DcganGenerator(nn.Module):
     """Network that maps z and N numbers of a condition to a small feature map, and upsamples it to the image's size.
 
-    With `numbers` = N = 0, the condition is unused. For a class, these numbers are its one-hot vector.
+    For a class, the N numbers are its one-hot vector. With N = `numbers` = 0, the condition is unused.
     """
 
     def __init__(self, spec: Spec, width: int, numbers: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""PGGAN's generator, which grows during the training (Karras 2017)."""
+"""PGGAN's generator, which grows during training (Karras 2017)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class PgganGenerator(Growing):
 
 
 class Pggan(Plugin):
-    """PGGAN's generator: two convolutions at each size, with equalised learning rate, that can be trained size by size.
+    """PGGAN's generator, which can be trained size by size. Each size has two convolutions.
 
     Source: Karras 2017, table 2 and appendix A.1. z is normalised to the length latent_size^0.5. A 4x4 convolution maps
     z to 4x4 feature maps. At each further size, nearest-neighbour upsampling doubles the size, and two 3x3 convolutions

@@ -37,7 +37,7 @@ class StyledLayer(nn.Module):
     Args:
         layer: convolution, or the identity for the constant input.
         channels: number of channels that the layer returns.
-        w_size: length of w.
+        w_size: length of the style vector w.
         noise: True to add noise.
     """
 
@@ -92,9 +92,9 @@ class Stylegan(StyleGeneratorPlugin):
     """StyleGAN's generator: a mapping network from z to w, and convolutions with adaptive instance normalisation.
 
     Source: Karras 2018, section 2, figure 1b and appendix C. The defaults are the paper's values for every size up to
-    1024x1024. The size of z is not a setting of this plugin: the paper's value is `latent.size = 512`. Feature maps of
-    side s have 16,384 / s channels, at most 512, as in Karras 2017. Progressive growing is left out, so the network has
-    a fixed size. The setting `normalization.generator` is not used.
+    1024x1024. Set the paper's size of z in the prior: `latent.size = 512`. Feature maps of side s have 16,384 / s
+    channels, at most 512, as in Karras 2017. Progressive growing is left out, so the network has a fixed size. The
+    setting `normalization.generator` is not used.
 
     The last layer is linear, as in the paper, so images may have values outside [-1, 1] in training. They are clamped
     to [-1, 1] in samples and metrics.

@@ -86,11 +86,11 @@ class SkipSynthesis(Synthesis):
 class Stylegan2(StyleGeneratorPlugin):
     """StyleGAN2's generator: a mapping network from z to w, and modulated convolutions with output skips.
 
-    Source: Karras 2019, section 2 and section 4, configuration F: weight demodulation, output skips, and twice as many
-    channels as StyleGAN in feature maps of 64x64 and larger. The defaults are the paper's values for every size up to
-    1024x1024. The size of z is not a setting of this plugin: the paper's value is `latent.size = 512`. Feature maps of
-    side s have 32,768 / s channels, at most 512. With `conditional`, the class or attributes are an additional input of
-    the mapping network (Karras 2020, appendix D). The setting `normalization.generator` is not used.
+    Source: Karras 2019, section 2 and section 4, configuration F: weight demodulation and output skips. Feature maps of
+    64x64 and larger have twice as many channels as in StyleGAN. The defaults are the paper's values for every size up
+    to 1024x1024. Set the paper's size of z in the prior: `latent.size = 512`. Feature maps of side s have 32,768 / s
+    channels, at most 512. With `conditional`, the class or attributes are an additional input of the mapping network
+    (Karras 2020, appendix D). The setting `normalization.generator` is not used.
 
     No activation follows the sum of all sizes, as in the paper, so images may have values outside [-1, 1] in training.
     They are clamped to [-1, 1] in samples and metrics.

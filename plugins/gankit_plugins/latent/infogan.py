@@ -139,5 +139,5 @@ class InfoGan(Plugin):
         return continuous_loss(mean, log_deviation, step.z[:, -count:])
 
     def predict(self, run: Run, features: Tensor) -> Tensor:
-        """Return Q's output for D's features (B, F): logits of the categories, then means and log deviations."""
+        """Return Q's output for D's features (B, F): logits, then means and logarithms of standard deviations."""
         return run.networks["code_predictor"](features).float()
