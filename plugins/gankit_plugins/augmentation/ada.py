@@ -74,7 +74,7 @@ def random_maps(p: Tensor, count: int, height: int, width: int) -> Tensor:
     - second rotation by any angle
     - shift by N(0, 0.125^2) of the image's width and height
 
-    The rotation by any angle is an exception: at least one of the two such rotations is applied with probability p.
+    The two rotations by any angle are an exception: p is the probability that at least one of them is applied.
 
     Source:
         Karras 2020, appendix B.
@@ -96,8 +96,8 @@ def random_maps(p: Tensor, count: int, height: int, width: int) -> Tensor:
     maps = shifts(*(distance * (2 / height) for distance in pixels)) @ maps
     scale = torch.where(happens(p), torch.exp2(normal() * 0.2), one)
     maps = scalings(scale, scale) @ maps
-    # Each of the two rotations by any angle has the probability `p_rotation`, so that at least one rotation is applied
-    # with probability p.
+    # If each of the two rotations by any angle has the probability `p_rotation`, at least one is applied with
+    # probability p.
     p_rotation = 1 - (1 - p).sqrt()
     maps = rotations(torch.where(happens(p_rotation), (uniform() * 2 - 1) * math.pi, 0.0)) @ maps
     stretch = torch.where(happens(p), torch.exp2(normal() * 0.2), one)
@@ -147,7 +147,7 @@ def colour_matrices(p: Tensor, count: int) -> Tensor:
 def hue_rotations(angle: Tensor) -> Tensor:
     """Return the matrices (B, 3, 3) that rotate RGB colours around the grey axis by angles (B,), in radians.
 
-    The matrices are computed by Rodrigues' rotation formula.
+    The matrices are computed with Rodrigues' rotation formula.
     """
     zero, one = torch.zeros_like(angle), torch.full_like(angle, LUMA)
     cross = matrices([[zero, -one, one], [one, zero, -one], [-one, one, zero]])
@@ -184,15 +184,15 @@ class Ada(ImageAugmentation):
     """ADA: augmentation of D's real and generated inputs. The strength of the augmentation adapts to D's overfitting.
 
     Each geometric or colour change is applied to each image with probability p. The changes are differentiable, so
-    gradients reach G. The mean sign of D's logits on real images, r = E[sign(D(x))], measures overfitting: p increases
-    while r is above the target, and decreases while r is below the target. Hue, saturation and luma change only in
-    images with three channels. The area outside of the image is black. In the paper, this area shows the image's
-    reflection.
+    gradients reach G. The mean sign of D's logits on real images, r = E[sign(D(x))], measures overfitting. p increases
+    while r is above the target, and decreases while r is below it. Hue, saturation and luma change only in RGB and RGBA
+    images. Pixels outside the original image become black. The paper fills them with a reflection of the image.
 
     Source: Karras 2020 (Training Generative Adversarial Networks with Limited Data), sections 2 and 3, appendix B.
 
-    When to use: for a few hundred to tens of thousands of images, which D would memorise without augmentation.
-    When not: for hundreds of thousands of images or more. If colour or orientation matters, because with p near 1, the
+    When to use: for datasets of a few hundred to tens of thousands of images, which D would memorise without
+    augmentation.
+    When not: for hundreds of thousands of images or more, or if colour or orientation matters. With p near 1, the
     changes appear in the generated images.
     """
 

@@ -1,4 +1,4 @@
-"""ADA's augmentation with a probability that is set in advance."""
+"""ADA's augmentation with a fixed or scheduled probability."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from gankit_plugins.augmentation.require_images import ImageAugmentation
 
 
 class AdaSchedule(ImageAugmentation):
-    """Augmentation of `ada` with a probability that is set in advance, as a number or as a schedule.
+    """Augmentation of `ada` with a probability p that is fixed or follows a schedule.
 
-    Each geometric or colour change is applied to each real and generated image with probability p before it enters D.
-    p does not depend on D.
+    Each geometric or colour change is applied to each real and generated image with probability p before the image
+    enters D. p does not depend on D.
 
-    Source: Karras 2020 (Training Generative Adversarial Networks with Limited Data), section 2, for a number;
-    Huang 2024 (R3GAN), appendix, for a schedule that rises from 0.
+    Source: Karras 2020 (Training Generative Adversarial Networks with Limited Data), section 2, for a fixed p; Huang
+    2024 (R3GAN), appendix, for a schedule that rises from 0.
 
-    When to use: with relativistic losses, for which `ada` cannot measure D's overfitting by the sign of its logits.
-    When not: if a good p is unknown; `ada` finds one. With p near 1, the changes appear in the generated images.
+    When to use: with relativistic losses, for which `ada` cannot measure D's overfitting from the sign of D's logits.
+    When not: if no good value of p is known; use `ada`, which adapts p. With p near 1, the changes appear in the
+    generated images.
     """
 
     name = "ada_schedule"

@@ -9,11 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BLACK = -1.0
-"""Value of black pixels, which fill the area outside of the image. Pixel values are in [-1, 1]."""
+"""Value of black pixels, on the scale from -1 to 1. They fill the area outside the original image."""
 
 
 def split_opacity(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the colours and the opacity of images (B, C, H, W). The opacity has 1 channel if C is 4, otherwise 0."""
+    """Split images (B, C, H, W) into colours and opacity, and return both.
+
+    If C is 4, the last channel is the opacity. Otherwise, the opacity has no channels.
+    """
     return (images[:, :3], images[:, 3:]) if images.shape[1] == 4 else (images, images[:, :0])
 
 
@@ -43,7 +46,9 @@ def shifts(right: Tensor, down: Tensor) -> Tensor:
 
 
 def warp(images: Tensor, maps: Tensor) -> Tensor:
-    """Apply a separate affine map to each image, with bilinear interpolation. The area outside of the image is black.
+    """Apply a separate affine map to each image, with bilinear interpolation.
+
+    Pixels outside the original image become black.
 
     Args:
         images: (B, C, H, W) in [-1, 1].
@@ -72,7 +77,7 @@ def gather_sample(images: Tensor, grid: Tensor) -> Tensor:
 
     Args:
         images: (B, C, H, W).
-        grid: positions (B, H', W', 2) in the images, x before y. An image extends from -1 to 1.
+        grid: positions (B, H', W', 2) in the images, x before y. An image extends from -1 to 1 in both directions.
     """
     B, C, H, W = images.shape
     x, y = (((grid[..., i] + 1) * side - 1) / 2 for i, side in enumerate((W, H)))

@@ -1,4 +1,4 @@
-"""Consistency regularisation: D gives an image and its augmented copy equal logits."""
+"""Consistency regularisation: a penalty on differences between D's logits for an image and its augmented copy."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def consistency(logits: Tensor, augmented_logits: Tensor) -> Tensor:
 class ConsistencyRegularization(ImageAugmentation):
     """Penalty on the difference between D's logits for an image and for its randomly shifted and flipped copy.
 
-    Source: Zhang 2020, section 3.1, on the real images, with the logits as the compared layer. With `fake_weight` above
-    0, the penalty is also computed for generated images, as in bCR (Zhao 2020, Improved Consistency Regularization for
-    GANs, section 2.2). The copies do not affect G's loss, so G does not learn to draw shifted images.
+    Source: Zhang 2020, section 3.1. The penalty compares D's logits for real images. With `fake_weight` above 0, it is
+    also computed for generated images, as in bCR (Zhao 2020, Improved Consistency Regularization for GANs, section
+    2.2). The copies do not affect G's loss, so G does not learn to draw shifted images.
 
-    When to use: if D overfits, in place of an augmentation of D's inputs.
+    When to use: if D overfits, as an alternative to augmentation of D's inputs.
     When not: for digits or letters, unless `flip` is 0.
     """
 
@@ -70,7 +70,7 @@ class ConsistencyRegularization(ImageAugmentation):
         return consistency(logits, step.discriminate(self.augmented(images), labels).logits)
 
     def augmented(self, images: Tensor) -> Tensor:
-        """Return copies of images (B, C, H, W). Each copy is flipped and shifted at random."""
+        """Return randomly flipped and shifted copies of images (B, C, H, W)."""
         u, right, down = torch.rand(len(images), 3, device=images.device).unbind(1)
         shift, positions = self.config.shift, 2 * self.config.shift + 1
         flipped = flip(images, u < self.config.flip)

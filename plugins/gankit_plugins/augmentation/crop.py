@@ -1,4 +1,4 @@
-"""Random shift of images: pad the image, and crop it at a random position."""
+"""Random shift of images, by padding and a crop at a random position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gankit_plugins.augmentation.require_images import ImageAugmentation
 
 
 def crop(images: Tensor, right: Tensor, down: Tensor, padding: int, value: float = BLACK) -> Tensor:
-    """Pad images with a border, then crop each image to its original size, at its own position.
+    """Pad images with a border, then crop each image to its original size at a given position.
 
     Args:
         images: (B, C, H, W).
@@ -30,9 +30,9 @@ def crop(images: Tensor, right: Tensor, down: Tensor, padding: int, value: float
 
 
 def check_shift(setting: str, pixels: int, side: int) -> None:
-    """Raise ValueError if a shift by `pixels`, the value of a setting, can move a whole image out of view.
+    """Raise ValueError if a shift by `pixels` can move a whole image out of view.
 
-    `side` is the smaller side of an image, in pixels.
+    `setting` is the name of the setting with the value `pixels`. `side` is the smaller side of an image, in pixels.
     """
     if pixels >= side:
         raise ValueError(
@@ -44,12 +44,12 @@ def check_shift(setting: str, pixels: int, side: int) -> None:
 class Crop(ImageAugmentation):
     """Random shift of D's real and generated inputs by whole pixels.
 
-    The area outside of the image is black. The shift is differentiable, so gradients reach G.
+    Pixels outside the original image become black. The shift is differentiable, so gradients reach G.
 
     Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
 
-    When to use: for few images, if their objects need not be centred.
-    When not: for images with bright edges. With a large padding, G then learns to draw the black border.
+    When to use: for small datasets, if the position of the objects does not matter.
+    When not: for images with bright edges. If the padding is large, G learns to draw the black border.
     """
 
     name = "crop"

@@ -95,14 +95,14 @@ class DiffAugment(ImageAugmentation):
 
     The colour changes affect brightness, saturation and contrast. Images with one channel have no saturation. The shift
     is at most an eighth of the smaller side. The cutout is a square whose side is half of the image's smaller side. The
-    square and the area outside of the image are middle grey. All changes are differentiable, so gradients reach G. The
-    changes make it harder for D to memorise a small dataset.
+    square and the pixels outside the original image become middle grey. All changes are differentiable, so gradients
+    reach G. The changes make it harder for D to memorise a small dataset.
 
     Source: Zhao 2020 (Differentiable Augmentation for Data-Efficient GAN Training), section 3 and appendix.
 
-    When to use: for hundreds to thousands of images.
-    When not: for many images. If D still overfits, or the changes are too strong, try `ada`, whose strength adapts to
-    D's overfitting.
+    When to use: for datasets of hundreds to thousands of images.
+    When not: for large datasets. If D still overfits, or the changes are too strong, try `ada`, whose strength adapts
+    to D's overfitting.
     """
 
     name = "diff_augment"

@@ -23,7 +23,7 @@ class Flip(ImageAugmentation):
     Source: Zhao 2020 (Differentiable Augmentation for Data-Efficient GAN Training), section 3, for the augmentation of
     both real and generated images.
 
-    When to use: for few images, if mirrored objects look natural.
+    When to use: for small datasets whose objects look natural when mirrored.
     When not: for letters or digits, because G learns to draw mirrored ones if p is near 0.5.
     """
 

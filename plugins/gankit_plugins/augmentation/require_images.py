@@ -1,4 +1,4 @@
-"""Base class of augmentation plugins. They require images instead of points, and data without source images."""
+"""Base class of augmentation plugins, which rejects data of points and data with source images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from gankit import ImageCondition, Plugin, Spec, hookimpl
 
 
 class ImageAugmentation(Plugin):
-    """Base class of augmentation plugins. It raises an error if the data are points or have source images."""
+    """Base class of augmentation plugins.
+
+    It raises an error if the data are points, or if the condition is a source image, as in image-to-image translation.
+    """
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:

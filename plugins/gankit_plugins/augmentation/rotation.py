@@ -16,12 +16,12 @@ from gankit_plugins.augmentation.require_images import ImageAugmentation
 class Rotation(ImageAugmentation):
     """Random rotation of D's real and generated inputs.
 
-    The area outside of the image is black. The rotation is differentiable, so gradients reach G.
+    Pixels outside the original image become black. The rotation is differentiable, so gradients reach G.
 
     Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
 
-    When to use: for few images, if their objects occur at any angle.
-    When not: for objects with a fixed orientation, because with large angles, G learns to draw rotated objects.
+    When to use: for small datasets whose objects occur at any angle.
+    When not: for objects with a fixed orientation, because G learns to draw rotated objects if the angles are large.
     """
 
     name = "rotation"

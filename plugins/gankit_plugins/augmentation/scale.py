@@ -19,13 +19,13 @@ Factor = Annotated[float, Field(gt=0)]
 class Scale(ImageAugmentation):
     """Random scaling of D's real and generated inputs.
 
-    The logarithm of the factor is uniformly distributed. The area outside of the image is black. The scaling is
+    The logarithm of the factor is uniformly distributed. Pixels outside the original image become black. The scaling is
     differentiable, so gradients reach G.
 
     Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
 
-    When to use: for few images, if their objects occur in different sizes.
-    When not: for objects of a fixed size, because G learns to draw objects in all sizes that the scaling produces.
+    When to use: for small datasets whose objects occur in different sizes.
+    When not: for objects of a fixed size, because G would learn to draw all sizes that the scaling produces.
     """
 
     name = "scale"

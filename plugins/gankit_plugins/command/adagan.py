@@ -48,9 +48,9 @@ def command(
     """Train a mixture of generators of RECIPE with AdaGAN. Each generator learns the data that the earlier ones miss.
 
     Step 1 is an ordinary run of RECIPE. Before each further step, a small discriminator learns to separate the data
-    from the samples of the mixture so far. From its output, the weights of the data for the next generator are
-    computed. The folder of the study contains a run directory for each step, adagan.json with the shares and the
-    metrics, and samples.png.
+    from the samples of the current mixture. Its output determines the weights of the data for the next generator. The
+    folder of the study contains a run directory for each step, adagan.json with the shares and the metrics, and
+    samples.png.
 
     After Ctrl-C, repeat the command to resume the study. With a larger --steps, the study gets more generators.
 
@@ -106,8 +106,8 @@ def parsed_beta(text: str) -> float | None:
 def print_table(steps: Sequence[dict], shares: Sequence[float]) -> None:
     """Print a table with a row for each step of AdaGAN.
 
-    A row contains the share of the step's generator in the final mixture, the metrics of this generator, and the
-    metrics of the mixture of all generators up to this step.
+    A row contains the share of the step's generator in the final mixture and the metrics of this generator. It also
+    contains the metrics of the mixture of all generators up to this step.
     """
     names = list(dict.fromkeys(name for step in steps for name in step["metrics"]))
     table = Table()
@@ -126,20 +126,19 @@ def print_table(steps: Sequence[dict], shares: Sequence[float]) -> None:
 class AdaGan(Plugin):
     """Command `gankit adagan` for a mixture of generators. Each generator learns the data that the earlier ones miss.
 
-    Each step trains a new generator on data that are drawn with weights. A row of the data has a large weight where the
-    mixture of the earlier generators has few samples. A small discriminator between the data and the mixture estimates
-    these weights. The steps are ordinary runs. The study can be interrupted and resumed.
+    Each step trains a new generator on rows of the data that are drawn with weights. A row has a large weight if the
+    mixture of the earlier generators has few samples near this row. A small discriminator between the data and the
+    mixture estimates these weights. The steps are ordinary runs. The study can be interrupted and resumed.
 
     The metrics of the recipe and of the data plugin are computed for each generator and for each mixture. In the run
     directory of a later step, metrics compare the generator with its own reweighted data.
 
-    Source: Tolstikhin 2017 (AdaGAN), algorithm 1 and section 3, with the discriminator as the estimate of the density
-    ratio.
+    Source: Tolstikhin 2017 (AdaGAN), algorithm 1 and section 3. The discriminator estimates the density ratio.
 
     When to use: if a single GAN misses modes, and several generators may be trained and kept.
     When not: if a single generator file is needed, because the mixture needs the files of all steps. If the samples are
-    easy to distinguish from all data, because all data then have the same weight. With balanced classes
-    (`train.class_balanced`), because they would cancel the weights.
+    easy to distinguish from all data, all rows get the same weight, so the method has no effect. Balanced classes
+    (`train.class_balanced`) are not allowed, because they would cancel the weights.
     """
 
     name = "adagan"

@@ -61,7 +61,7 @@ CHUNK = 1024
 """Number of rows of reweighted data that are written at once."""
 
 COLUMNS, CAPTION, GAP = 12, 20, 16
-"""Number of images in a row of samples.png, height of the text above a plot, and space between plots, in pixels."""
+"""Number of images in a row of samples.png, then height of the text above a plot and space between plots, in pixels."""
 
 CONDITION_SEED = 2**40
 """Difference between the seed of the conditions and the seed of z.
@@ -87,7 +87,7 @@ class Settings:
     """Number of training steps of the discriminator between the data and the mixture."""
 
     def beta_of(self, step: int) -> float:
-        """Return the share of the new generator in a step. The first step is 1."""
+        """Return the share of the new generator in a step. Steps are numbered from 1."""
         if step == 1:
             return 1.0
         return 1 / step if self.beta is None else self.beta
@@ -149,7 +149,7 @@ def resampled(dataset: Dataset, rows: Rows, index: Tensor) -> Dataset:
     """Return a dataset with the rows of `dataset` at the given indices."""
 
     def stream() -> Iterator[tuple[Tensor, Tensor | None, Mapping[str, Tensor]]]:
-        # Copy only one chunk at a time, because the rows may be larger than the memory.
+        # Copy only one chunk at a time, because the rows may not fit into memory.
         for some in index.split(CHUNK):
             chunk = rows.map(lambda tensor, some=some: tensor[some])  # type: ignore[misc]
             yield chunk.images, chunk.condition, chunk.fields
@@ -192,7 +192,10 @@ def read_record(out: Path, settings: Settings, steps: int) -> Json | None:
 
 
 def flat(value: Any, key: str = "") -> dict[str, Any]:
-    """Return the values in nested tables by their dotted keys. Leave out `requires`, because it has no effect."""
+    """Return a dict with dotted keys for the values in nested tables.
+
+    The key `requires` is left out, because it does not affect the study.
+    """
     if not isinstance(value, dict):
         return {key: value}
     names = {name: f"{key}.{name}" if key else name for name in value}
@@ -207,7 +210,7 @@ class Study:
         settings: settings of the study.
         session: session of the recipe, which holds the data and computes the metrics.
         record: record of a study that is resumed, or None.
-        show: function that is called with a line of text about the progress.
+        show: function that shows a line of text about the progress.
     """
 
     def __init__(
@@ -297,7 +300,7 @@ class Study:
     def measured(self, step: int) -> Json:
         """Return the record of the newest step: initial share and metrics of its generator, and metrics of the mixture.
 
-        In all steps, the samples are drawn with the seed of the evaluation.
+        All steps draw their samples with the evaluation seed of the recipe.
         """
         count, seed = self.settings.recipe.evaluation.count, self.settings.recipe.evaluation.seed
         own = self.generators[-1].draw(count, seed)
@@ -333,7 +336,10 @@ class Study:
 
 
 def has_ended(run: Path) -> bool:
-    """Return True if the training of a run has ended. A run that a plugin has stopped must not be resumed."""
+    """Return True if the training of a run has ended.
+
+    This includes runs that a plugin has stopped, because they must not be resumed.
+    """
     try:
         record = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -46,9 +46,10 @@ def rounded_like(samples: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def build_discriminator(shape: tuple[int, ...]) -> nn.Sequential:
-    """Return a small discriminator for samples of a shape: convolutions for images, else fully connected layers.
+    """Return a small discriminator that maps samples (B, *shape) to logits (B, 1).
 
-    The discriminator maps samples (B, *shape) to logits (B, 1).
+    For images of at least 8x8 pixels, it has convolutions and fully connected layers. For other samples, it has fully
+    connected layers only.
     """
     layers: list[nn.Module] = []
     width = math.prod(shape)
@@ -71,8 +72,8 @@ def train_discriminator(
 ) -> nn.Sequential:
     """Train a discriminator with cross-entropy to separate real from generated samples, and return it.
 
-    All batches have as many real as generated samples, so that the optimal output is the probability of "real" for
-    equal priors. At the end, the state of the global random number generator is restored.
+    Each batch has equal numbers of real and generated samples. The optimal output is therefore the probability that a
+    sample is real, with equal priors. At the end, the state of the global random number generator is restored.
 
     Args:
         real: data (N, *shape).

@@ -14,8 +14,8 @@ from torch import Tensor
 def density_ratio(logits: Tensor) -> Tensor:
     """Return h(d) = (1 - d) / d for d = sigmoid(logits), in float64.
 
-    If d is the output of an optimal discriminator between the data and the samples of a mixture, h(d) is the ratio of
-    the density of the mixture to the density of the data. The logits may have any shape.
+    d is the output of a discriminator between the data and the samples of a mixture. If the discriminator is optimal,
+    h(d) is the density of the mixture divided by the density of the data. The logits may have any shape.
 
     Source:
         Tolstikhin 2017, section 3.
@@ -47,8 +47,8 @@ def weight_level(h: Tensor, beta: float) -> Tensor:
 def data_weights(h: Tensor, beta: float) -> Tensor:
     """Return the weight of each row of the data for the next generator, (N,) float64. The weights sum to 1.
 
-    w_i = max(0, lambda* - (1 - beta) h_i) / (N beta). If a new generator has the distribution with these weights and
-    the share beta, the mixture is as close to the data as possible.
+    w_i = max(0, lambda* - (1 - beta) h_i) / (N beta). The mixture is as close to the data as possible if the next
+    generator reproduces the data with these weights, and gets the share beta.
 
     Args:
         h: density ratios (N,) of the mixture and the data, from `density_ratio`.
@@ -57,11 +57,11 @@ def data_weights(h: Tensor, beta: float) -> Tensor:
     Source:
         Tolstikhin 2017, section 3.
     """
-    # Subtracting the same value from all h changes lambda*, but not the weights. It keeps the weights exact if all h
-    # are large.
+    # Subtracting the same value from all h changes lambda*, but not the weights. The subtraction keeps the weights
+    # exact if all h are large.
     shifted = h.double() - h.min()
     weights = (weight_level(shifted, beta) - (1 - beta) * shifted).clamp(min=0) / (len(h) * beta)
-    # The sum differs from 1 only by rounding.
+    # Normalise the weights, because rounding may change their sum.
     return weights / weights.sum()
 
 

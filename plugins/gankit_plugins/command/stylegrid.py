@@ -1,4 +1,4 @@
-"""Command `gankit stylegrid`: a grid of images with the coarse styles of one image and the fine ones of another."""
+"""Command `gankit stylegrid`: a grid of images with the coarse styles of one image and the fine styles of another."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from gankit_plugins.layers.style_generator import StyleGenerator, require_style_
 
 
 def combined_images(generator: StyleGenerator, ws: Tensor, rows: int, coarse: int) -> Tensor:
-    """Return the images of a grid, row by row, ((1 + rows) * (1 + columns), C, H, W), on the CPU.
+    """Return the images of a style-mixing grid, row by row, ((1 + rows) * (1 + columns), C, H, W), on the CPU.
 
-    The first row has the images of the columns, and the first column those of the rows; their common corner is white.
-    The image in row i and column j has the w of row i in the first `coarse` layers, and that of column j in the others.
+    The first row shows one source image for each column, and the first column shows one source image for each row. The
+    corner is white. All other images are mixed. They use the w of their row in the first `coarse` layers, and the w of
+    their column in the other layers.
 
     Args:
         generator: generator, in evaluation mode.
-        ws: w of each layer, first of the images of the rows, then of those of the columns, (rows + columns, L, W).
-        rows: number of images of the rows.
-        coarse: number of layers with the w of the row.
+        ws: w of each source image in each of L layers, (rows + columns, L, W). The images of the rows come first.
+        rows: number of source images for the rows.
+        coarse: number of layers that use the w of the row.
     """
     of_rows, of_columns = ws[:rows], ws[rows:]
     top = generator.synthesis(of_columns).float().cpu()
@@ -66,9 +67,9 @@ def command(
 ) -> None:
     """Draw a grid of style mixing with the generator in FILE, a generator.safetensors file or a run directory.
 
-    Each image has the coarse styles of the first image in its row, and the fine styles of the first one in its column.
-    Images of classes cycle through the classes. KEY=VALUE changes a setting of the generator, such as the truncation
-    psi.
+    Each image has the coarse styles of the first image in its row, and the fine styles of the first image in its
+    column. If the generator has classes, the images cycle through them. KEY=VALUE changes a setting of the generator,
+    such as the truncation psi.
 
     \b
     gankit stylegrid RUN --out grid.png
@@ -85,7 +86,7 @@ def command(
         )
     condition = sampler.conditions(rows + columns, {} if label is None else {"class": label}, seed)
     z = sampler.latent(rows + columns, condition, seed).to(sampler.device)
-    # The same seed draws the same noise.
+    # Make the noise that the generator adds reproducible.
     torch.manual_seed(seed)
     with torch.no_grad():
         ws = generator.styles(z, None if condition is None else condition.to(sampler.device))
@@ -99,8 +100,8 @@ def command(
 class StyleGrid(Plugin):
     """Command `gankit stylegrid`: images with the coarse styles of one image and the fine styles of another.
 
-    The grid shows which properties of an image the layers control: the first ones pose and shape, the last ones colours
-    and texture. Images of classes cycle through the classes.
+    The grid shows which layers control which properties. The first layers control pose and shape, and the last layers
+    control colours and texture. If the generator has classes, the images cycle through them.
 
     Source: Karras 2018, section 3.1 and figure 3.
 

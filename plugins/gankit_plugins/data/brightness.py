@@ -1,6 +1,6 @@
 """Conversion of Pillow images of any mode to 8 bits, with the brightness that the file specifies.
 
-This module does not import torch, because worker processes import it.
+Worker processes import this module. It does not import torch, so that they start fast.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 WHITE_IS_ZERO = 0
 UNSIGNED = 1
 
-# Positions of single bytes in files.
+# Positions of single bytes in PNG and TGA files.
 PNG_BIT_DEPTH, TGA_DESCRIPTOR = 24, 17
 TGA_ALPHA_BITS = 0b1111
 

@@ -21,13 +21,13 @@ IMAGES = ("img_align_celeba", "img_align_celeba.zip")
 ATTRIBUTES, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
 
 SUBFOLDERS = ("", "Img", "Anno", "Eval")
-"""Subfolders of the official archive that may contain the files. "" is the folder that the user names."""
+"""Subfolders of the official archive that may contain the files. "" means the folder itself."""
 
 WIDTH = 178
 """Width of the aligned images, in pixels. Their height is 218."""
 
 SPLITS = {"train": "0", "validation": "1", "test": "2"}
-"""Number of each split in the file of the partition."""
+"""Number that marks each split in the file `list_eval_partition.txt`."""
 
 VALUES = {"1": 1.0, "-1": -1.0}
 """Values of an attribute in the file: 1 for present, -1 for absent."""
@@ -38,8 +38,8 @@ SOURCE = "the files are at https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 class CelebA(Plugin):
     """CelebA: 202,599 aligned photos of faces, 178x218 pixels, with 40 attributes such as `Smiling`.
 
-    The attributes are the condition, a vector. In `gankit sample --set Smiling=1`, 1 is present and 0 is absent. The
-    setting `path` is a folder with the official files: `img_align_celeba.zip` or its unpacked folder
+    The condition is a vector of the attributes. In `gankit sample --set Smiling=1`, 1 means present and 0 means absent.
+    The setting `path` is a folder with the official files: `img_align_celeba.zip` or its unpacked folder
     `img_align_celeba`, `list_attr_celeba.txt` and `list_eval_partition.txt`. They may be in the subfolders `Img`,
     `Anno` and `Eval` of the official download. Nothing is downloaded. The files are at
     https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html.
@@ -48,9 +48,9 @@ class CelebA(Plugin):
     the full width of 178 pixels, as in StarGAN. Many papers crop 108 pixels, as in carpedm20's implementation of DCGAN.
     These crops show little more than the face.
 
-    Source: Liu 2015, "Deep learning face attributes in the wild". The crop: Choi 2018 (StarGAN), section 5.2.
+    Source: Liu 2015, "Deep learning face attributes in the wild"; Choi 2018 (StarGAN), section 5.2, for the crop.
 
-    When to use: for faces at up to 178x178, and for networks with attributes as a condition.
+    When to use: for photos of faces up to 178x178, and for networks with attributes as a condition.
     When not: for higher resolutions. If the images do not fit into memory, run `gankit prepare` first.
     """
 
@@ -98,7 +98,7 @@ class CelebA(Plugin):
 
 
 class Attributes(NamedTuple):
-    """Attributes of the images."""
+    """Attributes of all images, read from the file `list_attr_celeba.txt`."""
 
     file: Path
     names: tuple[str, ...]
@@ -107,7 +107,7 @@ class Attributes(NamedTuple):
 
 
 def find(folder: Path, names: tuple[str, ...]) -> Path:
-    """Return the path of the file or folder with one of the names, in a folder or in its official subfolders.
+    """Search a folder and its official subfolders for files or folders with the given names. Return the first match.
 
     Raises:
         InputError: no such file or folder exists.
@@ -132,10 +132,12 @@ def read_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def read_partition(file: Path, number: str) -> list[str]:
-    """Return the names of the images in a split. Each line of the file has an image name and the number of its split.
+    """Return the names of the images in a split.
+
+    Each line of the file has the name of an image and the number of its split.
 
     Raises:
-        InputError: a line has another form, or the split has no images.
+        InputError: a line has the wrong format, or the split has no images.
     """
     names = []
     for position, words in read_lines(file):
@@ -152,7 +154,7 @@ def read_partition(file: Path, number: str) -> list[str]:
 
 
 def read_attributes(file: Path, selected: tuple[str, ...] | None) -> Attributes:
-    """Return attributes of all images.
+    """Return the selected attributes of all images.
 
     The first line of the file contains the number of images, and the second line contains the names of the attributes.
     Each further line contains the name of an image, and 1 or -1 for each attribute.
@@ -162,7 +164,7 @@ def read_attributes(file: Path, selected: tuple[str, ...] | None) -> Attributes:
         selected: names of the attributes to return. None means all attributes.
 
     Raises:
-        InputError: a line has another form, lines are missing, or a name is not in the file.
+        InputError: a line has the wrong format, lines are missing, or a name is not in the file.
     """
     lines = read_lines(file)
     (_, first), (_, names) = next(lines, (1, [])), next(lines, (2, []))

@@ -51,16 +51,16 @@ Split = Literal["train", "test"]
 class Cifar10(Plugin):
     """CIFAR-10: 60,000 colour images of animals and vehicles, 32x32 pixels, in ten classes.
 
-    The setting `path` names the binary version of the dataset: `cifar-10-binary.tar.gz` or its unpacked folder. Or
-    `path` names a folder or a zip file of images, with a folder for each class, such as `airplane`. `path` may also
-    name a folder that contains `train.zip` and `test.zip`, or the folders `train` and `test`. Nothing is downloaded.
-    The binary version is at https://www.cs.toronto.edu/~kriz/cifar.html. gankit does not read the Python version,
-    because it consists of pickles, which can execute code.
+    The setting `path` names the binary version of the dataset: `cifar-10-binary.tar.gz` or its unpacked folder.
+    Alternatively, `path` names a folder or a zip file of images, with a folder for each class, such as `airplane`.
+    `path` may also name a folder that contains `train.zip` and `test.zip`, or the folders `train` and `test`. Nothing
+    is downloaded. The binary version is at https://www.cs.toronto.edu/~kriz/cifar.html. gankit does not read the Python
+    version, because its pickle files can execute code.
 
     Source: Krizhevsky, "Learning multiple layers of features from tiny images" (2009).
 
     When to use: for comparisons with papers on class-conditional networks and on FID.
-    When not: for exact comparisons with papers, if the images are JPEG files.
+    When not: for exact comparisons with papers, if the images are JPEG files, because compression changes the pixels.
     """
 
     name = "cifar10"
@@ -121,8 +121,7 @@ def find(path: Path, split: Split) -> Path:
     """Return the file or folder of a split: the binary version if it exists, otherwise images.
 
     Args:
-        path: the file or folder that the user names.
-        split: the split.
+        path: file or folder from the user.
 
     Raises:
         InputError: only the Python version exists.
@@ -148,7 +147,7 @@ def is_archive(path: Path) -> bool:
 
 
 def pickles(path: Path) -> InputError:
-    """Return the error message for files of the Python version, as an InputError."""
+    """Return the InputError for files of the Python version."""
     return InputError(
         f"path: {path} is the Python version of CIFAR-10, whose pickles gankit does not read; get the binary version: "
         f"{SOURCE}"
@@ -174,7 +173,6 @@ def read_binary(path: Path, split: Split) -> tuple[Tensor, Tensor]:
 
     Args:
         path: folder of the files, or a tar archive, which is not unpacked to disk.
-        split: the split.
 
     Raises:
         InputError: a file is missing, cannot be read, or has no valid records.
@@ -211,7 +209,7 @@ def read_archive(path: Path, split: Split) -> dict[str, bytes]:
 def read_records(content: bytes, file: Path) -> tuple[Tensor, Tensor]:
     """Return the images (N, 3, 32, 32) uint8 and labels (N,) int64 of a binary file.
 
-    Messages contain the path `file`.
+    `file` is the path of the file, for error messages.
     """
     check_size(file, len(content))
     # Copy the content to a bytearray, which is writable. PyTorch gives a warning for read-only `bytes`.
@@ -227,7 +225,6 @@ def class_folders(path: Path, split: Split, names: tuple[str, ...], command: str
 
     Args:
         path: folder or zip file. If it contains folders with the names train or test, only the split's folder is used.
-        split: the split.
         names: classes to use, in the order of their labels.
         command: command that prepares the images.
 

@@ -82,8 +82,8 @@ def decode(data: bytes, size: Size, channels: Channels, crop: int | None = None)
     If `crop` is given, the centred square with this side, in pixels, is cropped first.
 
     Raises:
-        ImageError: the file is not an image, is damaged or too large, or has values without a known range, or the image
-            is smaller than `crop`.
+        ImageError: the file is not an image, is damaged or too large, has values without a known range, or is smaller
+            than `crop`.
     """
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:

@@ -24,7 +24,7 @@ from gankit_plugins.data.brightness import ImageError
 from gankit_plugins.data.decode import Channels, Decoded, ImageFile, Size, decode_batch, start_worker
 
 BATCH = 32
-"""Maximum number of files in a batch. One worker process decodes each batch. Smaller batches have more overhead."""
+"""Maximum number of files in a batch. A batch is decoded by one worker process. Smaller batches have more overhead."""
 
 BATCH_BYTES = 1 << 20
 """Approximate maximum size, in bytes, of all decoded images in a batch, and also of all file contents in a batch."""
@@ -33,7 +33,7 @@ AHEAD = 3
 """Number of batches per CPU core that are decoded in advance, before the caller needs them."""
 
 DecodedFile = tuple[str, Tensor | ImageError, int | None]
-"""Name of a file, its image (channels, height, width) uint8 or an error, and the peak of 16-bit values."""
+"""Name of a file, its image (channels, height, width) uint8 or an error, and the largest value of a 16-bit image."""
 
 
 def decode_all(
@@ -99,7 +99,7 @@ def decode_all(
 
 @contextmanager
 def starting_processes() -> Iterator[None]:
-    """Prepare this process for a process pool that starts its worker processes (a context manager).
+    """Prepare this process to start the worker processes of a process pool (a context manager).
 
     The worker processes ignore Ctrl-C, and import neither the main module nor modules from the current folder.
     """

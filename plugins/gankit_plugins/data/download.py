@@ -1,4 +1,4 @@
-"""Function that downloads a file and checks its MD5 digest. It never leaves an incomplete file."""
+"""Function that downloads a file and checks its MD5 digest. An incomplete download leaves no file."""
 
 from __future__ import annotations
 

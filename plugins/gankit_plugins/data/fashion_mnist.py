@@ -42,7 +42,7 @@ class FashionMnist(Plugin):
     Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
     algorithms" (2017).
 
-    When to use: for experiments for which MNIST is too easy and colour does not matter.
+    When to use: for experiments that need harder images than MNIST, but no colour.
     When not: for conclusions about natural textures or high resolutions.
     """
 

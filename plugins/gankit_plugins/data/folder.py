@@ -238,10 +238,10 @@ def extension_of(name: str) -> str:
 
 
 def _name_in_zip(info: zipfile.ZipInfo) -> str:
-    """Return the path of an entry in the same form as for a folder: with slashes, relative, in Unicode."""
+    """Return the relative path of a zip entry, with slashes and in Unicode, as for a file in a folder."""
     name = info.filename
     if not info.flag_bits & UTF8_FLAG:
-        # For an entry without this flag, zipfile decodes the name by code page 437. Many programs write UTF-8 without
+        # For an entry without this flag, zipfile decodes the name with code page 437. Many programs write UTF-8 without
         # setting the flag.
         with suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")

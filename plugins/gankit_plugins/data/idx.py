@@ -1,4 +1,4 @@
-"""Functions that read idx files (the format of MNIST). A file has a four-byte magic number, dimensions and values.
+"""Functions that read idx files, the format of MNIST: a four-byte magic number, the dimensions and the values.
 
 Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits" (1998), section on file formats.
 """
@@ -32,7 +32,7 @@ def idx_shape(path: Path) -> tuple[int, ...]:
 
 
 def read_idx(path: Path) -> Tensor:
-    """Return the values of an idx file, uint8, in the shape that its header declares.
+    """Return the uint8 values of an idx file, in the shape that its header gives.
 
     The file may be compressed with gzip.
 

@@ -165,9 +165,9 @@ def select_classes(images: Tensor, labels: Tensor, classes: tuple[int, ...]) -> 
 def first_of_each_class(
     images: Tensor, labels: Tensor, names: tuple[str, ...], count: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the first `count` images (N, ...) of each class and their labels (N,). None: all images.
+    """Return the first `count` images (N, ...) of each class, or all images if `count` is None, and their labels (N,).
 
-    `names` are those of the classes 0, 1, ..., for the error message.
+    `names` are the names of the classes 0, 1, ..., for the error message.
 
     Raises:
         InputError: a class has fewer images.

@@ -64,12 +64,13 @@ class Images(Plugin):
     be used. Colour profiles are ignored. Damaged files are skipped up to a limit, and a message names them. Hidden
     files are ignored. Files that are not images are counted by their extensions.
 
-    Each folder in `path` is a class. A folder that contains all other folders is skipped. Classes are in natural order
-    (2 before 10). A file with labels replaces the class folders: `labels.csv` with the columns `file` and `class`,
-    `labels.json` with an object `{"FILE": "CLASS"}`, or StyleGAN's `dataset.json`. Images may have attributes (numbers
-    and words) instead of a class: in other columns of `labels.csv`, or in one object per file in `labels.json`, such as
-    `{"FILE": {"age": 30, "colour": "red"}}`. The condition of an image is then a vector (`VectorCondition`). A zip file
-    has the same classes as its unpacked folder. It is not unpacked to disk.
+    Each folder in `path` is a class. A folder that contains all other folders is not a class. Classes are in natural
+    order (2 before 10). A file with labels replaces the class folders: `labels.csv` with the columns `file` and
+    `class`, `labels.json` with an object `{"FILE": "CLASS"}`, or StyleGAN's `dataset.json`. Instead of a class, images
+    may have attributes, which are numbers or words. Attributes are in other columns of `labels.csv`, or in
+    `labels.json` with one object per file, such as `{"FILE": {"age": 30, "colour": "red"}}`. The condition of an image
+    is then a vector (`VectorCondition`). A zip file has the same classes as its unpacked folder. It is not unpacked to
+    disk.
 
     The command `gankit prepare images --out FILE path=...` writes a prepared file. Prepared files are memory-mapped, so
     training starts immediately.
@@ -77,8 +78,8 @@ class Images(Plugin):
     Source: none; there is nothing to cite.
 
     When to use: for your own images.
-    When not: if images must not be cropped; pad them to one ratio first. If the images do not fit into memory, run
-    `gankit prepare` first.
+    When not: if images must not be cropped; first pad them to the same aspect ratio. If the images do not fit into
+    memory, run `gankit prepare` first.
     """
 
     name = "images"
@@ -197,7 +198,7 @@ def prepare_command(plugin: str, config: Settings, **resolved: Any) -> str:
 
 @dataclass(frozen=True)
 class UnpreparedImages:
-    """Images in files. The files are decoded at each use."""
+    """Images in files, which are decoded at each use."""
 
     path: Path
     """Folder or file of the images, for messages."""
@@ -214,14 +215,14 @@ class UnpreparedImages:
     bad_limit: float | None
     """Largest accepted proportion of unusable files.
 
-    None if all files must be usable, and no setting exists for this.
+    None if all files must be usable. The plugin then has no setting for this limit.
     """
 
     command: str
     """Command that writes the images to a prepared file, for a message."""
 
     crop: int | None = None
-    """Side in pixels of the centred square that is cropped from each image first. None means the largest square."""
+    """Side, in pixels, of the centred square that is first cropped from each image. None skips this crop."""
 
     def dataset(self) -> Dataset:
         """Return the dataset without decoding any image."""

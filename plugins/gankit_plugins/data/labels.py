@@ -18,7 +18,7 @@ from gankit import InputError, VectorCondition
 from gankit_plugins.data.folder import Folder, Zip
 
 MAX_WORDS = 100
-"""Maximum number of different words of an attribute. Each word becomes a number of the condition."""
+"""Maximum number of different words of an attribute. Each word becomes one number of the condition vector."""
 
 NO_CLASSES = "set `classes = false` for images without classes"
 
@@ -74,7 +74,7 @@ def find_labels(files: Folder | Zip, outer: str, path: Path) -> Labels | None:
 
 
 def normal_path(file: str) -> str:
-    """Return the path of a file with slashes, without `./` at its beginning."""
+    """Return a file path with forward slashes and without a leading `./`."""
     return file.replace("\\", "/").removeprefix("./")
 
 
@@ -124,7 +124,7 @@ def read_json(content: bytes, source: str) -> dict[str, Label]:
     A class may also be a whole number. The object of a file contains its attributes: `{"FILE": {"age": 30}, ...}`.
 
     Raises:
-        InputError: the file does not have this form, or the images have different attributes.
+        InputError: the file does not have this format, or the images have different attributes.
     """
     try:
         found = json.loads(content)
@@ -152,10 +152,11 @@ def _is_attributes(label: Any) -> bool:
 
 
 def vectors_of(by_image: Mapping[str, Mapping[str, str]], source: str) -> tuple[VectorCondition, Tensor]:
-    """Return attributes as a condition of K numbers, and the numbers (N, K) of the images, in the order of `by_image`.
+    """Convert attributes to a vector condition of K numbers. Return the condition and the numbers (N, K) of the images.
 
-    The smallest and the largest value of a numeric attribute become -1 and 1. An attribute with words becomes one
-    number `NAME=WORD` for each word. This number is 1 for the word of the image, and -1 for all other words.
+    The rows are in the order of `by_image`. The smallest and the largest value of a numeric attribute become -1 and 1.
+    An attribute with words becomes one number `NAME=WORD` for each word. This number is 1 for the word of the image,
+    and -1 for all other words.
 
     Raises:
         InputError: an attribute has both numbers and words, too many words, or a name with `=`.
@@ -197,7 +198,7 @@ def vectors_of(by_image: Mapping[str, Mapping[str, str]], source: str) -> tuple[
 
 
 def _number(text: str) -> float | None:
-    """Return the finite number that a text contains, or None."""
+    """Convert a text to a finite number. Return None if this is not possible."""
     try:
         number = float(text)
     except ValueError:
@@ -249,4 +250,4 @@ READERS: dict[str, Callable[[bytes, str], dict[str, Label]]] = {
     "labels.json": read_json,
     STYLEGAN: read_stylegan,
 }
-"""Names of files with labels, and the function that reads each file. Its second argument is the path, for messages."""
+"""Function that reads each kind of file with labels, by file name. Its second argument is the path, for messages."""

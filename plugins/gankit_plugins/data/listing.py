@@ -16,7 +16,7 @@ from gankit_plugins.data.folder import EXTENSIONS, Folder, Zip
 from gankit_plugins.data.labels import NO_CLASSES, STYLEGAN, Labels, find_labels, natural_order, vectors_of
 
 PARTS = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing"))
-"""Names of folders that contain parts of a dataset. They are unusual as names of image classes."""
+"""Usual names of folders that contain a part of a dataset, such as its test set, instead of a class."""
 
 MAX_NAMED = 5
 """Maximum number of names that are listed in one message."""
@@ -67,7 +67,10 @@ class Listing:
         return self.row.get(name) if self.attributes else self.label_of.get(self.class_of(name) or "")
 
     def rows_of(self, indices: list[int]) -> Tensor | None:
-        """Return the condition of files by index: labels (n,), numbers (n, K), or None if there is no condition."""
+        """Return the labels (n,) or the attributes (n, K) of files, given their indices from `index_of`.
+
+        Return None if the images have no condition.
+        """
         if self.condition is None:
             return None
         rows = torch.tensor(indices)
@@ -94,8 +97,9 @@ class Listing:
 def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listing:
     """Count the image files, and find their classes.
 
-    A folder that contains all images is skipped. Each folder in it is a class, with all files in its subfolders. If
-    there is a file with labels, the labels are the classes instead. Classes are in natural order: 2 before 10.
+    Each folder is a class and includes all images in its subfolders. A folder that contains all images is not a class;
+    the folders inside it are the classes. If there is a file with labels, the labels are the classes instead. Classes
+    are in natural order: 2 before 10.
 
     Args:
         files: files in a folder or a zip file.

@@ -17,7 +17,7 @@ DATA = "data.mdb"
 """File of a database, in the folder of the database."""
 
 ENCODING = "latin-1"
-"""Encoding of keys as text. It can encode any bytes."""
+"""Encoding that converts keys to text. It can decode any bytes."""
 
 
 class Databases:

@@ -36,10 +36,11 @@ class Lsun(Plugin):
     """LSUN: millions of photos of ten scenes, such as `bedroom`, and of twenty objects, such as `cat`.
 
     The setting `path` names a folder of LMDB databases, such as `bedroom_train_lmdb`, or a single database. Databases
-    need `pip install 'gankit[lsun]'`. Or `path` names a folder or a zip file of exported images, with a folder for each
-    category or only the images of one category. Images may also be in nested folders whose names have one character, as
-    in LSUN's own export. If there are databases, images in the same folder are ignored. Nothing is downloaded. The
-    databases are at https://www.yf.io/p/lsun, and must be unpacked.
+    require `pip install 'gankit[lsun]'`. Alternatively, `path` names a folder or a zip file of exported images. It
+    contains a folder for each category, or only the images of one category. Images may also be in nested folders whose
+    names have one character, as LSUN's export tool creates them. If there are databases, images in the same folder are
+    ignored. Nothing is downloaded. The databases are at https://www.yf.io/p/lsun, and must be unpacked after the
+    download.
 
     The largest centred square is cropped and resized with the Lanczos filter. If there are several categories, the
     categories are the classes. Damaged images are skipped up to a limit, and a message names them.
@@ -47,8 +48,7 @@ class Lsun(Plugin):
     Source: Yu 2015, "LSUN: construction of a large-scale image dataset using deep learning with humans in the loop".
 
     When to use: for comparisons with papers on bedrooms, churches and other scenes.
-    When not: for a first recipe. The 3 million bedrooms do not fit into memory, so they must be prepared with `gankit
-    prepare`.
+    When not: for a first recipe. The 3 million bedrooms do not fit into memory, so run `gankit prepare` first.
     """
 
     name = "lsun"
@@ -99,7 +99,7 @@ def find_databases(path: Path) -> list[Path]:
 def list_databases(
     path: Path, folders: list[Path], split: Split, selected: tuple[str, ...] | None
 ) -> tuple[Opened, Listing]:
-    """Return two values: a function that opens the databases of the selected categories, and the list of their images.
+    """Return a function that opens the databases of the selected categories, and the listing of their images.
 
     Args:
         path: path from the user, for error messages.
@@ -136,8 +136,8 @@ def list_images(path: Path, split: Split, selected: tuple[str, ...] | None) -> t
 
     Args:
         path: folder or zip file.
-        split: the split. Folders of images have no splits, so it must be train.
-        selected: the categories. None for all.
+        split: split to use. Folders of images have no splits, so only `train` is valid.
+        selected: categories to use, or None for all categories.
 
     Raises:
         InputError: there are no images, a category does not exist, or images are outside of the category folders.

@@ -26,12 +26,12 @@ def data_folders(name: str, *others: str) -> list[Path]:
 
 
 def data_path(path: Path | None, name: str, source: str) -> Path:
-    """Return the path of a dataset: the setting `path`, or the first default folder that exists if it is None.
+    """Return the path of a dataset: the setting `path`, or the first existing default folder if the setting is None.
 
     Args:
         path: the setting, or None.
         name: name of the plugin. It determines the default folders.
-        source: where to get the dataset, for the error message.
+        source: text that says where to get the dataset, for the error message.
 
     Raises:
         InputError: the given path does not exist, or there is no default folder.

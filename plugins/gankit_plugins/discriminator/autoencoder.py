@@ -15,12 +15,17 @@ from gankit_plugins.layers.dcgan import SLOPE, channels_at, doubling, half, halv
 
 
 def squared_error(reconstruction: Tensor, images: Tensor) -> Tensor:
-    """Return the mean squared difference of each image and its reconstruction, both (B, C, H, W), as a tensor (B,)."""
+    """Return the mean squared difference between each image and its reconstruction, (B,).
+
+    Both arguments have the shape (B, C, H, W).
+    """
     return (reconstruction - images).square().flatten(1).mean(1)
 
 
 def absolute_error(reconstruction: Tensor, images: Tensor) -> Tensor:
-    """Return the mean absolute difference of each image and its reconstruction, both (B, C, H, W), as a tensor (B,).
+    """Return the mean absolute difference between each image and its reconstruction, (B,).
+
+    Both arguments have the shape (B, C, H, W).
 
     Source:
         Berthelot 2017, section 3.1 with eta = 1, as a mean over the values of the image.
@@ -50,7 +55,7 @@ class AutoencoderNetwork(nn.Module):
         """
         code = self.encoder(images)
         reconstruction = self.decoder(code)
-        # Use float32, because the three digits of bfloat16 are too few for small errors.
+        # Use float32, because bfloat16 has only about three significant digits, which are too few for small errors.
         reconstruction = reconstruction.to(torch.promote_types(reconstruction.dtype, torch.float32))
         return DiscriminatorOutput(-self.error(reconstruction, images), code, {"reconstruction": reconstruction})
 
@@ -77,13 +82,13 @@ class Autoencoder(Plugin):
 class EbganDiscriminator(Autoencoder):
     """EBGAN's discriminator: an autoencoder of strided and transposed convolutions, with the squared error.
 
-    Source: Zhao 2016, section 2.3 and figure 1. The features are the code. The layers are the same as in DCGAN (Radford
+    Source: Zhao 2016, section 2.3 and figure 1. D's features are the code. The layers are the same as in DCGAN (Radford
     2015): each halving of the side doubles the channels, up to 8 * `width`, with LeakyReLU 0.2. The decoder has the
     same sizes in reverse order, with ReLU. The setting `normalization.discriminator` applies to every convolution
-    except the first and the last. The error is the mean of the squared differences, so the margin of the loss does not
-    depend on the size of the image.
+    except the first and the last. The error is the mean of the squared differences, so the margin of the loss `ebgan`
+    is independent of the size of the image.
 
-    When to use: with the loss of the same name.
+    When to use: with the loss `ebgan`.
     When not: with a loss that has targets, such as `non_saturating`, because the logits are never positive.
     """
 
@@ -113,18 +118,18 @@ class EbganDiscriminator(Autoencoder):
 
 
 class BeganDiscriminator(Autoencoder):
-    """BEGAN's discriminator: an autoencoder of 3x3 convolutions with ELU, with the absolute error.
+    """BEGAN's discriminator: an autoencoder of 3x3 convolutions with ELU and the absolute error.
 
-    Source: Berthelot 2017, section 3.1 with eta = 1, and figure 1. The features are the code h. The encoder has one
-    convolution to `width` channels, then two at each size. Its channels grow by `width` with each halving of the side,
-    down to 8x8. Linear layers without activation lead to the code and back. The decoder has `width` channels and
-    nearest-neighbour upsampling. The setting `normalization.discriminator` applies to every convolution except the
-    first and the last (paper: none).
+    Source: Berthelot 2017, section 3.1 with eta = 1, and figure 1. D's features are the code h. The encoder has one
+    convolution to `width` channels, then two convolutions at each size, down to 8x8. Each halving of the side adds
+    `width` channels. A linear layer without activation maps the last feature map to the code, and another one maps the
+    code to the decoder's first feature map. The decoder has `width` channels and nearest-neighbour upsampling. The
+    setting `normalization.discriminator` applies to every convolution except the first and the last (paper: none).
 
     The error is the mean over the values of the image. If the side is not 8 times a power of two, the smallest feature
     maps have a side from 5 to 8. For images below 8x8, they have the size of the image.
 
-    When to use: with the generator and the loss of the same name.
+    When to use: with the generator `began` and the loss `began`.
     When not: with a loss that has targets, such as `non_saturating`, because the logits are never positive.
     """
 

@@ -11,20 +11,22 @@ from gankit_plugins.layers.residual import widening_block
 
 
 class BigGanDiscriminator(Plugin):
-    """BigGAN's discriminator: SNGAN's discriminator, but the first convolution of a block changes the channels.
+    """BigGAN's discriminator: SNGAN's network, but the first convolution of a block changes the number of channels.
 
     Source: Brock 2018, appendix B. Table 4 has the network for 128x128: five blocks that halve the size, then one block
     that keeps the size. The first block has `width` channels. Each next block has twice as many, up to 16 times
-    `width`. A sum over all positions follows. Three parts of the paper are separate plugins: `projection` adds the
-    class, `self_attention` is the non-local block at 64x64, and `normalization.discriminator = "spectral_norm"` adds
-    spectral norm to every layer. Without `double_channels`, the network is that of `sngan` with the same width. The
-    initial weights are as in `sngan`; the trick `orthogonal_init` gives the orthogonal weights of the paper.
+    `width`. A sum over all positions follows. Three parts of the paper are separate plugins. `projection` adds the
+    class. `self_attention` is the non-local block at 64x64. `normalization.discriminator = "spectral_norm"` adds
+    spectral norm to every layer. Without `double_channels`, the network is equal to that of `sngan` with the same
+    `width`. The initial weights are as in `sngan`; the trick `orthogonal_init` gives the orthogonal weights of the
+    paper.
 
     Images may have any size of at least 4x4. The blocks halve the sides, rounded up, until the smaller side is at most
     4, or at most 8 without `double_channels`.
 
     When to use: with the generator `biggan`, the loss `hinge` and the trick `projection`.
-    When not: on a laptop with the width of the paper, where this network has 86 million weights; set a small `width`.
+    When not: on a laptop with the paper's `width`, because the network then has 86 million weights. Set a smaller
+    `width`.
     """
 
     name = "biggan"

@@ -15,8 +15,8 @@ from gankit_plugins.layers.dcgan import SLOPE, channels_at, halving, initialized
 class DcganDiscriminatorNetwork(nn.Module):
     """Network of strided convolutions, which downsample the image, and a linear layer to one logit.
 
-    With `numbers` > 0, the numbers of the condition are appended to the image, one plane for each number. The numbers
-    of a class are its one-hot vector. With `numbers` = 0, the condition is unused.
+    With `numbers` > 0, the numbers of the condition are appended to the image, one plane for each number. For a class,
+    these numbers are its one-hot vector. With `numbers` = 0, the condition is unused.
     """
 
     def __init__(self, spec: Spec, width: int, numbers: int = 0) -> None:
@@ -51,7 +51,7 @@ class DcganDiscriminator(Plugin):
     The paper has no figure of the discriminator. The default `width` is the width in the authors' code for faces. As in
     the generator, images may have any size of at least 4x4.
 
-    When to use: with the generator `dcgan`. For losses that need a bounded slope of D, set
+    When to use: with the generator `dcgan`. For losses that need a bounded gradient of D, set
     `normalization.discriminator` to `none`, `layer_norm` or `spectral_norm`.
     When not: with a class-conditional generator; use `conditional_dcgan` instead.
     """
@@ -70,13 +70,14 @@ class DcganDiscriminator(Plugin):
 
 
 class ConditionalDcganDiscriminator(DcganDiscriminator):
-    """DCGAN's discriminator with the class, or with attributes, as an input.
+    """DCGAN's discriminator with the class or attributes as an additional input.
 
     Source: Mirza 2014, section 3.2, applied to the network of Radford 2015. One plane for each class is appended to the
-    image's channels: a plane of ones for the image's class, and planes of zeros for the other classes. Radford's code
-    for MNIST also appends the planes in every further layer. For data with several attributes, each number has a plane.
+    image's channels. The plane of the image's class contains ones, and all other planes contain zeros. Radford's code
+    for MNIST also appends the planes in every further layer. For attributes, one plane is appended for each number of
+    the condition.
 
-    When to use: with the generator of the same name.
+    When to use: with the generator `conditional_dcgan`.
     When not: for images without labels, or with a generator that has no class input; use `dcgan`.
     """
 

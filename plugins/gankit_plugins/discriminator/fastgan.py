@@ -13,7 +13,7 @@ from gankit_plugins.layers.fastgan import DownBlock, channels_at, halving
 from gankit_plugins.layers.residual import sizes_of
 
 SMALLEST = 8
-"""Largest value of the smaller side, in pixels, of the last feature map."""
+"""Maximum of the smaller side of the last feature map, in pixels."""
 
 KERNEL = 4
 """Side of the last convolution's kernel, which maps 8x8 pixels to 5x5 logits."""
@@ -28,7 +28,7 @@ def halved_sizes(image: Size) -> list[Size]:
 
 
 class FastganDiscriminatorNetwork(nn.Module):
-    """Network that halves the size until it is 8x8, with several logits for each image."""
+    """Network that halves the size until the smaller side is at most 8, and returns several logits for each image."""
 
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
@@ -49,18 +49,19 @@ class FastganDiscriminator(Plugin):
     """FastGAN's discriminator: blocks that are the mean of two paths, and 5x5 logits for each image.
 
     Source: Liu 2021, section 3.2 and figure 4. Every block halves the size. One path has a convolution with stride 2
-    and another convolution, the other path has average pooling and a 1x1 convolution. The setting
-    `normalization.discriminator` applies to all of these convolutions, and LeakyReLU 0.2 follows. Maps from 512x512
-    have 3 channels. Chosen here: the other numbers of channels, the first convolution, which halves the size of the
-    image, and the last one, from the 8x8 map to 5x5 logits. Initial weights are as in the generator. The
-    self-supervised part of the paper is the trick `discriminator_reconstruction`.
+    and another convolution. The other path has average pooling and a 1x1 convolution. The setting
+    `normalization.discriminator` applies to all of these convolutions, and LeakyReLU 0.2 follows. Feature maps of
+    512x512 and larger have 3 channels. The other numbers of channels, the first convolution and the last convolution
+    are choices of this implementation. The first convolution halves the size of the image, and the last one maps the
+    8x8 feature map to 5x5 logits. Initial weights are as in the generator `fastgan`. The self-supervised part of the
+    paper is the trick `discriminator_reconstruction`.
 
     Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
     rounded down, until the smaller one is at most 8.
 
-    When to use: for few images, with the generator `fastgan` and the tricks `discriminator_reconstruction` and
+    When to use: for small datasets, with the generator `fastgan` and the tricks `discriminator_reconstruction` and
     `diff_augment`. For classes, add the trick `projection`.
-    When not: with a gradient penalty and batch norm, which couples the images of a batch; set
+    When not: with both a gradient penalty and batch norm, because batch norm couples the images of a batch. Set
     `normalization.discriminator` to `none` or `spectral_norm`.
     """
 

@@ -1,4 +1,4 @@
-"""InfoGAN's discriminator for small images: two convolutions and a linear layer as features (Chen 2016)."""
+"""InfoGAN's discriminator for small images: two convolutions and two linear layers (Chen 2016)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SLOPE = 0.1
 
 
 class InfoGanDiscriminatorNetwork(nn.Module):
-    """Network of two convolutions that halve the image's side, a linear layer and a logit."""
+    """Network of two convolutions, which each halve the image's side, and two linear layers to one logit."""
 
     def __init__(self, spec: Spec, width: int, units: int) -> None:
         super().__init__()
@@ -42,15 +42,15 @@ def halving(before: int, after: int) -> nn.Conv2d:
 
 
 class InfoGanDiscriminator(Plugin):
-    """InfoGAN's discriminator for small images: two convolutions, a linear layer and a logit.
+    """InfoGAN's discriminator for small images: two convolutions, and two linear layers to one logit.
 
     Source: Chen 2016, appendix C.1, table 1: 64 and 128 channels, kernel 4, stride 2, then 1,024 units, all with
-    LeakyReLU 0.1. The 1,024 units are the features, and Q takes them as input. The setting
-    `normalization.discriminator` applies to every layer except the first convolution and the logit (paper: batch norm).
-    Initial weights are from N(0, 0.02^2), as for DCGAN.
+    LeakyReLU 0.1. The 1,024 units are D's features. InfoGAN's network Q takes them as input. The setting
+    `normalization.discriminator` applies to every layer except the first and the last (paper: batch norm). Initial
+    weights are from N(0, 0.02^2), as for DCGAN.
 
-    When to use: with the prior `infogan` and the generator of the same name.
-    When not: for images larger than about 32x32; use `dcgan`, which has fewer parameters there.
+    When to use: with the prior `infogan` and the generator `infogan`.
+    When not: for images larger than about 32x32; use `dcgan`, which then has fewer parameters.
     """
 
     name = "infogan"

@@ -36,10 +36,11 @@ class MaxoutNetwork(nn.Module):
 class MaxoutDiscriminator(Plugin):
     """Discriminator of the first GAN: fully connected maxout layers with dropout.
 
-    Source: Goodfellow 2014, section 5, which names maxout and dropout in D. The sizes are from the authors' code for
-    MNIST: two layers of 240 units, dropout of 0.2 on the image and 0.5 on units. Each unit is the maximum of 5 values.
-    As in the paper, the input is scaled to [0, 1]. The setting `normalization.discriminator` applies to every hidden
-    layer, before the maximum. Initial weights are torch's defaults; the authors' code draws them from [-0.005, 0.005].
+    Source: Goodfellow 2014, section 5, in which D has maxout units and dropout. The sizes are from the authors' code
+    for MNIST: two layers of 240 units. Dropout is 0.2 on the image and 0.5 on the hidden units. Each unit is the
+    maximum of 5 values. As in the paper, the input is scaled to [0, 1]. The setting `normalization.discriminator`
+    applies to every hidden layer, before the maximum. Initial weights are PyTorch's defaults. The authors' code draws
+    them uniformly from [-0.005, 0.005].
 
     When to use: with the generator `mlp`, to reproduce the first GAN.
     When not: for images larger than about 64x64; use `dcgan`, because convolutions suit large images better.

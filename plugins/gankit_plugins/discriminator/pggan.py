@@ -1,4 +1,4 @@
-"""PGGAN's discriminator, which grows during the training (Karras 2017)."""
+"""PGGAN's discriminator, which grows during training (Karras 2017)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from gankit_plugins.layers.scaled_activation import GAIN
 from gankit_plugins.layers.square_sizes import FIRST, channels_at, sides_of
 
 WHOLE_BATCH = sys.maxsize
-"""Number of images in a group of `DeviationMap`: all images of a batch are one group."""
+"""Group size for `DeviationMap`. It exceeds any batch size, so all images of a batch are in one group."""
 
 
 class PgganDiscriminatorNetwork(Growing):
-    """Network with a layer from the image and a block of two convolutions for each level."""
+    """Network with an input layer and a block of two convolutions for each size of progressive growing."""
 
     def __init__(self, spec: Spec, width: int, max_width: int) -> None:
         sides = sides_of(spec, "pggan")
@@ -65,19 +65,19 @@ class PgganDiscriminatorNetwork(Growing):
 class PgganDiscriminator(Plugin):
     """PGGAN's discriminator: the mirror image of its generator, with the standard deviation over the batch.
 
-    Source: Karras 2017, table 2 and appendix A.1. Two 3x3 convolutions with leaky ReLU and the mean of 2x2 pixels halve
-    the size, down to 4x4. There, a further channel has the standard deviation over the batch, averaged over all
-    features (section 3). Two convolutions, which leave 1x1, and a linear layer follow. Table 2, for 1024x1024, has
-    `width` 16 and `max_width` 512. All weights have an equalised learning rate (section 4.1). The paper has no
-    normalisation. Another `normalization.discriminator` applies after leaky ReLU, except in the first and the last two
-    layers.
+    Source: Karras 2017, table 2 and appendix A.1. Each size has two 3x3 convolutions with leaky ReLU. Then average
+    pooling halves the size, down to 4x4. At 4x4, a further channel contains the standard deviation over the batch,
+    averaged over all features (section 3). Two convolutions reduce the feature maps to 1x1, and a linear layer maps
+    them to one logit. Table 2, for 1024x1024, has `width` 16 and `max_width` 512. All weights have an equalised
+    learning rate (section 4.1). The paper has no normalisation. If `normalization.discriminator` is set, it applies
+    after leaky ReLU in all layers except the first and the last two.
 
-    Images are squares with a side of 4 times a power of two. The trick `progressive_growing` sets the size that is
-    trained. Images are averaged down to this size at the input. With several ranks or `train.accumulate`, the standard
-    deviation is over the images of a rank or a part.
+    Images are squares with a side of 4 times a power of two. The trick `progressive_growing` sets the image size of
+    each training phase. The network downsamples its inputs to this size by averaging. The standard deviation is
+    computed over the images of one rank and one gradient-accumulation step.
 
     When to use: with the generator `pggan` and the trick `progressive_growing`.
-    When not: with the trick `minibatch_stddev`, which it already contains.
+    When not: with the trick `minibatch_stddev`, because the network already contains this layer.
     """
 
     name = "pggan"

@@ -10,7 +10,7 @@ from gankit_plugins.layers.r3gan import Architecture, Downsampling, changed_widt
 
 
 class R3ganDiscriminatorNetwork(nn.Module):
-    """Network of residual blocks at each size, and a depthwise convolution over the whole last feature map."""
+    """Network of residual blocks, a depthwise convolution that covers the last feature map, and a linear layer."""
 
     def __init__(self, spec: Spec, config: Architecture) -> None:
         super().__init__()
@@ -25,12 +25,16 @@ class R3ganDiscriminatorNetwork(nn.Module):
         self.embedding = None
         if spec.conditional:
             self.embedding = nn.Embedding(spec.classes, channels)
-            # The inner product of two vectors of this size then has the variance of the second one's components.
+            # With this standard deviation, the inner product with another vector has the variance of that vector's
+            # components.
             nn.init.normal_(self.embedding.weight, std=channels**-0.5)
         self.head = he(nn.Linear(channels, 1 if self.embedding is None else channels, bias=False))
 
     def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, F) of images (B, C, H, W) and labels (B,), which may be unused."""
+        """Return logits (B,) and features (B, F) of images (B, C, H, W) and labels (B,).
+
+        Labels are unused if the generator does not use classes.
+        """
         features = self.body(images)
         y = self.head(features)
         if self.embedding is not None:
@@ -42,20 +46,21 @@ class R3ganDiscriminatorNetwork(nn.Module):
 class R3ganDiscriminator(Plugin):
     """R3GAN's discriminator: residual blocks of 1x1 and grouped 3x3 convolutions, without normalisation.
 
-    Source: Huang 2024, section 4, configuration E. It is the mirror image of the generator of the same name, with the
-    same settings: a 1x1 convolution of the image, two residual blocks at each size, bilinear downsampling between two
-    sizes, with the filter (1, 3, 3, 1) / 8 in each direction. At the end, a depthwise convolution reduces each feature
-    map of 4x4 to one number, and a linear layer maps these to one logit. Only residual blocks have biases.
+    Source: Huang 2024, section 4, configuration E. The network is the mirror image of the generator `r3gan` and has the
+    same settings. It begins with a 1x1 convolution of the image. Each size has two residual blocks. Bilinear
+    downsampling between two sizes uses the filter (1, 3, 3, 1) / 8 in each direction. At the end, a depthwise
+    convolution reduces each 4x4 feature map to one number, and a linear layer maps these numbers to one logit. Only
+    residual blocks have biases.
 
-    If the generator uses classes, the linear layer has as many outputs as inputs, and the logit is the inner product of
-    its output and an embedding of the class (Miyato and Koyama 2018, equation 4, without the second term). The setting
-    `normalization.discriminator` applies to the first two convolutions of a block (paper: none).
+    If the generator uses classes, the linear layer has as many outputs as inputs. The logit is then the inner product
+    of this layer's output and an embedding of the class (Miyato and Koyama 2018, equation 4, without the second term).
+    The setting `normalization.discriminator` applies to the first two convolutions of a block (paper: none).
 
     Images may have any size of at least 4x4.
 
     When to use: with the generator `r3gan`, the trick `relativistic`, and the penalties `r1` and `r2`.
-    When not: with the trick `projection`, which would add a second inner product; for a first quick run, where `dcgan`
-    is faster.
+    When not: with the trick `projection`, which would add a second inner product. For a first quick run, use `dcgan`,
+    which is faster.
     """
 
     name = "r3gan"

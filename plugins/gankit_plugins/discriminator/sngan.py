@@ -11,11 +11,15 @@ from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
 from gankit_plugins.layers.residual import WIDEST, down_block, first_block, glorot, sizes_of
 
 SMALLEST = 8
-"""Maximum of the smaller side of the last feature map, in pixels, for a network with constant width (table 4)."""
+"""Maximum of the smaller side of the last feature map, in pixels, if all blocks have the same number of channels.
+
+Source: Miyato 2018, table 4.
+"""
 
 SMALLEST_DOUBLED = 4
-"""Maximum of the smaller side of the last feature map, in pixels, for a network with doubling channels (tables 5 and
-6).
+"""Maximum of the smaller side of the last feature map, in pixels, if the channels double.
+
+Source: Miyato 2018, tables 5 and 6.
 """
 
 
@@ -25,9 +29,9 @@ class SnganDiscriminatorNetwork(nn.Module):
     Args:
         spec: specification of the images.
         width: channels of the first feature map.
-        double_channels: double the channels in each block.
+        double_channels: True to double the channels in each block.
         owner: name of the plugin, for error messages.
-        block: function that returns a block after the first, with the arguments of `down_block`.
+        block: function that returns each block after the first. It takes the arguments of `down_block`.
     """
 
     def __init__(
@@ -61,10 +65,10 @@ class SnganDiscriminator(Plugin):
 
     Source: Miyato 2018, appendix B.4. Table 4 has the network for 32x32: two blocks that halve the size, then two
     blocks that keep the size, all with 128 channels. Tables 5 and 6 have the networks for 48x48 and 128x128 (`width` 64
-    and `double_channels`): blocks that halve the size, with 64 channels in the first block and twice as many in each
-    next block, up to 1,024, then one block that keeps the size. The paper has spectral norm in every layer and no other
-    normalisation. Another `normalization.discriminator` applies before every ReLU in all blocks except the first. The
-    initial weights are as in the generator.
+    and `double_channels`). Their blocks halve the size and double the channels, from 64 to at most 1,024. One block
+    that keeps the size follows. The paper has spectral norm in every layer and no other normalisation. If
+    `normalization.discriminator` is another normalisation, it applies before every ReLU in all blocks except the first.
+    The initial weights are as in the generator `sngan`.
 
     Images may have any size of at least 4x4. The blocks halve the sides, rounded up, until the smaller side is at most
     8, or at most 4 with `double_channels`.

@@ -14,13 +14,14 @@ class StyleganDiscriminator(Plugin):
     """StyleGAN's discriminator: two convolutions at each size, and the minibatch standard deviation.
 
     Source: Karras 2018, appendix C, with the network of Karras 2017, table 2, and filtered downsampling. The defaults
-    are those of the paper at every size up to 1024x1024: feature maps of side s have 16,384 / s channels, at most 512.
-    The standard deviation is appended at 4x4 (Karras 2017, section 3), in groups of 4 images, as in the authors' code.
-    With several ranks or `train.accumulate`, all images of a group are from the same rank and part. The network has a
-    fixed size: progressive growing is left out. `normalization.discriminator` is not used.
+    are the paper's values for every size up to 1024x1024. Feature maps of side s have 16,384 / s channels, at most 512.
+    A channel with the minibatch standard deviation is appended to the 4x4 feature maps (Karras 2017, section 3). It is
+    computed in groups of 4 images, as in the authors' code. All images of a group are from the same rank and the same
+    gradient-accumulation step. Progressive growing is left out, so the network has a fixed size. The setting
+    `normalization.discriminator` is not used.
 
-    When to use: with the generator of the same name. For classes, add the trick `projection`.
-    When not: for images whose sides are not equal or no powers of two; use `sngan`.
+    When to use: with the generator `stylegan`. For classes, add the trick `projection`.
+    When not: for images that are not square, or whose side is not a power of two; use `sngan`.
     """
 
     name = "stylegan"

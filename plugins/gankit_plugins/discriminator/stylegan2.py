@@ -13,7 +13,10 @@ from gankit_plugins.layers.style_discriminator import StyleDiscriminator, StyleD
 
 
 class ResidualBlock(nn.Module):
-    """Sum of two convolutions and a shortcut, divided by sqrt(2) to keep the variance (Karras 2019, section 4.1)."""
+    """Sum of a path of two convolutions and a shortcut, divided by sqrt(2) to keep the variance.
+
+    Source: Karras 2019, section 4.1.
+    """
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -28,14 +31,15 @@ class ResidualBlock(nn.Module):
 class Stylegan2Discriminator(Plugin):
     """StyleGAN2's discriminator: residual blocks that halve the size, and the minibatch standard deviation.
 
-    Source: Karras 2019, section 4, configuration F: residual blocks, and twice as many channels from 64x64 on as in
-    StyleGAN. The defaults are those of the paper at every size up to 1024x1024. Feature maps of side s have 32,768 / s
-    channels, at most 512. The standard deviation is appended at 4x4 (Karras 2017, section 3), in groups of 4 images, as
-    in the authors' code. With several ranks or `train.accumulate`, all images of a group are from the same rank and
-    part. `normalization.discriminator` is not used.
+    Source: Karras 2019, section 4, configuration F, with residual blocks. Feature maps of 64x64 and larger have twice
+    as many channels as in StyleGAN. The defaults are the paper's values for every size up to 1024x1024. Feature maps of
+    side s have 32,768 / s channels, at most 512. A channel with the minibatch standard deviation is appended to the 4x4
+    feature maps (Karras 2017, section 3). It is computed in groups of 4 images, as in the authors' code. All images of
+    a group are from the same rank and the same gradient-accumulation step. The setting `normalization.discriminator` is
+    not used.
 
-    When to use: with the generator of the same name. For classes, add the trick `projection`.
-    When not: for images whose sides are not equal or no powers of two; use `sngan`.
+    When to use: with the generator `stylegan2`. For classes, add the trick `projection`.
+    When not: for images that are not square, or whose side is not a power of two; use `sngan`.
     """
 
     name = "stylegan2"

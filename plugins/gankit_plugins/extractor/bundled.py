@@ -22,7 +22,7 @@ NETWORKS = {1: ("grey", 28), 3: ("colour", 32)}
 """Name and image size in pixels of the network for images of 1 channel and of 3 channels."""
 
 HEAD_IMAGES, HEAD_SEED = 3000, 0
-"""Maximum number of images from which the class head learns the dataset's classes, and seed of their random choice."""
+"""Maximum number of images for the class head (a linear classifier), and random seed for the choice of these images."""
 
 VERSION = 1
 """Version of the class head. A cached head with another version is not used."""
@@ -36,7 +36,7 @@ On a CPU, larger chunks do not fit into the caches and take up to 1.7 times as l
 
 @cache
 def load_network(channels: int) -> tuple[FeatureNetwork, dict[str, str], str]:
-    """Return the network for images with a number of channels, its metadata, and the hash of its file."""
+    """Return the network for images with `channels` channels, its metadata, and the SHA-256 of its file."""
     path = Path(__file__).with_name(f"{NETWORKS[channels][0]}.safetensors")
     with safe_open(path, "pt") as file:
         weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
@@ -53,7 +53,7 @@ class Bundled(Plugin):
     Images are resized to 32x32 (colour) or 28x28 (grey) pixels; finer details do not affect the metrics. The 128
     features are the averages of the last feature maps. Two machines get the same features up to rounding. If the
     dataset has classes, a linear classifier of its classes is computed from the features of up to 3,000 real images. A
-    fifth of these images is the test set. The accuracy on the test set is logged with the metrics. If this accuracy is
+    tenth of these images is the test set. The accuracy on the test set is logged with the metrics. If this accuracy is
     at chance, class metrics are not computed.
 
     Source: Lucic 2018 and Binkowski 2018 use such a network for MNIST; Fisher 1936 for linear discriminant analysis.
@@ -106,7 +106,10 @@ class Bundled(Plugin):
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Scale uint8 images (B, C, H, W) to [-1, 1], and resize them to (B, C, size, size), bilinear with antialiasing."""
+    """Scale uint8 images (B, C, H, W) to [-1, 1], and resize them to (B, C, size, size).
+
+    The interpolation is bilinear, with antialiasing.
+    """
     inputs = images.float() / 127.5 - 1
     if inputs.shape[-2:] == (size, size):
         return inputs
@@ -116,9 +119,9 @@ def resize(images: Tensor, size: int) -> Tensor:
 def class_head(
     images: Tensor, labels: Tensor, classes: int, network_digest: str, features_of: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor, float, bool]:
-    """Return a linear classifier of a dataset's classes: weight (K, F), bias (K,), test accuracy, usable.
+    """Return a linear classifier of a dataset's classes: weight (K, F), bias (K,), test accuracy and a bool.
 
-    The last value is False if the accuracy is at chance, and otherwise True. The classifier is cached on the disk.
+    The bool is False if the accuracy is at chance, and otherwise True. The classifier is cached on the disk.
 
     Args:
         images: images of the dataset, (N, C, H, W) uint8.

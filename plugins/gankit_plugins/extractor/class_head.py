@@ -1,4 +1,4 @@
-"""Linear classifier that predicts the dataset's classes from the features of an extractor for other images."""
+"""Linear classifier that predicts the dataset's classes from features of a network that was trained on other images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from gankit import Dataset
 
 SHRINKAGE = 0.01
-"""Share of the identity matrix, times the mean variance, in the covariance. It keeps the covariance invertible."""
+"""Multiple of the mean variance that is added to the diagonal of the covariance, to keep the covariance invertible."""
 
 
 def images_and_labels(dataset: Dataset) -> tuple[Tensor, Tensor | None]:

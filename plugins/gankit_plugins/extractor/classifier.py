@@ -27,8 +27,11 @@ VERSION = 5
 """Version of this module. A cached classifier with another version is not used."""
 
 MAX_RESOLUTION = 32
-"""Maximum image size, in pixels per side, at the first convolution. Larger images are downsampled by average pooling.
-Without this limit, training on 64x64 images would take minutes on a CPU, four times as long as on 32x32 images."""
+"""Maximum image size, in pixels per side, at the first convolution.
+
+Average pooling downsamples larger images. Without this limit, training on 64x64 images would take minutes on a CPU,
+four times as long as on 32x32 images.
+"""
 
 ROTATIONS = ("0", "90", "180", "270")
 """Class names for a dataset without labels: the rotations of an image, in degrees."""
@@ -111,9 +114,9 @@ class ClassifierData:
     def examples(self, index: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return the inputs at indices (B,), and their targets (B,).
 
-        Without labels, each input is rotated, and its rotation is the target. With `generator`, the rotations of each
-        training batch are random, because a classifier would memorise images with fixed rotations if there are only a
-        few. Without `generator`, the index determines the rotation, so that the test set is always the same.
+        Without labels, each input is rotated, and its rotation is the target. With `generator`, the rotations are
+        random, because a classifier would memorise a few images with fixed rotations. Without `generator`, the index
+        determines the rotation, so the test set is always the same.
         """
         if self.labels is None:
             ways = len(ROTATIONS)

@@ -36,7 +36,8 @@ class FeatureNetwork(nn.Module):
         channels: channels of an image.
         classes: K, the number of classes.
         normalization: function that builds the normalisation layer after a convolution with C output channels. A
-            network that is only evaluated has no such layers, because `fold` has merged them into the convolutions.
+            network that is only evaluated has no such layers, because `benchmarks/feature_networks.py` has merged them
+            into the convolutions.
     """
 
     def __init__(self, channels: int, classes: int, normalization: Normalization = lambda _: nn.Identity()) -> None:

@@ -9,13 +9,13 @@ from gankit import Dataset, Extractor, Features, Plugin, hookimpl
 
 
 def pixels(images: Tensor) -> Features:
-    """Return images (B, C, H, W), uint8 or floating point in [-1, 1], as features (B, C R R) in [-1, 1]."""
+    """Return images (B, C, H, W), uint8 or floating point in [-1, 1], as features (B, C H W) in [-1, 1]."""
     values = images.flatten(1).float()
     return Features(values / 127.5 - 1 if images.dtype == torch.uint8 else values)
 
 
 class Pixels(Plugin):
-    """The pixel values of images, or the coordinates of points, as features.
+    """Pixel values of images, or coordinates of points, as features.
 
     Source: none.
 

@@ -10,7 +10,7 @@ from gankit_plugins.layers.began import decoder
 
 
 class BeganGeneratorNetwork(nn.Module):
-    """Network of BEGAN's decoder, followed by tanh."""
+    """BEGAN's decoder, followed by tanh."""
 
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
@@ -25,14 +25,14 @@ class BeganGenerator(Plugin):
     """BEGAN's generator: 3x3 convolutions with ELU, and nearest-neighbour upsampling.
 
     Source: Berthelot 2017, figure 1: a linear layer maps z to feature maps of 8x8. Two convolutions follow at each
-    size, and a last convolution to the image. All feature maps have `width` channels. The setting
-    `normalization.generator` applies to every convolution except the last (paper: none).
+    size. A last convolution maps the largest feature maps to the image. All feature maps have `width` channels. The
+    setting `normalization.generator` applies to every convolution except the last (paper: none).
 
     Here tanh follows the last convolution, because images are in [-1, 1]. If the side is not 8 times a power of two,
     the smallest feature maps have a side from 5 to 8. For images below 8x8, the smallest feature maps have the size of
     the image.
 
-    When to use: with the discriminator and the loss of the same name.
+    When to use: with the discriminator `began` and the loss `began`.
     When not: if time is limited, because its convolutions at full size make it several times as expensive as `dcgan`.
     """
 

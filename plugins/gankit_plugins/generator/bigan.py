@@ -33,7 +33,7 @@ class BiganGenerator(Plugin):
     setting `normalization.generator` applies to the second hidden layer (paper: batch norm without scale and shift).
     Initial weights are from N(0, 0.02^2). Here the activation of the last layer is tanh, because images are in [-1, 1].
 
-    When to use: with the discriminator of the same name, to reproduce the paper's results on MNIST.
+    When to use: with the discriminator `bigan`, to reproduce the paper's results on MNIST.
     When not: for images larger than about 64x64; use `dcgan`, because convolutions suit large images better.
     """
 

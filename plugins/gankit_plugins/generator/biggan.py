@@ -21,10 +21,7 @@ from gankit_plugins.layers.residual import WIDEST, ResidualBlock, activated, glo
 def modulated_block(
     spec: Spec, source: CurrentVectors, vector_size: int, before: int, after: int, size: tuple[int, int]
 ) -> ResidualBlock:
-    """Return an `up_block` in which the vectors in `source` determine all scales and shifts.
-
-    They replace the scale and the shift of each normalisation.
-    """
+    """Return an `up_block` whose normalisation layers get their scales and shifts from the vectors in `source`."""
 
     def normalize(player: Player, layer: nn.Module, features: int) -> nn.Module:
         normalized = without_scale_and_shift(spec.normalize(player, layer, features))
@@ -39,7 +36,7 @@ class BigGanGenerator(nn.Module):
     Args:
         spec: specification of the images, z and the classes.
         width: channels at the size of the image.
-        double_channels: double the channels at each smaller size.
+        double_channels: True to double the channels at each smaller size.
         embedding: size of the class embedding, which all blocks share.
     """
 
@@ -85,23 +82,24 @@ class BigGanGenerator(nn.Module):
 
 
 class BigGan(Plugin):
-    """BigGAN's generator: residual blocks that get a part of z and a class embedding, which all blocks share.
+    """BigGAN's generator: residual blocks. Each block gets its part of z, and all blocks share a class embedding.
 
     Source: Brock 2018, section 3.2 and appendix B; table 4 has the network for 128x128. z is split into equal parts:
-    six parts of 20 numbers for 128x128. The first one becomes the smallest feature map. In each block, a linear
-    function of a further part and of the embedding of the class replaces the scales and shifts of the setting
-    `normalization.generator` (paper: batch norm). The scales are centred at 1. Table 4 has the embedding as an input of
-    the first layer too, but only without it are there as many parameters as in table 1, so it is left out.
+    six parts of 20 numbers for 128x128. A linear layer maps the first part to the smallest feature map. Each block gets
+    a further part. In a block, linear functions of this part and of the class embedding give the scales and shifts of
+    the normalisation. They replace the scales and shifts of `normalization.generator` (paper: batch norm). The scales
+    are centred at 1. In table 4, the class embedding is also an input of the first layer. It is not an input here,
+    because the number of parameters then agrees with table 1.
 
-    Three parts of the paper are tricks: the non-local block at 64x64 is `self_attention`, the spectral norm of all
-    layers is `spectral_weights`, and the initial weights are `orthogonal_init`. Initial weights without this trick are
-    as in `sngan`. For 128x128 the sizes and channels are those of table 4. The paper has other channels above 128x128.
-    For data without classes, a block gets only its part of z.
+    Three parts of the paper are separate tricks. `self_attention` is the non-local block at 64x64. `spectral_weights`
+    adds spectral norm to all layers. `orthogonal_init` gives the paper's initial weights. Without `orthogonal_init`,
+    the initial weights are as in `sngan`. For 128x128, the sizes and channels are those of table 4. For larger images,
+    the paper has other numbers of channels. For data without classes, a block gets only its part of z.
 
     Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
     rounded up, until the smaller one is at most 6.
 
-    When to use: with the discriminator `biggan` and the trick `projection`, for data with many classes and large
+    When to use: with the discriminator `biggan` and the trick `projection`, for data with many classes and with large
     batches.
     When not: for a first quick run; use `dcgan`, which has one convolution at each size instead of three.
     """

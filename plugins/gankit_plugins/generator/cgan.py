@@ -38,14 +38,14 @@ class CganGenerator(nn.Module):
 
 
 class Cgan(Plugin):
-    """CGAN's generator: fully connected, with the class, or with attributes, as an input.
+    """CGAN's generator: fully connected, with the class or attributes as an additional input.
 
     Source: Mirza 2014, section 4.1. z is mapped to 200 units, the class to 1,000, and both together to 1,200, each with
-    ReLU. A last layer maps the last units to the image. In the paper, a sigmoid follows, for images in [0, 1]. Here
-    tanh follows, the equivalent for [-1, 1]. The setting `normalization.generator` applies to every hidden layer
-    (paper: none). The paper's dropout of 0.5 in G is available as the trick `dropout`.
+    ReLU. A last layer maps the 1,200 units to the image. In the paper, a sigmoid follows, because images are in [0, 1].
+    Here tanh follows, because images are in [-1, 1]. The setting `normalization.generator` applies to every hidden
+    layer (paper: none). The paper's dropout of 0.5 in G is available as the trick `dropout`.
 
-    When to use: with the discriminator of the same name, on small images.
+    When to use: with the discriminator `cgan`, on small images.
     When not: for images larger than about 64x64; use `conditional_dcgan`. For images without labels, use `mlp`.
     """
 

@@ -14,7 +14,7 @@ from gankit_plugins.layers.dcgan import channels_at, doubling, initialized, size
 class DcganGenerator(nn.Module):
     """Network that maps z and N numbers of a condition to a small feature map, and upsamples it to the image's size.
 
-    With `numbers` = N = 0, the condition is unused. The numbers of a class are its one-hot vector.
+    For a class, the N numbers are its one-hot vector. With N = `numbers` = 0, the condition is unused.
     """
 
     def __init__(self, spec: Spec, width: int, numbers: int = 0) -> None:
@@ -52,8 +52,8 @@ class Dcgan(Plugin):
 
     Here images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
     rounded up, until the smaller side is at most 4. For MNIST, the sides are 28, 14, 7 and 4. A layer has at most 8
-    times `width` channels. Transposed convolutions have the exact output size, without cropping. The initial scales of
-    normalisation layers are 1; the authors' code draws them around 1.
+    times `width` channels. Transposed convolutions produce the exact output size, without cropping. The initial scales
+    of normalisation layers are 1. The authors' code draws them from a normal distribution around 1.
 
     When to use: as a baseline, with or without classes in the data.
     When not: to generate requested classes; use `conditional_dcgan`. For points, use `mlp`.
@@ -73,13 +73,13 @@ class Dcgan(Plugin):
 
 
 class ConditionalDcgan(Dcgan):
-    """DCGAN's generator with the class, or with attributes, as an input.
+    """DCGAN's generator with the class or attributes as an additional input.
 
     Source: Mirza 2014, section 3.2, applied to Radford 2015's network. The class is appended to z as a one-hot vector.
     Radford's code for MNIST also appends the vector in every further layer. Attributes (several numbers as the
     condition of an image) are appended unchanged.
 
-    When to use: to generate requested classes or attributes, with the discriminator of the same name.
+    When to use: to generate requested classes or attributes, with the discriminator `conditional_dcgan`.
     When not: for images without labels; use `dcgan`.
     """
 

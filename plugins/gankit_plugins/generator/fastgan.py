@@ -12,20 +12,21 @@ from gankit_plugins.layers.residual import sizes_of
 from gankit_plugins.layers.skip_excitation import SkipLayerExcitation
 
 SMALLEST = 4
-"""Largest value of the smaller side, in pixels, of the feature map that G begins with."""
+"""Maximum of the smaller side of G's first feature map, in pixels."""
 
 SOURCES = (1, 2, 3)
-"""Numbers of doublings before the feature maps that scale larger ones: 8x8, 16x16 and 32x32."""
+"""Numbers of doublings up to the feature maps that scale the channels of larger ones: 8x8, 16x16 and 32x32."""
 
 DISTANCE = 4
-"""Number of doublings between the two feature maps of an excitation."""
+"""Number of doublings between the two feature maps of a skip-layer excitation."""
 
 
 def excitations(doublings: int) -> dict[int, int]:
-    """Return the level of the small feature map by that of the large one, for a G with a number of doublings.
+    """Return the pairs of feature maps of all skip-layer excitations, as a dict from the larger to the smaller level.
 
-    A level is a number of doublings. The pairs are 8x8 and 128x128, 16x16 and 256x256, 32x32 and 512x512 (Liu 2021,
-    figure 3). For images below 128x128, the pair is the smallest and the largest feature map.
+    The level of a feature map is the number of doublings before it. The largest level is `doublings`. The pairs are 8x8
+    and 128x128, 16x16 and 256x256, 32x32 and 512x512 (Liu 2021, figure 3). For images below 128x128, the pair is the
+    smallest and the largest feature map.
     """
     pairs = {low + DISTANCE: low for low in SOURCES if low + DISTANCE <= doublings}
     return pairs or {doublings: 0}
@@ -62,18 +63,21 @@ class FastganGenerator(nn.Module):
 class Fastgan(Plugin):
     """FastGAN's generator: one convolution at each size, gated linear units and skip-layer excitation.
 
-    Source: Liu 2021, section 3.1, equation 1 and figure 3. z becomes a 4x4 feature map. At each further size there is
-    upsampling, one convolution, the setting `normalization.generator` (paper: batch norm) and a gated linear unit. The
-    map at 8x8 scales the channels of that at 128x128, 16x16 those of 256x256, and 32x32 those of 512x512. Maps from
-    512x512 have 3 channels. Chosen here: the numbers of channels at smaller sizes, which are halved at each doubling of
-    the size, down to `width` / 32, and the initial weights from N(0, 0.02^2), as in DCGAN.
+    Source: Liu 2021, section 3.1, equation 1 and figure 3. A transposed convolution maps z to a 4x4 feature map. Each
+    further size has upsampling, one convolution and a gated linear unit. The setting `normalization.generator` applies
+    to each convolution except the last (paper: batch norm). In skip-layer excitation, the 8x8 feature map scales the
+    channels of the 128x128 feature map. In the same way, 16x16 scales 256x256, and 32x32 scales 512x512. Feature maps
+    of 512x512 and larger have 3 channels. The other numbers of channels and the initial weights are choices of this
+    implementation. Each doubling of the size halves the number of channels, down to `width` / 32. The initial weights
+    are from N(0, 0.02^2), as in DCGAN.
 
     Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
-    rounded up, until the smaller one is at most 4. Below 128x128, the smallest map scales the largest one.
+    rounded up, until the smaller one is at most 4. For images below 128x128, the smallest feature map scales the
+    largest one.
 
-    When to use: for few images, up to large sizes, on one device, with the discriminator `fastgan`.
-    When not: if many images and a long training are possible; a network with more layers at each size, such as `sngan`,
-    can then represent more.
+    When to use: for small datasets, including large images, on one device, with the discriminator `fastgan`.
+    When not: for large datasets and long training; a network with more layers at each size, such as `sngan`, then has
+    more capacity.
     """
 
     name = "fastgan"

@@ -25,9 +25,9 @@ from gankit_plugins.layers.per_class import from_groups, route, to_groups
 class IganVnGenerator(nn.Module):
     """Network with a trunk for all classes and branches for each class.
 
-    The trunk maps z to two sets of feature maps: a small set of 4x4 and a large set of R/4 x R/4, for images of R x R.
-    Then a long path and a shortcut enlarge the small set to R x R, and their outputs are added. Each class has two
-    branches, whose outputs are added. The first branch applies a convolution to the enlarged small set. The second
+    The trunk maps z to two sets of feature maps: a small set of 4x4 and a large set of R/4 x R/4. R is the side of the
+    image. Then a long path and a shortcut enlarge the small set to R x R, and their outputs are added. Each class has
+    two branches, whose outputs are added. The first branch applies a convolution to the enlarged small set. The second
     branch (the paper's IBlock) enlarges the large set to R/2 and then to R. In the long path and the second branch, a
     convolution follows every enlargement. The branches of all N classes are computed as grouped convolutions.
     """

@@ -49,8 +49,8 @@ class InfoGanGenerator(Plugin):
     batch norm). ReLU follows each of these layers. Here the activation of the last layer is tanh, because images are in
     [-1, 1]. The sides of images may be any multiples of 4. Initial weights are from N(0, 0.02^2), as for DCGAN.
 
-    When to use: with the prior `infogan` and the discriminator of the same name.
-    When not: for images larger than about 32x32; use `dcgan`, which has fewer parameters there.
+    When to use: with the prior `infogan` and the discriminator `infogan`.
+    When not: for images larger than about 32x32; use `dcgan`, which then has fewer parameters.
     """
 
     name = "infogan"

@@ -1,4 +1,4 @@
-"""PGGAN's generator, which grows during the training (Karras 2017)."""
+"""PGGAN's generator, which grows during training (Karras 2017)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gankit_plugins.layers.square_sizes import FIRST, channels_at, sides_of
 
 
 class PgganGenerator(Growing):
-    """Network with a block of two convolutions and a layer to the image for each level."""
+    """Network with a block of two convolutions and an output layer for each size of progressive growing."""
 
     def __init__(self, spec: Spec, width: int, max_width: int) -> None:
         sides = sides_of(spec, "pggan")
@@ -49,21 +49,23 @@ class PgganGenerator(Growing):
 
 
 class Pggan(Plugin):
-    """PGGAN's generator: two convolutions at each size, with equalised learning rate, that can be trained size by size.
+    """PGGAN's generator, which can be trained size by size. Each size has two convolutions.
 
     Source: Karras 2017, table 2 and appendix A.1. z is normalised to the length latent_size^0.5. A 4x4 convolution maps
-    it to 4x4 feature maps. Nearest-neighbour upsampling doubles them, and 3x3 convolutions with leaky ReLU follow.
-    Table 2, for 1024x1024, has `width` 16 and `max_width` 512. The setting `normalization.generator` applies after
-    every leaky ReLU (paper: pixel_norm). All weights have an equalised learning rate (section 4.1).
+    z to 4x4 feature maps. At each further size, nearest-neighbour upsampling doubles the size, and two 3x3 convolutions
+    with leaky ReLU follow. Table 2, for 1024x1024, has `width` 16 and `max_width` 512. The setting
+    `normalization.generator` applies after every leaky ReLU (paper: pixel_norm). All weights have an equalised learning
+    rate (section 4.1).
 
-    The last layer is linear, as in the paper, so images may have values outside [-1, 1] in training. D then pulls them
-    back. They are clamped to [-1, 1] in samples and metrics.
+    The last layer is linear, as in the paper, so images may have values outside [-1, 1] in training. They are clamped
+    to [-1, 1] in samples and metrics.
 
-    Images are squares with a side of 4 times a power of two. The trick `progressive_growing` sets the size that is
-    trained. Until a size is reached, its layers do not change, and images are upsampled by nearest neighbours.
+    Images are squares with a side of 4 times a power of two. The trick `progressive_growing` sets the image size of
+    each training phase. Until a size is reached, its layers do not change, and images are upsampled by nearest
+    neighbours.
 
     When to use: with the discriminator `pggan`, the trick `progressive_growing`, and `normalization.generator` =
-    `pixel_norm`, for images of 64x64 and more.
+    `pixel_norm`, for images of 64x64 and larger.
     When not: for images of other sizes; use `dcgan` or `sngan`.
     """
 

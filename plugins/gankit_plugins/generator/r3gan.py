@@ -26,7 +26,7 @@ class Basis(nn.Module):
 
 
 class R3ganGeneratorNetwork(nn.Module):
-    """Network of a basis for the smallest size, residual blocks at each size, and bilinear upsampling between them."""
+    """Network of learned feature maps at the smallest size, residual blocks at each size, and bilinear upsampling."""
 
     def __init__(self, spec: Spec, config: R3gan.Config) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class R3ganGeneratorNetwork(nn.Module):
         self.basis = Basis(spec.latent_size + config.class_embedding, channels, size)
         layers = list(blocks)
         for size, after, blocks in reversed(larger):
-            # A 1x1 convolution without biases commutes with the upsampling, and costs a quarter before it.
+            # A 1x1 convolution without biases commutes with the upsampling. It costs only a quarter if it comes first.
             layers += [*changed_width(channels, after), upsampling(size), *blocks]
             channels = after
         self.body = nn.Sequential(*layers)
@@ -57,14 +57,15 @@ class R3gan(Plugin):
 
     Source: Huang 2024, section 4, configuration E. G begins with learned feature maps of 4x4, whose channels are
     multiplied by linear functions of z. Each size has two residual blocks. Between two sizes, the maps are upsampled
-    bilinearly, and a 1x1 convolution changes the number of channels if it differs. The initial weights are those of
-    Fixup (Zhang 2019): He's, multiplied by L^(-1/4) in the L residual blocks, and 0 in the last layer of each. For
-    256x256, the paper has 96 channels at the image's size, and twice as many at each smaller size up to 768: `width`
-    96. For 32x32 and 64x64 all sizes have 768 channels, and 1,536 on ImageNet: `width` and `max_width` 1536.
+    bilinearly. A 1x1 convolution changes the number of channels where necessary. The initial weights are those of Fixup
+    (Zhang 2019): He's initial weights, multiplied by L^(-1/4) in the L residual blocks. The weights of each block's
+    last layer begin at 0. For 256x256, the paper has 96 channels at the image's size (`width` 96), and twice as many at
+    each smaller size, up to 768. For 32x32 and 64x64, all sizes have 768 channels. On ImageNet, they have 1,536
+    channels (`width` and `max_width` 1536).
 
-    Here tanh follows, because images are in [-1, 1]. With `class_embedding`, G gets z and an embedding of the class.
-    The discriminator `r3gan` uses classes if G does. The setting `normalization.generator` applies to the first two
-    convolutions of a block (paper: none).
+    Here tanh follows the last convolution, because images are in [-1, 1]. With `class_embedding`, G gets z and an
+    embedding of the class. The discriminator `r3gan` uses classes if G uses them. The setting `normalization.generator`
+    applies to the first two convolutions of a block (paper: none).
 
     Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
     rounded up, until the smaller one is at most 4.

@@ -20,7 +20,7 @@ from gankit_plugins.layers.style_generator import StyleGeneratorPlugin, StyleGen
 
 
 class FilteredDoubling(LowPass):
-    """3x3 convolution without biases that doubles the size, and the low-pass filter."""
+    """3x3 convolution without biases that doubles the size, followed by a low-pass filter."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__(WIDE)
@@ -37,7 +37,7 @@ class StyledLayer(nn.Module):
     Args:
         layer: convolution, or the identity for the constant input.
         channels: number of channels that the layer returns.
-        w_size: length of w.
+        w_size: length of the style vector w.
         noise: True to add noise.
     """
 
@@ -54,9 +54,10 @@ class StyledLayer(nn.Module):
 
 
 class AdainSynthesis(Synthesis):
-    """Network from a trained constant of 4x4 pixels to the image, with two styled layers at every size.
+    """Network that transforms a learned constant of 4x4 pixels to the image, with two styled layers at every size.
 
-    The first layer at 4x4 has the constant itself as input. The first one at every other size doubles the size.
+    At 4x4, the first layer has no convolution. It applies noise, the activation and AdaIN to the constant. At every
+    other size, the convolution of the first layer doubles the size.
     """
 
     def __init__(self, spec: Spec, config: StyleGeneratorSettings, owner: str) -> None:
@@ -64,7 +65,7 @@ class AdainSynthesis(Synthesis):
         sides = sides_of(spec, owner)
         self.layers = 2 * len(sides)
         channels = [channels_at(side, config.channel_base, config.max_channels) for side in sides]
-        # The paper's appendix C has a constant of 1. Its pixels differ after the first step.
+        # All values of the constant begin at 1 (Karras 2018, appendix C). Training makes its pixels different.
         self.constant = nn.Parameter(torch.ones(1, channels[0], FIRST, FIRST))
 
         def styled(layer: nn.Module, count: int) -> StyledLayer:
@@ -80,7 +81,7 @@ class AdainSynthesis(Synthesis):
         self.to_image = EqualisedConv2d(channels[-1], spec.channels, 1)
 
     def forward(self, ws: Tensor) -> Tensor:
-        """Return images (B, C, H, W) for the w of each layer, (B, L, W). In evaluation mode, they are clamped."""
+        """Return images (B, C, H, W) for the w of each layer, (B, L, W). In evaluation mode, they are in [-1, 1]."""
         x = self.constant.expand(len(ws), -1, -1, -1)
         for layer, w in zip(self.body, ws.unbind(1), strict=True):
             x = layer(x, w)
@@ -90,19 +91,20 @@ class AdainSynthesis(Synthesis):
 class Stylegan(StyleGeneratorPlugin):
     """StyleGAN's generator: a mapping network from z to w, and convolutions with adaptive instance normalisation.
 
-    Source: Karras 2018, section 2, figure 1b and appendix C. The defaults are those of the paper at every size up to
-    1024x1024, except that the prior needs `latent.size = 512`. Feature maps of side s have 16,384 / s channels, at most
-    512, as in Karras 2017. The networks have a fixed size: progressive growing is left out.
-    `normalization.generator` is not used.
+    Source: Karras 2018, section 2, figure 1b and appendix C. The defaults are the paper's values for every size up to
+    1024x1024. Set the paper's size of z in the prior: `latent.size = 512`. Feature maps of side s have 16,384 / s
+    channels, at most 512, as in Karras 2017. Progressive growing is left out, so the network has a fixed size. The
+    setting `normalization.generator` is not used.
 
     The last layer is linear, as in the paper, so images may have values outside [-1, 1] in training. They are clamped
     to [-1, 1] in samples and metrics.
 
-    Truncation in w acts on all samples and metrics: `psi` in the recipe, or `gankit sample FILE generator.psi=0.7`.
+    Truncation in w applies to all samples and metrics. Set `psi` in the recipe, or on the command line, as in
+    `gankit sample FILE generator.psi=0.7`.
 
     When to use: to reproduce the paper, or to compare it with `stylegan2`.
-    When not: otherwise; use `stylegan2`, which has no blobs in its images. For images whose sides are not equal or no
-    powers of two, use `sngan`.
+    When not: for other purposes; use `stylegan2`, whose images have no blob artefacts. For images that are not square,
+    or whose side is not a power of two, use `sngan`.
     """
 
     name = "stylegan"

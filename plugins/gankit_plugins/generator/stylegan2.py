@@ -31,7 +31,7 @@ class StyledLayer(nn.Module):
 
 
 class ToImage(nn.Module):
-    """Modulated 1x1 convolution to the channels of the image, without demodulation, and biases."""
+    """Modulated 1x1 convolution to the channels of the image, with biases and without demodulation."""
 
     def __init__(self, before: int, after: int, w_size: int) -> None:
         super().__init__()
@@ -39,16 +39,17 @@ class ToImage(nn.Module):
         self.bias = nn.Parameter(torch.zeros(after))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Return a share of the image, (B, after, H, W), for x, (B, before, H, W), and w, (B, W)."""
+        """Return the contribution of x, (B, before, H, W), to the image, (B, after, H, W), for w, (B, W)."""
         y = self.convolution(x, w)
         return y + self.bias.to(y.dtype)[:, None, None]
 
 
 class SkipSynthesis(Synthesis):
-    """Network from a trained constant of 4x4 pixels to the image, to which feature maps of every size contribute.
+    """Network that transforms a learned constant of 4x4 pixels to the image. Every size contributes to the image.
 
-    There is one styled layer at 4x4, and two at every other size, of which the first doubles the size. After the layers
-    of a size, `ToImage` adds to the upsampled sum of the smaller sizes. It has the w of the next layer.
+    There is one styled layer at 4x4. Every other size has two styled layers, and the first one doubles the size. After
+    the layers of each size, a `ToImage` layer adds its output to the upsampled sum of the smaller sizes. This layer
+    uses the w of the next styled layer.
     """
 
     def __init__(self, spec: Spec, config: StyleGeneratorSettings, owner: str) -> None:
@@ -69,7 +70,7 @@ class SkipSynthesis(Synthesis):
         self.upsample = FilteredUpsample()
 
     def forward(self, ws: Tensor) -> Tensor:
-        """Return images (B, C, H, W) for the w of each layer, (B, L, W). In evaluation mode, they are clamped."""
+        """Return images (B, C, H, W) for the w of each layer, (B, L, W). In evaluation mode, they are in [-1, 1]."""
         styles = ws.unbind(1)
         x, images, place = self.constant.expand(len(ws), -1, -1, -1), None, 0
         for layers, to_image in zip(self.blocks, self.to_image, strict=True):
@@ -85,20 +86,21 @@ class SkipSynthesis(Synthesis):
 class Stylegan2(StyleGeneratorPlugin):
     """StyleGAN2's generator: a mapping network from z to w, and modulated convolutions with output skips.
 
-    Source: Karras 2019, section 2 and section 4, configuration F: weight demodulation, output skips, and twice as many
-    channels from 64x64 on as in StyleGAN. The defaults are those of the paper at every size up to 1024x1024, except
-    that the prior needs `latent.size = 512`. Feature maps of side s have 32,768 / s channels, at most 512. With
-    `conditional`, the class, or attributes, enter the mapping network (Karras 2020, appendix D).
-    `normalization.generator` is not used.
+    Source: Karras 2019, section 2 and section 4, configuration F: weight demodulation and output skips. Feature maps of
+    64x64 and larger have twice as many channels as in StyleGAN. The defaults are the paper's values for every size up
+    to 1024x1024. Set the paper's size of z in the prior: `latent.size = 512`. Feature maps of side s have 32,768 / s
+    channels, at most 512. With `conditional`, the class or attributes are an additional input of the mapping network
+    (Karras 2020, appendix D). The setting `normalization.generator` is not used.
 
-    The sum has no activation, as in the paper, so images may have values outside [-1, 1] in training. They are clamped
-    to [-1, 1] in samples and metrics.
+    No activation follows the sum of all sizes, as in the paper, so images may have values outside [-1, 1] in training.
+    They are clamped to [-1, 1] in samples and metrics.
 
-    Truncation in w acts on all samples and metrics: `psi` in the recipe, or `gankit sample FILE generator.psi=0.7`.
+    Truncation in w applies to all samples and metrics. Set `psi` in the recipe, or on the command line, as in
+    `gankit sample FILE generator.psi=0.7`.
 
-    When to use: with the discriminator of the same name, the loss `non_saturating`, `r1`, `path_length` and
-    `moving_average`. For few images, add `ada`.
-    When not: for images whose sides are not equal or no powers of two; use `sngan`.
+    When to use: with the discriminator `stylegan2`, the loss `non_saturating`, `r1`, `path_length` and
+    `moving_average`. For small datasets, add `ada`.
+    When not: for images that are not square, or whose side is not a power of two; use `sngan`.
     """
 
     name = "stylegan2"

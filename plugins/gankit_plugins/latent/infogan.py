@@ -59,12 +59,12 @@ class InfoGan(Plugin):
 
     Source: Chen 2016, equations 4 and 6. z consists of noise from N(0, 1), of one-hot vectors of categorical codes, and
     of continuous codes that are uniform on [-1, 1]. Both players minimise lambda times -E[ln Q(c|x)] on generated
-    images, which maximises a lower bound on the information about the codes. In equation 6, only G and Q minimise this
-    term. Here D minimises it too, because Q shares D's layers up to its features. The setting
-    `normalization.discriminator` applies to Q's hidden layer (paper: batch norm).
+    images, which maximises a lower bound on the mutual information of the codes and the image. In equation 6, only G
+    and Q minimise this term. Here D minimises it too, because Q shares the layers that compute D's features. The
+    setting `normalization.discriminator` applies to Q's hidden layer (paper: batch norm).
 
     When to use: to find classes and factors of variation in images without labels.
-    When not: if the data have labels, because a conditional generator is then more exact.
+    When not: if the data have labels, because a conditional generator then controls the class exactly.
     """
 
     name = "infogan"
@@ -139,5 +139,5 @@ class InfoGan(Plugin):
         return continuous_loss(mean, log_deviation, step.z[:, -count:])
 
     def predict(self, run: Run, features: Tensor) -> Tensor:
-        """Return Q's output for D's features (B, F): logits of the categories, then means and log deviations."""
+        """Return Q's output for D's features (B, F): logits, then means and logarithms of standard deviations."""
         return run.networks["code_predictor"](features).float()

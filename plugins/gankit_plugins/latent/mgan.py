@@ -61,8 +61,8 @@ class Mgan(Plugin):
     `mlp`, these weights are smaller than for one generator.
 
     When to use: against mode collapse, if the data have separate modes. Each generator then covers some of the modes.
-    When not: with `skip_z`, which also gives z to the shared layers. With a large `beta` on data whose modes touch,
-    generators avoid the regions between each other.
+    When not: with `skip_z`, which also gives z to the shared layers. If the modes of the data touch, a large `beta`
+    makes the generators avoid the regions between these modes.
     """
 
     name = "mgan"
