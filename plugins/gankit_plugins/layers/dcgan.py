@@ -15,13 +15,13 @@ DEVIATION = 0.02
 """Standard deviation of the initial weights (Radford 2015, section 4)."""
 
 SMALLEST = 4
-"""Maximum of the smaller side of D's last and G's first feature map, in pixels.
+"""Upper bound, in pixels, of the smaller side of D's last feature map and of G's first feature map.
 
-The sides of images must be at least this large.
+It is also the minimum side of an image.
 """
 
 WIDEST = 8
-"""Largest number of channels, as a multiple of `width`. Each downsampling doubles the channels, up to this limit."""
+"""Maximum number of channels, as a multiple of `width`. Each downsampling doubles the number, up to this limit."""
 
 Size = tuple[int, int]
 """Height and width in pixels."""
