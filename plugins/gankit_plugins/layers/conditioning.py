@@ -1,4 +1,4 @@
-"""Functions that append a condition, such as a class, to the inputs of networks."""
+"""Functions for conditions, such as classes, that are inputs of networks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def numbers_of(condition: Tensor, size: int) -> Tensor:
 
 
 def embedded(condition: Tensor, table: Tensor) -> Tensor:
-    """Return the embeddings (B, N) of a condition, from a table (K, N) with one row for each class or number.
+    """Return the embeddings (B, N) of labels (B,) or vectors (B, K), from a table (K, N).
 
-    Labels (B,) select rows of the table. For vectors (B, K), an embedding is the sum of all rows, weighted by the
-    numbers of the vector.
+    A label selects a row of the table. For a vector, the embedding is the sum of all rows, weighted by the numbers of
+    the vector.
     """
     return F.embedding(condition, table) if condition.dim() == 1 else condition.to(table.dtype) @ table
 

@@ -57,12 +57,12 @@ def channels_at(level: int, width: int) -> int:
 
 
 def halving(before: int, after: int) -> nn.Conv2d:
-    """Return a convolution with kernel 5 and stride 2 (Radford 2015, figure 1). It halves the size, rounding up."""
+    """Return a convolution with kernel 5 and stride 2, which halves the size, rounding up (Radford 2015, figure 1)."""
     return initialized(nn.Conv2d(before, after, 5, stride=2, padding=2))
 
 
 def doubling(before: int, after: int, size: Size) -> nn.ConvTranspose2d:
-    """Return a transposed convolution with the given output size. Its input has half this size, rounded up."""
+    """Return a transposed convolution with output size `size`, for inputs of half this size, rounded up."""
     height, width = size
     odd = (1 - height % 2, 1 - width % 2)
     return initialized(nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=odd))

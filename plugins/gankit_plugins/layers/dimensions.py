@@ -1,4 +1,4 @@
-"""Number of dimensions of a layer's output without batch and channels: 0 for vectors, 1 audio, 2 images, 3 video."""
+"""Number of spatial dimensions of a layer's output: 0 for vectors, 1 for audio, 2 for images, 3 for video."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class EqualisedLinear(nn.Linear):
     Args:
         inputs: number of input features.
         outputs: number of output features.
-        gain: factor of the initial standard deviation; sqrt(2) if a ReLU without a gain follows.
+        gain: factor of the initial standard deviation; sqrt(2) compensates for a ReLU after the layer.
         rate: factor of the learning rate, lambda in Karras 2018.
         bias: initial value of rate * b, or None for a layer without biases.
     """
@@ -37,7 +37,7 @@ class EqualisedLinear(nn.Linear):
             nn.init.constant_(self.bias, bias / rate)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return y, (..., outputs), for x, (..., inputs)."""
+        """Return the output y, (..., outputs), for the input x, (..., inputs)."""
         return F.linear(input, self.scale * self.weight, self._bias())
 
     def _bias(self) -> Tensor | None:
@@ -58,7 +58,7 @@ class EqualisedConv2d(nn.Conv2d):
         before: number of input channels.
         after: number of output channels.
         kernel: side of the kernel, in pixels.
-        gain: factor of the initial standard deviation; sqrt(2) if a ReLU without a gain follows.
+        gain: factor of the initial standard deviation; sqrt(2) compensates for a ReLU after the layer.
         bias: True to add biases, which are initially 0.
         padding: number of zeros on each side of the input; kernel // 2 if None.
         stride: step between two positions of the kernel, in pixels.

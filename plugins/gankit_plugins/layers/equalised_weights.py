@@ -18,7 +18,7 @@ EQUALISED = (EqualisedConv2d, EqualisedLinear)
 def fan_in(layer: nn.Module) -> float:
     """Return the mean number of inputs that one output of a convolution or a linear layer depends on.
 
-    In a transposed convolution with stride s, an output pixel depends on 1 / s of the kernel along each axis.
+    In a transposed convolution with stride s, an output pixel uses, on average, 1 / s of the kernel along each axis.
     """
     inputs = filters(layer).shape[2]
     if isinstance(layer, TRANSPOSED):

@@ -21,7 +21,8 @@ CHANNELS_OF_LARGE = 3
 def channels_at(level: int, width: int, size: Size) -> int:
     """Return the number of channels of a feature map that is 2^level times as large as the smallest one.
 
-    It is `width` / 2^level, but at least `width` / 32 and at least 1. Feature maps of at least 512x512 have 3 channels.
+    The number is `width` / 2^level, but at least `width` / 32 and at least 1. Feature maps of at least 512x512 have 3
+    channels.
     """
     if min(size) >= LARGE:
         return CHANNELS_OF_LARGE
@@ -51,7 +52,7 @@ def activated(spec: Spec, layer: nn.Module, channels: int) -> nn.Sequential:
 
 
 def halving(before: int, after: int) -> nn.Conv2d:
-    """Return a convolution with kernel 4 and stride 2. It halves the size, rounding down."""
+    """Return a convolution with kernel 4 and stride 2, which halves the size, rounding down."""
     return initialized(nn.Conv2d(before, after, 4, stride=2, padding=1))
 
 

@@ -19,7 +19,10 @@ def _call(function: OutputFunction, module: nn.Module, inputs: Any, output: Tens
 
 @contextmanager
 def forward_hooks(network: nn.Module, functions: Mapping[str, OutputFunction]) -> Iterator[None]:
-    """Call functions with the outputs of a network's modules in the `with` block. Keys are names of modules."""
+    """Call functions with the outputs of a network's modules during the `with` block.
+
+    The keys of `functions` are the names of the modules.
+    """
     with ExitStack() as stack:
         for name, function in functions.items():
             handle = network.get_submodule(name).register_forward_hook(partial(_call, function))

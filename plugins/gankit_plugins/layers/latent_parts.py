@@ -6,7 +6,7 @@ from gankit import InputError
 
 
 def part_sizes(latent_size: int, levels: int) -> list[int]:
-    """Return the number of values in the part of z for each level. The parts are those of `Tensor.tensor_split`.
+    """Return the sizes of the parts of z, one for each level. `Tensor.tensor_split` gives the same parts.
 
     The parts have equal sizes if `latent_size` is a multiple of `levels`. Otherwise the first parts have one more
     value.

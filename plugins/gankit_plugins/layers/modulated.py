@@ -9,7 +9,7 @@ from gankit_plugins.layers.equalised import EqualisedConv2d, EqualisedLinear
 from gankit_plugins.layers.resampling import WIDE, convolve_up, low_pass_kernel
 
 EPS = 1e-8
-"""Number added to the sum of squares in equation 3, so that weights of 0 do not cause a division by 0."""
+"""Number added to the sum of squares in equation 3. It prevents a division by 0 if all weights are 0."""
 
 
 def demodulation(weight: Tensor, styles: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ def scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 class CurrentVectors:
-    """Container of the vectors of a batch's images, (B, N), that layers use during a forward pass."""
+    """Container of vectors (B, N), one for each image of a batch, that layers use during a forward pass."""
 
     vectors: Tensor | None = None
 

@@ -54,12 +54,12 @@ def he(layer: Layer, slope: float = 1.0) -> Layer:
 def fixup_scale(depth: int, layers: int) -> float:
     """Return the factor of the initial weights of a residual branch, depth^(-1 / (2 layers - 2)).
 
-    With this factor, each step of gradient descent changes the network's output by an amount that does not depend on L
-    (Zhang 2019, section 3).
+    With this factor, each step of gradient descent changes the network's output by an amount that does not depend on
+    `depth` (Zhang 2019, section 3).
 
     Args:
-        depth: L, number of residual branches of the network.
-        layers: m, number of layers of a branch, 2 or more.
+        depth: number of residual branches of the network, L in the paper.
+        layers: number of layers of a branch, m in the paper, 2 or more.
     """
     return depth ** (-1 / (2 * layers - 2))
 

@@ -10,7 +10,7 @@ BINOMIAL = (1.0, 2.0, 1.0)
 """Taps of the low-pass filter along each axis, before normalisation to the sum 1 (Karras 2018, appendix C)."""
 
 WIDE = (1.0, 3.0, 3.0, 1.0)
-"""Convolution of `BINOMIAL` with (1, 1): one filter that includes the doubling of pixels, or the mean of two pixels."""
+"""Taps of a filter that combines `BINOMIAL` with doubling each pixel, or with averaging two neighbouring pixels."""
 
 
 def low_pass_kernel(taps: tuple[float, ...] = BINOMIAL) -> Tensor:

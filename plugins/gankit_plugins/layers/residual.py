@@ -11,7 +11,7 @@ from gankit import InputError, Player, Spec
 from gankit_plugins.layers.dcgan import Size, half
 
 SMALLEST_IMAGE = 4
-"""Smallest side of an image, in pixels."""
+"""Minimum side of an image, in pixels."""
 
 WIDEST = 16
 """Maximum number of channels, as a multiple of `width`, if each halving of the size doubles the number of channels."""

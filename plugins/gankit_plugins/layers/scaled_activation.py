@@ -20,7 +20,7 @@ class ScaledActivation(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
-        # The activation is a module, because tricks such as dropout search the network for activation modules.
+        # Use a module instead of a function, because tricks such as dropout search the network for activation modules.
         self.activation = nn.LeakyReLU(SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def attention(f: Tensor, g: Tensor, h: Tensor) -> Tensor:
     Returns:
         o, (B, C, N). The softmax is computed in float32 or a wider type.
     """
-    # `scaled_dot_product_attention` needs less memory, but torch cannot differentiate its fast versions twice. A
+    # `scaled_dot_product_attention` needs less memory, but PyTorch cannot differentiate its fast versions twice. A
     # gradient penalty of D needs second derivatives. The softmax over the last dimension is faster than over the first
     # dimension.
     s = g.transpose(1, 2) @ f

@@ -47,7 +47,7 @@ def activated(before: int, after: int, kernel: int, padding: int | None = None) 
 
 
 def convolutions(before: int, after: int) -> nn.Sequential:
-    """Return two 3x3 convolutions with activations. The second one changes the channels and halves the size."""
+    """Return two 3x3 convolutions with activations. The second convolution has `after` channels and halves the size."""
     return nn.Sequential(activated(before, before, 3), FilteredHalving(before, after), ScaledActivation(after))
 
 

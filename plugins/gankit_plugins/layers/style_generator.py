@@ -57,7 +57,7 @@ class Synthesis(nn.Module):
 
     @abstractmethod
     def forward(self, ws: Tensor) -> Tensor:
-        """Return images (B, C, H, W) for the w of each layer, (B, L, W). In evaluation mode, they are in [-1, 1]."""
+        """Return images (B, C, H, W) for style vectors (B, L, W). In evaluation mode, pixel values are in [-1, 1]."""
 
 
 class StyleGenerator(nn.Module):
@@ -105,7 +105,7 @@ class StyleGenerator(nn.Module):
 
 
 def require_style_generator(network: nn.Module, owner: str) -> StyleGenerator:
-    """Return the network. Raise InputError if it has no mapping network, which `owner` needs."""
+    """Return the network if it is a `StyleGenerator`, which the plugin `owner` needs. Otherwise raise an InputError."""
     if isinstance(network, StyleGenerator):
         return network
     raise InputError(

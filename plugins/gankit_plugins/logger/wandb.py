@@ -27,8 +27,8 @@ class WeightsAndBiases(Logger):
 
     In offline mode, no data leaves the machine; `wandb sync RUN/wandb/offline-run-*` uploads the run. wandb does not
     report its own errors to its developers, unless the environment variable WANDB_ERROR_REPORTING is set to true. The
-    x-axis of plots is `iteration`, because wandb's own step number counts rows and images instead of iterations.
-    To install the library, run `pip install 'gankit[wandb]'`.
+    x-axis of plots is `iteration`, because wandb's own step number counts rows and images instead of iterations. To
+    install the library, run `pip install 'gankit[wandb]'`.
 
     A resumed run has the same id in wandb; in offline mode, it is written to a new folder. The resumed run repeats the
     iterations after its checkpoint. Rows that wandb already has are not sent again, because the resumed run computes

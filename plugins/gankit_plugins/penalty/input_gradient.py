@@ -85,8 +85,8 @@ class InputGradientPenalty(Plugin):
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if self.flattens and recipe.use_of("loss") == "wasserstein":
             yield "a Wasserstein critic needs a slope, above all between real and fake images; use gradient_penalty"
-        # Do not warn if the discriminator itself couples the images, because PGGAN and StyleGAN2 do so and have a
-        # penalty in their papers.
+        # Do not warn if the discriminator's layers couple the images of a batch. The papers on PGGAN and StyleGAN2
+        # combine such layers with a penalty.
         for key in [key for key in recipe.coupling("discriminator") if key != "discriminator"]:
             yield (
                 f"the penalty needs the gradient of each single image, and {recipe.use_of(key)} in the discriminator "

@@ -45,7 +45,7 @@ class PathLength(Plugin):
     """Penalty that makes steps of equal length in the style vector w change the image by equal amounts.
 
     Source: Karras 2019, section 3.2, equation 4: the mean of (||J^T y|| - a)^2. J is the derivative of the image with
-    respect to w, y is random noise, and a is the exponential moving average of the lengths ||J^T y||. The weight
+    respect to w, and y is random noise. a is the exponential moving average of the lengths ||J^T y||. The weight
     gamma_pl depends on the size of the images. This weight, the decay 0.99 of a, and the interval of 8 G steps are from
     appendix B. Here, the average starts with the mean of the first batch. The penalty is computed for every second
     image of a batch, as in the authors' code.

@@ -13,7 +13,7 @@ from gankit_plugins.layers.square_sizes import FIRST
 
 
 class ProgressiveGrowing(Plugin):
-    """Growth of both networks during training: they are trained at 4x4 pixels, then at 8x8, and up to the full size.
+    """Growth of both networks during training: they are trained at 4x4 pixels, then at 8x8, up to the full size.
 
     Source: Karras 2017, section 2, figure 2 and appendix A.1. At each size, the networks are trained for `stable`
     iterations. Then the layers of the next size fade in during `fade` iterations: their weight alpha grows from 0 to 1.

@@ -52,7 +52,7 @@ def set_statistics(layer: _BatchNorm, statistics: Statistics) -> None:
 
 @contextmanager
 def recorded(layer: _BatchNorm) -> Iterator[None]:
-    """Normalise with the statistics of each batch in a layer in evaluation mode.
+    """Make a layer in evaluation mode normalise with the statistics of each batch.
 
     At exit, set the layer's running averages to the aggregated statistics. The layer stays in evaluation mode, because
     training mode would also update spectral norm and exchange statistics between ranks.
@@ -73,7 +73,7 @@ def recorded(layer: _BatchNorm) -> Iterator[None]:
 
 
 class StandingStatistics(Plugin):
-    """Batch-norm statistics for samples, computed from many images of the sampled generator, without running averages.
+    """Batch-norm statistics for sampling, computed from many generated images instead of running averages.
 
     Source: Brock 2018, appendix C.1, typically with 100 forward passes. Running averages come from the weights of
     earlier iterations, and do not match the weights of `moving_average`. This trick generates `passes` batches. Each

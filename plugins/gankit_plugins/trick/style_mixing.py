@@ -14,8 +14,8 @@ class StyleMixing(Plugin):
 
     Source: Karras 2018, section 3.1, with the probability 0.9 of the final networks. The network then cannot rely on
     equal styles in neighbouring layers, so each style controls only the sizes of its layers. The second w is computed
-    from the z of another image of the batch, with the class of the first image. A batch of one image is not mixed.
-    Samples and metrics use one w for each image.
+    from the z of another image of the batch, and from the image's own class. A batch of one image is not mixed. Samples
+    and metrics use one w for each image.
 
     When to use: with a generator that has a mapping network, such as `stylegan2`, if the styles of two images will be
     combined, as in `gankit stylegrid`.
