@@ -1,4 +1,4 @@
-"""Adaptive instance normalisation: a style sets the mean and the deviation of each channel (Karras 2018)."""
+"""Adaptive instance normalisation: a style sets the mean and the standard deviation of each channel (Karras 2018)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch import Tensor, nn
 from gankit_plugins.layers.equalised import EqualisedLinear
 
 EPS = 1e-8
-"""Number added to the variance, so that a constant channel becomes 0."""
+"""Number added to the variance. It prevents a division by 0 for a constant channel."""
 
 
 def adain(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return scale * (x - mean(x)) / deviation(x) + shift for each image and channel (Karras 2018, equation 1).
+    """Return scale * (x - mean(x)) / std(x) + shift for each image and channel (Karras 2018, equation 1).
 
     Args:
         x: feature maps (B, C, H, W).
-        scale: y_s, (B, C).
-        shift: y_b, (B, C).
+        scale: scales y_s, (B, C).
+        shift: shifts y_b, (B, C).
 
     Returns:
         Feature maps with the shape and the data type of x. They are computed in float32 or a wider type.
@@ -29,9 +29,11 @@ def adain(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 class Adain(nn.Module):
-    """Layer `adain` whose scale and shift are affine functions of w. They begin at 1 and 0 for w = 0.
+    """Layer that applies `adain`. Scale and shift are affine functions of the style vector w.
 
-    Source: Karras 2018, section 2, equation 1, and appendix C for the beginning.
+    With the initial biases, w = 0 gives scale 1 and shift 0.
+
+    Source: Karras 2018, section 2, equation 1, and appendix C for the initial biases.
     """
 
     def __init__(self, channels: int, w_size: int) -> None:
@@ -39,6 +41,6 @@ class Adain(nn.Module):
         self.affine = EqualisedLinear(w_size, 2 * channels)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Return feature maps with the shape of x, (B, C, H, W), for w, (B, w_size)."""
+        """Return feature maps with the shape of x, (B, C, H, W), for style vectors w, (B, w_size)."""
         scale, shift = self.affine(w).chunk(2, dim=1)
         return adain(x, 1 + scale, shift)

@@ -10,14 +10,14 @@ from gankit import Player, Spec
 from gankit_plugins.layers.dcgan import Size, half
 
 SMALLEST = 8
-"""Maximum side of the feature map between the convolutions and the linear layer, in pixels."""
+"""Upper bound, in pixels, of the smaller side of the feature map between the convolutions and the linear layer."""
 
 REPETITIONS = 2
 """Number of convolutions at each size of the feature maps."""
 
 
 def sizes_of(spec: Spec) -> list[Size]:
-    """Return the sizes of all feature maps, starting with the image, until the smaller side is at most 8.
+    """Return the sizes of all feature maps, from the image to the first size whose smaller side is at most 8.
 
     Each size is half of the previous size, rounded up: 64, 32, 16, 8 for 64x64 images, and 28, 14, 7 for 28x28 images.
     """
@@ -34,10 +34,10 @@ def activated(spec: Spec, player: Player, before: int, after: int, stride: int =
 
 
 def encoder(spec: Spec, width: int, code: int) -> nn.Sequential:
-    """Return an encoder that maps images (B, C, H, W) to codes (B, code), for D.
+    """Return D's encoder, which maps images (B, C, H, W) to codes (B, code).
 
-    After k halvings of the side, the feature maps have (k + 1) * width channels. The first convolution after a halving
-    has stride 2. The first convolution of the encoder has no normalisation.
+    Convolutions with stride 2 halve the size. After k halvings, the feature maps have (k + 1) * width channels. The
+    first convolution of the encoder has no normalisation.
     """
     layers = [nn.Sequential(nn.Conv2d(spec.channels, width, 3, padding=1), nn.ELU())]
     sizes, channels = sizes_of(spec), width

@@ -8,7 +8,7 @@ from gankit import Player, Spec
 from gankit_plugins.layers.dcgan import initialized
 
 SLOPE = 0.2
-"""Negative slope of LeakyReLU in D and E (Donahue 2017, appendix C)."""
+"""Negative slope of LeakyReLU in D and in the encoder E (Donahue 2017, appendix C)."""
 
 
 def hidden_layers(spec: Spec, player: Player, inputs: int, units: int, activation: nn.Module) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""Functions that append a condition, such as a class, to the inputs of networks."""
+"""Functions for conditions, such as classes, that are inputs of networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ def numbers_of(condition: Tensor, size: int) -> Tensor:
 
 
 def embedded(condition: Tensor, table: Tensor) -> Tensor:
-    """Return the rows of a table (K, N) for labels (B,), or sums of its rows with weights (B, K), as (B, N)."""
+    """Return the embeddings (B, N) of labels (B,) or vectors (B, K), from a table (K, N).
+
+    A label selects a row of the table. For a vector, the embedding is the sum of all rows, weighted by the numbers of
+    the vector.
+    """
     return F.embedding(condition, table) if condition.dim() == 1 else condition.to(table.dtype) @ table
 
 
@@ -36,7 +40,7 @@ def append_planes(images: Tensor, condition: Tensor, size: int) -> Tensor:
 
 
 def require_numbers(spec: Spec, name: str, other: str) -> int:
-    """Return the number of classes, or the length of the vectors that are the condition of the data.
+    """Return the number of classes in the data, or the length of the data's condition vectors.
 
     Raises:
         InputError: the data have another condition or no condition. The message recommends the network `other` instead.
@@ -52,17 +56,14 @@ def require_numbers(spec: Spec, name: str, other: str) -> int:
 
 
 def require_labels(spec: Spec, name: str, other: str) -> None:
-    """Raise InputError if the data has no classes. The message recommends the plugin `other` instead."""
+    """Raise an InputError if the data have no classes. The message recommends the plugin `other` instead."""
     if not spec.classes:
         has = "none" if spec.condition is None else spec.condition.describe()
         raise InputError(f"{name} needs labels, and the dataset has {has}; use {other}")
 
 
 def refuse_other_conditions(spec: Spec, name: str) -> None:
-    """Raise InputError if the data has a condition other than classes.
-
-    The plugin `name` would mix up such conditions.
-    """
+    """Raise an InputError if the data have a condition other than classes, which the plugin `name` does not support."""
     if spec.condition is not None and not spec.classes:
         raise InputError(
             f"{name} works with classes or without a condition, and the data have {spec.condition.describe()}; remove "

@@ -15,13 +15,13 @@ DEVIATION = 0.02
 """Standard deviation of the initial weights (Radford 2015, section 4)."""
 
 SMALLEST = 4
-"""Maximum of the smaller side of D's last and G's first feature map, in pixels.
+"""Upper bound, in pixels, of the smaller side of D's last feature map and of G's first feature map.
 
-The sides of images must be at least this large.
+It is also the minimum side of an image.
 """
 
 WIDEST = 8
-"""Largest number of channels, as a multiple of `width`. Each downsampling doubles the channels, up to this limit."""
+"""Maximum number of channels, as a multiple of `width`. Each downsampling doubles the number, up to this limit."""
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -57,12 +57,12 @@ def channels_at(level: int, width: int) -> int:
 
 
 def halving(before: int, after: int) -> nn.Conv2d:
-    """Return a convolution with kernel 5 and stride 2 (Radford 2015, figure 1). It halves the size, rounding up."""
+    """Return a convolution with kernel 5 and stride 2, which halves the size, rounding up (Radford 2015, figure 1)."""
     return initialized(nn.Conv2d(before, after, 5, stride=2, padding=2))
 
 
 def doubling(before: int, after: int, size: Size) -> nn.ConvTranspose2d:
-    """Return a transposed convolution with the given output size. Its input has half this size, rounded up."""
+    """Return a transposed convolution with output size `size`, for inputs of half this size, rounded up."""
     height, width = size
     odd = (1 - height % 2, 1 - width % 2)
     return initialized(nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=odd))

@@ -1,4 +1,4 @@
-"""Number of dimensions of a layer's feature maps: 0 for vectors, 1 for audio, 2 for images, 3 for video."""
+"""Number of spatial dimensions of a layer's output: 0 for vectors, 1 for audio, 2 for images, 3 for video."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ ONE, THREE = (nn.Conv1d, nn.ConvTranspose1d), (nn.Conv3d, nn.ConvTranspose3d)
 
 
 def dimensions_of(layer: nn.Module) -> int:
-    """Return the number of dimensions of a layer's output besides batch and channels."""
+    """Return the number of dimensions of a layer's output, not counting batch and channels."""
     if isinstance(layer, nn.Linear):
         return 0
     return 1 if isinstance(layer, ONE) else 3 if isinstance(layer, THREE) else 2

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 
 class EqualisedLinear(nn.Linear):
-    """Linear layer y = c W x + rate b, whose initial weights W are from N(0, 1 / rate^2).
+    """Linear layer y = c W x + rate b with the constant c = rate * gain / sqrt(inputs).
 
-    c = rate * gain / sqrt(inputs) is a constant, so the initial c W has the standard deviation gain / sqrt(inputs), as
-    in He's initialisation. Adam's steps do not depend on the scale of the gradient. So W changes at the same relative
-    speed in all layers, and effectively at `rate` times this speed in layers with a `rate` below 1.
+    The initial weights W are drawn from N(0, 1 / rate^2). The initial c W therefore has the standard deviation
+    gain / sqrt(inputs), as in He's initialisation. Adam's steps do not depend on the scale of the gradient. So W
+    changes at the same relative speed in all layers with the rate 1. Another rate multiplies this speed.
 
     Source: Karras 2017, section 4.1, without a rate; Karras 2018, appendix C, with the rate 0.01 for the mapping
     network.
@@ -21,7 +21,7 @@ class EqualisedLinear(nn.Linear):
     Args:
         inputs: number of input features.
         outputs: number of output features.
-        gain: factor of the initial standard deviation; sqrt(2) before a ReLU without a gain of its own.
+        gain: factor of the initial standard deviation; sqrt(2) compensates for a ReLU after the layer.
         rate: factor of the learning rate, lambda in Karras 2018.
         bias: initial value of rate * b, or None for a layer without biases.
     """
@@ -37,7 +37,7 @@ class EqualisedLinear(nn.Linear):
             nn.init.constant_(self.bias, bias / rate)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return y, (..., outputs), for x, (..., inputs)."""
+        """Return the output y, (..., outputs), for the input x, (..., inputs)."""
         return F.linear(input, self.scale * self.weight, self._bias())
 
     def _bias(self) -> Tensor | None:
@@ -47,9 +47,10 @@ class EqualisedLinear(nn.Linear):
 
 
 class EqualisedConv2d(nn.Conv2d):
-    """Convolution y = c W * x + b, whose initial weights W are from N(0, 1), with c = gain / sqrt(inputs * kernel^2).
+    """Convolution y = c W * x + b with the constant c = gain / sqrt(before * kernel^2).
 
-    An odd kernel with stride 1 does not change the size of feature maps.
+    The initial weights W are drawn from N(0, 1). With an odd kernel, stride 1 and the default padding, the output has
+    the size of the input.
 
     Source: Karras 2017, section 4.1.
 
@@ -57,8 +58,8 @@ class EqualisedConv2d(nn.Conv2d):
         before: number of input channels.
         after: number of output channels.
         kernel: side of the kernel, in pixels.
-        gain: factor of the initial standard deviation; sqrt(2) before a ReLU without a gain of its own.
-        bias: True to add biases, which begin at 0.
+        gain: factor of the initial standard deviation; sqrt(2) compensates for a ReLU after the layer.
+        bias: True to add biases, which are initially 0.
         padding: number of zeros on each side of the input; kernel // 2 if None.
         stride: step between two positions of the kernel, in pixels.
     """

@@ -1,4 +1,4 @@
-"""Equalised learning rate of existing layers, as a parametrisation of their weights (Karras 2017, section 4.1)."""
+"""Equalised learning rate for existing layers, as a parametrisation of their weights (Karras 2017, section 4.1)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gankit_plugins.layers.equalised import EqualisedConv2d, EqualisedLinear
 from gankit_plugins.layers.weights import TRANSPOSED, filters, trainable_layers
 
 EQUALISED = (EqualisedConv2d, EqualisedLinear)
-"""Classes of layers that have an equalised learning rate already."""
+"""Classes of layers that already have an equalised learning rate."""
 
 
 def fan_in(layer: nn.Module) -> float:
     """Return the mean number of inputs that one output of a convolution or a linear layer depends on.
 
-    In a transposed convolution with stride s, an output pixel uses one of s taps along each axis.
+    In a transposed convolution with stride s, an output pixel uses, on average, 1 / s of the kernel along each axis.
     """
     inputs = filters(layer).shape[2]
     if isinstance(layer, TRANSPOSED):
@@ -34,18 +34,19 @@ class Scaled(nn.Module):
         self.c = c
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Return the trained parameter of a weight. PyTorch calls this when the weight is set."""
+        """Return the trained parameter that gives a weight. PyTorch calls this method when the weight is set."""
         return weight / self.c
 
     def forward(self, parameter: Tensor) -> Tensor:
-        """Return the weight."""
+        """Return the weight: c times the trained parameter."""
         return self.c * parameter
 
 
 def equalise(layer: nn.Module) -> nn.Module:
-    """Draw a layer's trained parameter from N(0, 1), scale it at run time by He's constant, and return the layer.
+    """Add an equalised learning rate to a layer, and return the layer.
 
-    He's constant is (2 / fan_in)^0.5. Biases are set to 0. A layer that is equalised already is not changed.
+    The trained parameter is drawn from N(0, 1). The weight is this parameter times He's constant (2 / fan_in)^0.5.
+    Biases are set to 0. A layer that already has an equalised learning rate is not changed.
     """
     if not isinstance(layer, EQUALISED):
         scaled = Scaled(math.sqrt(2 / fan_in(layer)))
@@ -59,7 +60,7 @@ def equalise(layer: nn.Module) -> nn.Module:
 
 
 def equalise_weights(network: nn.Module) -> nn.Module:
-    """Equalise all trained convolutions and linear layers of a network, and return it."""
+    """Add an equalised learning rate to all trained convolutions and linear layers of a network. Return the network."""
     for layer in trainable_layers(network):
         equalise(layer)
     return network

@@ -6,7 +6,7 @@ from gankit import Step
 
 
 def exchange_sides(step: Step) -> Step:
-    """Return a copy of the step with the roles of real and fake images exchanged, so that D's loss becomes G's loss."""
+    """Return a copy of the step with the roles of real and fake images exchanged. D's loss of this copy is G's loss."""
     return step.with_outputs(
         step.fake_output,
         step.real_output,

@@ -9,19 +9,20 @@ from gankit_plugins.layers.dcgan import SLOPE, Size, initialized
 from gankit_plugins.layers.residual import ResidualBlock
 
 NARROWEST = 32
-"""Ratio of the largest to the smallest number of channels of the feature maps below 512x512."""
+"""Maximum ratio of the largest to the smallest number of channels, among feature maps below 512x512."""
 
 LARGE = 512
-"""Side, in pixels, from which feature maps have few channels (Liu 2021, section 3)."""
+"""Minimum side, in pixels, of the feature maps that have only 3 channels (Liu 2021, section 3)."""
 
 CHANNELS_OF_LARGE = 3
-"""Number of channels of these feature maps (Liu 2021, section 3)."""
+"""Number of channels of feature maps of at least 512x512 (Liu 2021, section 3)."""
 
 
 def channels_at(level: int, width: int, size: Size) -> int:
     """Return the number of channels of a feature map that is 2^level times as large as the smallest one.
 
-    It is `width` / 2^level, but at least `width` / 32 and at least 1. Feature maps from 512x512 have 3 channels.
+    The number is `width` / 2^level, but at least `width` / 32 and at least 1. Feature maps of at least 512x512 have 3
+    channels.
     """
     if min(size) >= LARGE:
         return CHANNELS_OF_LARGE
@@ -29,12 +30,15 @@ def channels_at(level: int, width: int, size: Size) -> int:
 
 
 def gated(spec: Spec, player: Player, layer: nn.Module, channels: int) -> nn.Sequential:
-    """Return a layer with the recipe's normalisation and a gated linear unit, which halves its 2 `channels` outputs."""
+    """Return a layer with the recipe's normalisation and a gated linear unit.
+
+    The layer has 2 * `channels` output channels. The gated linear unit halves this number.
+    """
     return nn.Sequential(spec.normalize(player, layer, 2 * channels), nn.GLU(dim=1))
 
 
 def up_block(spec: Spec, player: Player, before: int, after: int, size: Size) -> nn.Sequential:
-    """Return a block that upsamples feature maps to `size` by nearest neighbours, with one convolution.
+    """Return a block: nearest-neighbour upsampling to `size`, a convolution, and a gated linear unit.
 
     Source: Liu 2021, figure 3.
     """
@@ -48,7 +52,7 @@ def activated(spec: Spec, layer: nn.Module, channels: int) -> nn.Sequential:
 
 
 def halving(before: int, after: int) -> nn.Conv2d:
-    """Return a convolution with kernel 4 and stride 2. It halves the size, rounding down."""
+    """Return a convolution with kernel 4 and stride 2, which halves the size, rounding down."""
     return initialized(nn.Conv2d(before, after, 4, stride=2, padding=1))
 
 

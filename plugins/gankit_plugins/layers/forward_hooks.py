@@ -1,4 +1,4 @@
-"""Functions that are called with the outputs of modules inside a network."""
+"""Context manager that calls functions with the outputs of modules inside a network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def _call(function: OutputFunction, module: nn.Module, inputs: Any, output: Tens
 
 @contextmanager
 def forward_hooks(network: nn.Module, functions: Mapping[str, OutputFunction]) -> Iterator[None]:
-    """Call functions with the outputs of modules of a network, by name of the module, in the `with` block."""
+    """Call functions with the outputs of a network's modules during the `with` block.
+
+    The keys of `functions` are the names of the modules.
+    """
     with ExitStack() as stack:
         for name, function in functions.items():
             handle = network.get_submodule(name).register_forward_hook(partial(_call, function))

@@ -13,7 +13,7 @@ Size = tuple[int, int]
 """Height and width of feature maps."""
 
 LARGEST_START = 16
-"""Maximum side of the small set of feature maps. A linear layer maps z to all values of this set."""
+"""Maximum side, in pixels, of the generator's small set of feature maps. A linear layer computes this set from z."""
 
 Upsampling = Literal["transposed", "pixel_shuffle"]
 
@@ -27,7 +27,7 @@ def activated(spec: Spec, player: Player, layer: nn.Module, features: int) -> nn
 
 
 def convolution(channels: int, groups: int = 1) -> nn.Conv2d:
-    """Return a 3x3 convolution with equal numbers of input and output channels: `channels` in each group."""
+    """Return a 3x3 convolution with `channels` input channels and `channels` output channels in each group."""
     return nn.Conv2d(channels * groups, channels * groups, 3, padding=1, groups=groups)
 
 
@@ -42,9 +42,9 @@ def image_layer(spec: Spec, channels: int, normalize: bool, groups: int = 1) -> 
 def enlargement(channels: int, factor: int, how: Upsampling, groups: int = 1) -> nn.Module:
     """Return a layer that multiplies the sides of feature maps by `factor`, with `channels` channels in each group.
 
-    With `how` = "transposed", the layer is a transposed convolution with kernel factor + 2, so that neighbouring
-    outputs overlap. With `how` = "pixel_shuffle", it is a 3x3 convolution to factor^2 times the channels, followed by a
-    rearrangement of the channels in space (Shi 2016).
+    With `how` = "transposed", the layer is a transposed convolution with kernel factor + 2. The outputs of neighbouring
+    input pixels overlap. With `how` = "pixel_shuffle", the layer is a 3x3 convolution to factor^2 times the channels,
+    followed by a pixel shuffle (Shi 2016).
     """
     c = channels * groups
     if how == "transposed":
@@ -53,9 +53,10 @@ def enlargement(channels: int, factor: int, how: Upsampling, groups: int = 1) ->
 
 
 def single_enlargement(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """Return a transposed convolution with kernel and stride equal to `factor`, so that outputs do not overlap.
+    """Return a transposed convolution with kernel and stride equal to `factor`.
 
-    This layer computes the same function as a 1x1 convolution with PixelShuffle.
+    The outputs of neighbouring input pixels do not overlap. The layer computes the same function as a 1x1 convolution
+    followed by PixelShuffle.
     """
     return nn.ConvTranspose2d(channels, channels, factor, stride=factor)
 
@@ -72,14 +73,15 @@ def prime_factors(n: int) -> list[int]:
 
 
 def set_sizes(spec: Spec) -> tuple[Size, Size, int]:
-    """Return the sizes of the small and the large set of feature maps, and the ratio of image to small set.
+    """Return the sizes of the generator's small and large set of feature maps, and the ratio of image to small set.
 
     The large set has a quarter of the image's height and width. The ratio is the greatest common divisor of the large
-    set's height and width, so that one factor enlarges both sides. For square images, the small set is 4x4, as in the
+    set's height and width, because one factor enlarges both sides. For square images, the small set is 4x4, as in the
     paper.
 
     Raises:
-        InputError: height or width of the images is not a multiple of 4.
+        InputError: the height or the width of the images is not a multiple of 4, or a side of the small set would
+            exceed 16.
     """
     height, width = spec.image_size("igan")
     for side, name in ((height, "high"), (width, "wide")):

@@ -1,4 +1,4 @@
-"""Parts of z, one for each level of a generator."""
+"""Sizes of the parts of z, one for each level of a generator."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from gankit import InputError
 
 
 def part_sizes(latent_size: int, levels: int) -> list[int]:
-    """Return the number of values in each part of z, as `Tensor.tensor_split` splits it among the levels.
+    """Return the sizes of the parts of z, one for each level. `Tensor.tensor_split` gives the same parts.
 
-    The parts are equal if `latent_size` is a multiple of `levels`. Otherwise the first parts have one value more.
+    The parts have equal sizes if `latent_size` is a multiple of `levels`. Otherwise the first parts have one more
+    value.
 
     Raises:
         InputError: z has fewer values than the generator has levels.

@@ -6,8 +6,8 @@ from torch import Tensor
 
 
 def linear_output(images: Tensor, training: bool) -> Tensor:
-    """Return the images of a linear last layer: as they are in training, and clamped to [-1, 1] in evaluation mode.
+    """Return the images of a linear last layer: unchanged in training, and clamped to [-1, 1] in evaluation mode.
 
-    In training, values outside [-1, 1] keep their gradient, so that D can pull them back.
+    In training, values outside [-1, 1] keep their gradient, which can move them back into this range.
     """
     return images if training else images.clamp(-1, 1)

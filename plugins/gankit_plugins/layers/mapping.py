@@ -15,14 +15,15 @@ RATE = 0.01
 """Factor of the learning rate of the mapping network (Karras 2018, appendix C)."""
 
 DECAY = 0.995
-"""Decay of the mean of w for each batch. The papers do not give it."""
+"""Decay of the moving average of w, per batch. The papers do not state a value."""
 
 
 class MappingNetwork(nn.Module):
-    """Fully connected network from z and the numbers of a condition to w. In training, it also averages w.
+    """Fully connected network that maps z and an optional condition to the style vector w.
 
-    z is normalised to a mean square of 1. With `numbers` > 0, a linear layer embeds the condition, and the normalised
-    embedding is appended to z (Karras 2020, appendix D). The numbers of a class are its one-hot vector.
+    z is normalised to a mean square of 1. If `numbers` > 0, a linear layer embeds the condition, and the normalised
+    embedding is appended to z (Karras 2020, appendix D). Classes are represented by one-hot vectors. In training mode,
+    the network also updates a moving average of w.
 
     Source: Karras 2018, section 2 and appendix C: 8 layers of 512 units with leaky ReLU, and a learning rate of 0.01
     times that of the other layers.
@@ -31,7 +32,7 @@ class MappingNetwork(nn.Module):
         latent_size: length of z.
         w_size: length of w, and number of units of each layer.
         layers: number of layers.
-        numbers: N, number of numbers in the condition, 0 to leave it out.
+        numbers: N, length of the condition vectors or number of classes; 0 for a network without a condition.
     """
 
     w_mean: Tensor

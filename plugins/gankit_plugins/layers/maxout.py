@@ -22,7 +22,7 @@ def to_unit_interval(images: Tensor) -> Tensor:
 
 
 class Maxout(nn.Module):
-    """Module that applies `maxout`."""
+    """Layer that applies `maxout`."""
 
     def __init__(self, pieces: int) -> None:
         super().__init__()

@@ -14,10 +14,11 @@ def mean_deviation(features: Tensor, compared: Tensor | None) -> Tensor:
 
     Args:
         features: features of the images, (B, F).
-        compared: bool tensor (B, B), True for pairs of images of the same class; None to use the whole batch.
+        compared: bool tensor (B, B), True for pairs of images of the same class or group; None for a deviation over
+            the whole batch.
 
     Returns:
-        The average, (B, 1), in float32 or a wider type. It is equal for all images that are compared with each other.
+        The average, (B, 1), in float32 or a wider type. All images of a class or group have the same value.
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     if compared is None:
@@ -26,7 +27,7 @@ def mean_deviation(features: Tensor, compared: Tensor | None) -> Tensor:
     with torch.autocast(features.device.type, enabled=False):
         share = compared.to(features.dtype)
         share = share / share.sum(1, keepdim=True)
-        # Row i of `share @ features` is the mean of the features over all images that image i is compared with.
+        # Row i of `share @ features` is the mean of the features over the class or group of image i.
         variance = share @ (features - share @ features).square()
         return (variance + EPS).sqrt().mean(1, keepdim=True)
 
@@ -34,7 +35,7 @@ def mean_deviation(features: Tensor, compared: Tensor | None) -> Tensor:
 def same_group(count: int, size: int, device: torch.device) -> Tensor | None:
     """Return a bool tensor (B, B), True for pairs of images in the same group, or None if there is only one group.
 
-    Groups are `size` successive images of B = `count`. The last group may be smaller.
+    The batch has B = `count` images. Each group has `size` successive images. The last group may be smaller.
     """
     if count <= size:
         return None

@@ -1,4 +1,4 @@
-"""Convolution whose weights are modulated by a style, and demodulated (Karras 2019, section 2.2)."""
+"""Convolution with weights that are modulated by a style and then demodulated (Karras 2019, section 2.2)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gankit_plugins.layers.equalised import EqualisedConv2d, EqualisedLinear
 from gankit_plugins.layers.resampling import WIDE, convolve_up, low_pass_kernel
 
 EPS = 1e-8
-"""Number added to the sum of squares in equation 3, so that weights of 0 do not cause a division by 0."""
+"""Number added to the sum of squares in equation 3. It prevents a division by 0 if all weights are 0."""
 
 
 def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
@@ -28,11 +28,11 @@ def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
 class ModulatedConv2d(EqualisedConv2d):
     """Convolution without biases, whose weights are scaled for each image by a style and normalised to unit norm.
 
-    The style s of each input channel is an affine function of w that begins at 1. All images share the weights: x is
-    multiplied by s before the convolution (equation 1), and the result by the factors of equation 3. This is equal to a
-    convolution with other weights for each image, which needs a grouped convolution.
+    The style s has one number for each input channel. It is an affine function of w, with biases that are initially 1.
+    The layer multiplies x by s before the convolution (equation 1), and the output by the factors of equation 3. The
+    result equals that of a grouped convolution with separate weights for each image.
 
-    With `up`, the convolution is that of `convolve_up`.
+    If `up` is true, the layer uses the function `convolve_up`, which also doubles the size.
 
     Source: Karras 2019, section 2.2, equations 1 to 3.
 
@@ -40,9 +40,9 @@ class ModulatedConv2d(EqualisedConv2d):
         before: number of input channels.
         after: number of output channels.
         kernel: side of the kernel, in pixels.
-        w_size: length of w.
+        w_size: length of the style vector w.
         up: True to double height and width; the kernel must be 3.
-        demodulate: False to leave out equation 3, as in the layers to the image.
+        demodulate: False to leave out equation 3, as in the layers that return the image.
     """
 
     kernel: Tensor
@@ -67,14 +67,15 @@ class ModulatedConv2d(EqualisedConv2d):
 
 
 class Noise(nn.Module):
-    """Layer that adds noise from N(0, 1) to each pixel, times a trained strength, which begins at 0.
+    """Layer that adds noise to each pixel: a sample of N(0, 1) times a trained strength, which is initially 0.
 
-    All channels of an image get the same noise.
+    The channels of an image share the samples.
 
     Args:
         channels: number of strengths: 1, or one for each channel.
 
-    Source: Karras 2018, section 2, with one strength for each channel; Karras 2019, appendix B, with one in all.
+    Source: Karras 2018, section 2, with one strength for each channel; Karras 2019, appendix B, with one strength for
+    all channels.
     """
 
     def __init__(self, channels: int = 1) -> None:

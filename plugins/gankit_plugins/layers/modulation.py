@@ -21,15 +21,15 @@ def scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 class CurrentVectors:
-    """Container that holds a vector (B, N) for each image during a forward pass, so that layers can use them."""
+    """Container of vectors (B, N), one for each image of a batch, that layers use during a forward pass."""
 
     vectors: Tensor | None = None
 
 
 class Modulation(nn.Module):
-    """Scale and shift of feature maps, which are linear functions of each image's vector.
+    """Layer that scales and shifts feature maps. Scale and shift are linear functions of a vector for each image.
 
-    The functions have no bias: the scale is centred at 1, and the shift at 0.
+    The linear functions have no biases. A vector of zeros gives scale 1 and shift 0.
 
     Args:
         source: container of the vectors.

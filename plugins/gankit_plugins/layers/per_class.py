@@ -1,8 +1,8 @@
 """Separate networks for N classes, computed as one network.
 
-N networks of the same architecture are computed as one network of grouped convolutions. Group k of its channels is the
+N networks of the same architecture are computed as one network of grouped convolutions, whose channel group k is the
 network of class k. A batch with n images of each class becomes a batch of n rows. Row i contains the i-th image of each
-class. Each image is in the channel group of its class.
+class, in the channel group of this class.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from gankit import InputError
 class Route(NamedTuple):
     """Position of each image of a batch in the input of the combined network (the networks of all classes together).
 
-    The channel group is the image's class, and the row is its index among the images of this class.
+    A position consists of a row and a channel group. The channel group is the image's class, and the row is the image's
+    index among the images of this class.
     """
 
     slots: Tensor
@@ -53,9 +54,9 @@ def route(labels: Tensor, classes: int, balanced: bool) -> Route:
 def to_groups(x: Tensor, routing: Route | None) -> Tensor:
     """Rearrange x (B, C, ...) to (rows, N * C, ...), with one group of channels for each of N classes.
 
-    A row holds one image of each class, so `routing.rows` is the number of images of a class.
-    If `routing` is None, there is one class, and x is returned unchanged. A training batch with unequal numbers of
-    images per class raises an InputError on the CPU, and causes a device-side assertion failure on a GPU.
+    A row holds one image of each class, so `routing.rows` is the number of images of a class. If `routing` is None,
+    there is one class, and x is returned unchanged. A training batch with unequal numbers of images per class raises an
+    InputError on the CPU, and causes a device-side assertion failure on a GPU.
     """
     if routing is None:
         return x

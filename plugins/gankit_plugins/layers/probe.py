@@ -18,7 +18,7 @@ COUNT = 2
 
 @torch.no_grad()
 def probe(network: nn.Module, run: Run, shift: int = 0) -> DiscriminatorOutput:
-    """Return the output of a discriminator for fixed images. If there are K classes, image i has class i + shift mod K.
+    """Return the output of a discriminator for fixed images. With K classes, image i has the class (i + shift) mod K.
 
     The network is not changed. It runs in evaluation mode, because batch norm in training mode would update its
     statistics.
@@ -49,7 +49,7 @@ def feature_count(network: nn.Module, run: Run) -> int:
 def probe_generator(network: nn.Module, spec: Spec) -> Tensor:
     """Return the images of a generator for z = 0: one image for each class, but at least two.
 
-    Do not change the network.
+    The network is not changed.
     """
     count = max(COUNT, spec.classes)
     device = next(network.parameters()).device
@@ -62,7 +62,7 @@ def probe_generator(network: nn.Module, spec: Spec) -> Tensor:
 
 
 class FeatureMap(NamedTuple):
-    """Feature maps (B, C, H, W) that a module of a network returns."""
+    """Module that returns feature maps (B, C, H, W): its name, and the number of channels and the size of the maps."""
 
     module: str
     """Name of the module."""
@@ -73,7 +73,7 @@ class FeatureMap(NamedTuple):
 
 
 def feature_maps(network: nn.Module, player: Player, spec: Spec, run: Run | None) -> list[FeatureMap]:
-    """Return the feature maps that modules of a network return, in the order in which the modules finish.
+    """Return the feature maps of a network's modules, in the order in which the modules return them.
 
     The result excludes images, the output of the network itself, modules that are called repeatedly, and the parts of a
     residual block or a similar module. It also excludes an `nn.Sequential` whose layers return different sizes, because

@@ -1,4 +1,4 @@
-"""Growth of networks during the training, from images of 4x4 to the full size (Karras 2017, section 2)."""
+"""Growth of networks during training, from images of 4x4 to the full size (Karras 2017, section 2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gankit_plugins.layers.square_sizes import FIRST
 
 
 class Growth(NamedTuple):
-    """Present level of a network, which fades in with alpha = step / steps. At alpha = 1 it is complete."""
+    """Current level of a growing network. It fades in with the weight alpha = step / steps, up to alpha = 1."""
 
     level: int
     step: int
@@ -20,7 +20,7 @@ class Growth(NamedTuple):
 
     @property
     def alpha(self) -> float:
-        """Weight of the level, in [0, 1]. The level below it has the weight 1 - alpha."""
+        """Weight of the current level, in [0, 1]. The level below it has the weight 1 - alpha."""
         return self.step / self.steps
 
 
@@ -35,17 +35,17 @@ def growth_at(iteration: int, stable: int, fade: int, levels: int) -> Growth:
 
 
 def complete_at(stable: int, fade: int, levels: int) -> int:
-    """Return the number of iterations until the last level is complete."""
+    """Return the number of iterations until the last level has faded in completely."""
     return (levels - 1) * (stable + fade)
 
 
 def enlarge(x: Tensor, factor: int = 2) -> Tensor:
-    """Repeat each pixel of x, (B, C, H, W), as in nearest-neighbour upsampling: (B, C, factor H, factor W)."""
+    """Return x, (B, C, H, W), after nearest-neighbour upsampling: (B, C, factor H, factor W)."""
     return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="nearest")
 
 
 def shrink(x: Tensor, factor: int = 2) -> Tensor:
-    """Return the means of squares of pixels of x, (B, C, H, W): (B, C, H / factor, W / factor)."""
+    """Return x, (B, C, H, W), after average pooling: (B, C, H / factor, W / factor)."""
     return x if factor == 1 else F.avg_pool2d(x, factor)
 
 
@@ -57,13 +57,13 @@ def blend(lower: Tensor, higher: Tensor, alpha: Tensor) -> Tensor:
 class Growing(nn.Module):
     """Base class of networks that grow. Level k is for images of side 4 * 2^k. Without growth, all levels are in use.
 
-    The growth is a buffer, so that a file of the network contains it. In training, its copy in Python decides which
-    layers are called: reading the buffer would make the CPU wait for the GPU. A copy of the network whose state was
-    loaded or copied is in evaluation mode, where the buffer is read.
+    The growth is stored in a buffer, so files of the network contain it. In training mode, the attribute `now` selects
+    the layers instead, because reading the buffer would make the CPU wait for the GPU. In evaluation mode, the buffer
+    selects the layers, because a loaded or copied state changes the buffer but not `now`.
     """
 
     growth: Tensor
-    """Level, step and steps of `Growth`, int64 (3,). Integers, so that averages over several ranks are exact."""
+    """Level, step and steps of `Growth`, (3,) int64. With integers, averages over several ranks are exact."""
 
     def __init__(self, levels: int) -> None:
         super().__init__()
@@ -78,19 +78,19 @@ class Growing(nn.Module):
             number.fill_(value)
 
     def level_and_alpha(self) -> tuple[int, Tensor | None]:
-        """Return the present level, and its weight alpha as a scalar tensor, or None if the level is complete."""
+        """Return the current level, and its weight alpha as a scalar tensor, or None if alpha is 1."""
         level, step, steps = self.now if self.training else map(int, self.growth)
         return level, None if step == steps else self.growth[1] / self.growth[2]
 
     def to_level(self, images: Tensor) -> Tensor:
-        """Return images (B, C, H, W) of the full size or of the present level in the size of the present level."""
+        """Return images (B, C, H, W) at the size of the current level. Larger images are averaged down to this size."""
         level, _ = self.level_and_alpha()
         return shrink(images, images.shape[2] // (FIRST << level))
 
     def fade_detail(self, images: Tensor) -> Tensor:
-        """Return images of the present level, whose detail fades in with alpha, as the level does.
+        """Return images of the current level, blended with their half-resolution version, which has weight 1 - alpha.
 
-        Source: Karras 2017, section 2 and figure 2: real images are interpolated between two resolutions, too.
+        Source: Karras 2017, section 2 and figure 2: real images are also interpolated between two resolutions.
         """
         _, alpha = self.level_and_alpha()
         return images if alpha is None else blend(enlarge(shrink(images)), images, alpha)

@@ -15,7 +15,7 @@ from gankit_plugins.layers.dcgan import Size
 from gankit_plugins.layers.residual import ResidualBlock, sizes_of
 
 SMALLEST = 4
-"""Largest value of the smaller side, in pixels, of the feature map that G begins with and D ends with."""
+"""Upper bound, in pixels, of the smaller side of G's first feature map and of D's last feature map."""
 
 SLOPE = 0.2
 """Negative slope of LeakyReLU."""
@@ -44,8 +44,8 @@ class Architecture(Settings):
 def he(layer: Layer, slope: float = 1.0) -> Layer:
     """Initialise a layer without biases with He's normal distribution, and return it.
 
-    The variance of the weights is 2 / (1 + slope^2) / n for n inputs of an output (He 2015, equation 15). `slope` is
-    that of the LeakyReLU next to the layer. The default 1 means that there is none.
+    The variance of the weights is 2 / ((1 + slope^2) n) if each output depends on n inputs (He 2015, equation 15).
+    `slope` is the negative slope of the LeakyReLU after the layer. The default 1 is for a layer without LeakyReLU.
     """
     nn.init.kaiming_normal_(layer.weight, slope)
     return layer
@@ -54,12 +54,12 @@ def he(layer: Layer, slope: float = 1.0) -> Layer:
 def fixup_scale(depth: int, layers: int) -> float:
     """Return the factor of the initial weights of a residual branch, depth^(-1 / (2 layers - 2)).
 
-    A branch with m layers then changes the output of a network of L branches by an amount that does not depend on L, at
-    each step of gradient descent (Zhang 2019, section 3).
+    With this factor, each step of gradient descent changes the network's output by an amount that does not depend on
+    `depth` (Zhang 2019, section 3).
 
     Args:
-        depth: L, number of residual branches of the network.
-        layers: m, number of layers of a branch, 2 or more.
+        depth: number of residual branches of the network, L in the paper.
+        layers: number of layers of a branch, m in the paper, 2 or more.
     """
     return depth ** (-1 / (2 * layers - 2))
 
@@ -67,12 +67,12 @@ def fixup_scale(depth: int, layers: int) -> float:
 def residual_block(spec: Spec, player: Player, channels: int, config: Architecture, depth: int) -> nn.Module:
     """Return a residual block: a 1x1, a grouped 3x3 and a 1x1 convolution, with LeakyReLU between them.
 
-    The first two have biases, which the activations need. The last one has no bias, and its initial weights are 0. The
-    block then begins as the identity. The initial weights of the first two are multiplied by depth^(-1/4) (Fixup).
+    The first two convolutions have biases, and their initial weights are multiplied by depth^(-1/4) (Fixup). The last
+    convolution has no biases, and its initial weights are 0. The block is therefore initially the identity.
 
     Args:
         spec: specification, whose normalisation applies to the first two convolutions.
-        player: player that the block belongs to.
+        player: player whose network contains the block.
         channels: number of channels of input and output.
         config: settings of the network.
         depth: number of residual blocks of the network.
@@ -80,7 +80,7 @@ def residual_block(spec: Spec, player: Player, channels: int, config: Architectu
     Source: Huang 2024, section 4 (configuration E); Zhang 2019 (Fixup).
     """
     inner = channels * config.expansion
-    # Each group must have the same number of channels.
+    # All groups must have the same number of channels, so the group size must divide `inner`.
     groups = inner // math.gcd(inner, config.group_size)
     layers: list[nn.Module] = []
     for layer in (nn.Conv2d(channels, inner, 1), nn.Conv2d(inner, inner, 3, padding=1, groups=groups)):
@@ -99,19 +99,19 @@ def pointwise(before: int, after: int) -> nn.Conv2d:
 
 
 def changed_width(before: int, after: int) -> list[nn.Module]:
-    """Return a 1x1 convolution between two numbers of channels, or nothing if they are equal."""
+    """Return a list with a 1x1 convolution that changes the number of channels, or an empty list for equal numbers."""
     return [] if before == after else [pointwise(before, after)]
 
 
 def upsampling(size: Size) -> nn.Upsample:
-    """Return bilinear upsampling to a size."""
+    """Return a layer for bilinear upsampling to the output size `size`."""
     return nn.Upsample(size, mode="bilinear")
 
 
 def downsampling_matrix(size: int) -> Tensor:
     """Return the matrix (ceil(size / 2), size) that downsamples a row of pixels by 2 with the filter (1, 3, 3, 1) / 8.
 
-    Bilinear upsampling by 2 has the same filter. The row is extended at both ends by copies of its last pixels.
+    Bilinear upsampling by 2 has the same filter. At both ends, the row is extended by copies of its outermost pixel.
     """
     row = torch.arange((size + 1) // 2)
     matrix = torch.zeros(len(row), size)
@@ -128,13 +128,13 @@ class Downsampling(nn.Module):
 
     def __init__(self, size: Size) -> None:
         super().__init__()
-        # On a CPU, products with matrices are much faster than pooling or a strided convolution. On a GPU they are
+        # On a CPU, matrix products are much faster than pooling or a strided convolution. On a GPU, matrix products are
         # deterministic, unlike `interpolate` with `antialias`.
         self.register_buffer("rows", downsampling_matrix(size[0]), persistent=False)
         self.register_buffer("columns", downsampling_matrix(size[1]).T.contiguous(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps (B, C, H / 2, W / 2) for x (B, C, H, W)."""
+        """Return feature maps (B, C, H / 2, W / 2), rounded up, for x (B, C, H, W)."""
         return self.rows @ (x @ self.columns)
 
 

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 BINOMIAL = (1.0, 2.0, 1.0)
-"""Taps of the filter along each axis, before they are divided by their sum (Karras 2018, appendix C)."""
+"""Taps of the low-pass filter along each axis, before normalisation to the sum 1 (Karras 2018, appendix C)."""
 
 WIDE = (1.0, 3.0, 3.0, 1.0)
-"""Taps of `BINOMIAL` after doubling each pixel, or before the mean of two pixels."""
+"""Taps of a filter that combines `BINOMIAL` with doubling each pixel, or with averaging two neighbouring pixels."""
 
 
 def low_pass_kernel(taps: tuple[float, ...] = BINOMIAL) -> Tensor:
@@ -20,16 +20,16 @@ def low_pass_kernel(taps: tuple[float, ...] = BINOMIAL) -> Tensor:
 
 
 def blur(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
-    """Return each channel of x, (B, C, H, W), filtered with a kernel (1, 1, n, n).
+    """Return each channel of x, (B, C, H, W), filtered with a kernel (1, 1, n, n): (B, C, H', W').
 
-    There are `padding` zeros on each side, so H' = H + 2 padding - n + 1, and W' likewise.
+    With `padding` zeros on each side, H' = H + 2 padding - n + 1 and W' = W + 2 padding - n + 1.
     """
     each = kernel.to(x.dtype).expand(x.shape[1], 1, *kernel.shape[2:])
     return F.conv2d(x, each, padding=padding, groups=x.shape[1])
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """Return feature maps (B, C, 2 H, 2 W): each pixel of x, (B, C, H, W), doubled, and filtered with a 3x3 kernel.
+    """Double each pixel of x, (B, C, H, W), along both axes, and then filter with a 3x3 kernel: (B, C, 2 H, 2 W).
 
     Pixels beyond the border are 0.
 
@@ -39,32 +39,32 @@ def upsample(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def downsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """Return feature maps (B, C, H / 2, W / 2), rounded down: x, (B, C, H, W), filtered, and means of 2x2 pixels.
+    """Filter x, (B, C, H, W), with a 3x3 kernel, and then average 2x2 pixels: (B, C, H / 2, W / 2), rounded down.
 
-    Pixels beyond the border are 0. The kernel is 3x3.
+    Pixels beyond the border are 0.
 
     Source: Karras 2018, section 2 and appendix C (bilinear sampling).
     """
-    # A convolution with stride 2 does the same, but torch computes its gradient for each channel slowly in bf16.
+    # A depthwise convolution with stride 2 gives the same result, but PyTorch computes its gradient slowly in bfloat16.
     return F.avg_pool2d(blur(x, kernel, padding=1), 2)
 
 
 def convolve_up(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
-    """Return feature maps (B, outputs, 2 H, 2 W): a transposed convolution with stride 2, and then the filter.
+    """Apply a transposed convolution with stride 2 to x, and then the low-pass filter: (B, outputs, 2 H, 2 W).
 
-    Apart from the border, this is equal to `upsample` before a convolution, at a quarter of the cost.
+    Except at the border, the result equals that of `upsample` followed by a convolution, at a quarter of the cost.
 
     Args:
         x: feature maps (B, inputs, H, W).
         weight: weights of the convolution, (outputs, inputs, 3, 3).
         kernel: the filter `WIDE`, (1, 1, 4, 4).
     """
-    # The convolution spreads each pixel over four, so the filter has the gain 4.
+    # The transposed convolution spreads each input pixel over four output pixels, so the filter needs a gain of 4.
     return blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), 4 * kernel, padding=1)
 
 
 class LowPass(nn.Module):
-    """Base class of layers that use the filter. The kernel is a buffer that is not saved."""
+    """Base class of layers with the low-pass filter. The kernel is a buffer that is not saved with the network."""
 
     kernel: Tensor
 
@@ -74,14 +74,14 @@ class LowPass(nn.Module):
 
 
 class FilteredUpsample(LowPass):
-    """Layer that doubles the height and width of feature maps with the low-pass filter (function `upsample`)."""
+    """Layer that doubles the height and width of feature maps with the function `upsample`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return upsample(x, self.kernel)
 
 
 class FilteredDownsample(LowPass):
-    """Layer that halves height and width of feature maps by `downsample`, rounding down."""
+    """Layer that halves the height and width of feature maps with the function `downsample`, rounding down."""
 
     def forward(self, x: Tensor) -> Tensor:
         return downsample(x, self.kernel)

@@ -11,10 +11,10 @@ from gankit import InputError, Player, Spec
 from gankit_plugins.layers.dcgan import Size, half
 
 SMALLEST_IMAGE = 4
-"""Smallest side of an image, in pixels."""
+"""Minimum side of an image, in pixels."""
 
 WIDEST = 16
-"""Largest number of channels, as a multiple of `width`, if the channels double at each halving of the size."""
+"""Maximum number of channels, as a multiple of `width`, if each halving of the size doubles the number of channels."""
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
@@ -22,12 +22,12 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 def sizes_of(spec: Spec, owner: str, smallest: int) -> list[Size]:
     """Return the sizes of all feature maps, starting with the image. Each is half of the previous one, rounded up.
 
-    There is at least one halving. The last size is the first whose smaller side is at most `smallest`.
+    There is at least one halving. The last size is the first one whose smaller side is at most `smallest`.
 
     Args:
         spec: specification of the images.
         owner: name of the plugin, for error messages.
-        smallest: largest value of the smaller side of the last size, in pixels.
+        smallest: upper bound of the smaller side of the last size, in pixels.
 
     Raises:
         InputError: the data are not images, or a side of the image is below 4.
@@ -51,7 +51,7 @@ def glorot(layer: Layer, gain: float = 1.0) -> Layer:
 
 
 def convolution(before: int, after: int) -> nn.Conv2d:
-    """Return a 3x3 convolution of a residual branch. The gain makes up for ReLU, which halves the variance."""
+    """Return a 3x3 convolution of a residual branch. Its gain compensates for ReLU, which halves the variance."""
     return glorot(nn.Conv2d(before, after, 3, padding=1), math.sqrt(2))
 
 
@@ -61,14 +61,14 @@ def pointwise(before: int, after: int) -> nn.Conv2d:
 
 
 def pooling() -> nn.AvgPool2d:
-    """Return average pooling that halves the size, rounding up. The mean at an odd border is over fewer pixels."""
+    """Return average pooling that halves the size, rounding up. At an odd border, a mean is over fewer pixels."""
     return nn.AvgPool2d(2, ceil_mode=True)
 
 
 def activated(spec: Spec, player: Player, channels: int) -> nn.Sequential:
     """Return the recipe's normalisation of feature maps for `player`, followed by ReLU.
 
-    The normalisation applies to an input instead of the output of a layer. So the layer that it gets is the identity.
+    The normalisation applies to the input of the next layer, so `spec.normalize` gets an identity layer.
     """
     return nn.Sequential(spec.normalize(player, nn.Identity(), channels), nn.ReLU())
 
@@ -87,10 +87,10 @@ class ResidualBlock(nn.Module):
 
 
 def up_block(spec: Spec, before: int, after: int, size: Size) -> ResidualBlock:
-    """Return a block of a generator that upsamples feature maps to `size` by nearest neighbours.
+    """Return a block of a generator with nearest-neighbour upsampling of feature maps to `size`.
 
-    The recipe's normalisation and ReLU come before each convolution. A 1x1 convolution of the shortcut commutes with
-    the upsampling, so it comes first, where it has a quarter of the cost.
+    The recipe's normalisation and ReLU come before each 3x3 convolution. The shortcut's 1x1 convolution commutes with
+    the upsampling. It comes before the upsampling, where it has a quarter of the cost.
 
     Source: Gulrajani 2017, appendix; Miyato 2018, appendix B.4.
     """
@@ -104,12 +104,12 @@ def up_block(spec: Spec, before: int, after: int, size: Size) -> ResidualBlock:
 
 
 def down_block(spec: Spec, before: int, after: int, halve: bool = True) -> ResidualBlock:
-    """Return a block of a discriminator, with average pooling if `halve`.
+    """Return a block of a discriminator, with average pooling if `halve` is true.
 
-    ReLU comes before each convolution, after the recipe's normalisation, if there is one. The first convolution keeps
-    the number of channels, as in the authors' code. The shortcut is the identity if the block changes neither size nor
-    channels. Otherwise it is a 1x1 convolution, after average pooling if `halve`; the two commute, and this order is
-    cheaper.
+    The recipe's normalisation and ReLU come before each 3x3 convolution. The first convolution keeps the number of
+    channels, as in the authors' code. The shortcut is the identity if the block changes neither size nor channels.
+    Otherwise the shortcut is a 1x1 convolution, after average pooling if `halve` is true. Pooling and this convolution
+    commute, and this order is cheaper.
 
     Source: Miyato 2018, appendix B.4.
     """
@@ -139,7 +139,7 @@ def _down_block(spec: Spec, before: int, between: int, after: int, halve: bool) 
 def first_block(before: int, after: int) -> ResidualBlock:
     """Return the first block of a discriminator, which halves the size. Its input is the image.
 
-    There is no ReLU at the input, which would remove the negative half of the pixel values, and no normalisation.
+    The block has no normalisation, and no ReLU at the input, because ReLU would set all negative pixel values to 0.
 
     Source: Gulrajani 2017, appendix; Miyato 2018, appendix B.4.
     """

@@ -1,4 +1,4 @@
-"""Biases, leaky ReLU and a constant gain, as in StyleGAN's networks."""
+"""Layer with biases, leaky ReLU and a constant gain, as in StyleGAN's networks."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 
 SLOPE = 0.2
-"""Negative slope (Karras 2017, appendix A.1)."""
+"""Negative slope of leaky ReLU (Karras 2017, appendix A.1)."""
 
 GAIN = math.sqrt(2)
-"""Factor of He's initial standard deviation, for layers with leaky ReLU, which about halves the mean square."""
+"""Gain of He's initialisation. It compensates for leaky ReLU, which approximately halves the mean square."""
 
 
 class ScaledActivation(nn.Module):
-    """Layer y = sqrt(2) leaky_relu(x + b) with a trained bias for each channel, which begins at 0."""
+    """Layer y = sqrt(2) leaky_relu(x + b) with a trained bias b for each channel, which is initially 0."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
-        # A module, so that tricks such as dropout find it.
+        # Use a module instead of a function, because tricks such as dropout search the network for activation modules.
         self.activation = nn.LeakyReLU(SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:

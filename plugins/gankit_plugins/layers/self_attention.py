@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 REDUCTION = 8
-"""k: number of channels of x, divided by the number of channels of f, g and h (Zhang 2019, section 3)."""
+"""Ratio k of the number of channels of x to the number of channels of f, g and h (Zhang 2019, section 3)."""
 
 
 def attention(f: Tensor, g: Tensor, h: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def attention(f: Tensor, g: Tensor, h: Tensor) -> Tensor:
     Returns:
         o, (B, C, N). The softmax is computed in float32 or a wider type.
     """
-    # `scaled_dot_product_attention` needs less memory, but torch cannot differentiate its fast versions twice. A
+    # `scaled_dot_product_attention` needs less memory, but PyTorch cannot differentiate its fast versions twice. A
     # gradient penalty of D needs second derivatives. The softmax over the last dimension is faster than over the first
     # dimension.
     s = g.transpose(1, 2) @ f
@@ -33,14 +33,14 @@ def attention(f: Tensor, g: Tensor, h: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Layer y = x + gamma v(o) (Zhang 2019, equation 3). o is the attention of the 1x1 convolutions f, g and h of x.
+    """Layer y = x + gamma v(o) (Zhang 2019, equation 3), where o is the attention of f(x), g(x) and h(x).
 
-    The initial gamma is 0, so the layer is initially the identity.
+    f, g, h and v are 1x1 convolutions. The initial gamma is 0, so the layer is initially the identity.
 
     Args:
         channels: C, number of channels of x. f, g and h have C / 8 channels, but at least 1.
-        normalize: function that normalises the weight of a layer with a number of output channels, and returns the
-            layer.
+        normalize: function that takes a layer and its number of output channels, normalises the layer's weight, and
+            returns the layer.
     """
 
     def __init__(self, channels: int, normalize: Callable[[nn.Module, int], nn.Module]) -> None:

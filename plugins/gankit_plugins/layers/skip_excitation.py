@@ -13,9 +13,10 @@ SIDE = 4
 
 
 def pooled(x: Tensor) -> Tensor:
-    """Return the means of x, (B, C, H, W), over a grid of 4x4 cells, (B, C, 4, 4), as adaptive average pooling does.
+    """Return x, (B, C, H, W), after adaptive average pooling to (B, C, 4, 4).
 
-    The means are two matrix products, because the gradient of torch's layer is not deterministic on a GPU.
+    The means are computed by two matrix products, because the gradient of PyTorch's pooling layer is not deterministic
+    on a GPU.
     """
     identities = (torch.diag(torch.ones(side, dtype=x.dtype, device=x.device)) for side in x.shape[2:])
     rows, columns = (F.adaptive_avg_pool2d(one[None, None], (len(one), SIDE))[0, 0] for one in identities)

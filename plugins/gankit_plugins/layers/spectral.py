@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 from gankit_plugins.layers.weights import LAYERS, TRANSPOSED, as_matrices, trainable_layers
 
 WITH_WEIGHT = (*LAYERS, nn.Embedding)
-"""Classes of layers whose weight is normalised."""
+"""Classes of layers that spectral norm applies to."""
 
 INITIAL_ITERATIONS = 30
 """Number of power iterations when a weight is set. In training, one or a few iterations per forward pass are enough."""
@@ -81,9 +81,9 @@ class Spectral(nn.Module):
             if self.training:
                 with torch.no_grad():
                     self._update_vectors(W, self.iterations)
-            # `F.normalize` returns new tensors, so the next forward pass cannot change these tensors before the
-            # backward pass. `F.normalize` also restores length 1, because the averaged vectors of `moving_average` are
-            # shorter than 1.
+            # `F.normalize` returns new tensors. The backward pass needs them, because the next forward pass may already
+            # have changed `u` and `v`. `F.normalize` also restores length 1, because the trick `moving_average`
+            # averages the vectors, which makes them shorter.
             sigma = singular_value(W, F.normalize(self.u, dim=1), F.normalize(self.v, dim=1)).clamp(min=EPS)
             each = sigma.flatten().repeat_interleave(weight.shape[0] // self.groups)
             return weight / each.reshape(-1, *[1] * (weight.dim() - 1))
@@ -95,7 +95,7 @@ def has_weight(layer: nn.Module) -> bool:
 
 
 def normalize_weight(layer: nn.Module, iterations: int) -> nn.Module:
-    """Add spectral norm to a layer, with a number of power iterations per forward pass, and return the layer."""
+    """Add spectral norm to a layer, with `iterations` power iterations per forward pass, and return the layer."""
     return parametrize.register_parametrization(layer, "weight", Spectral(layer, iterations))
 
 

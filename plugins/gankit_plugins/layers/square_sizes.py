@@ -19,7 +19,8 @@ def sides_of(spec: Spec, owner: str) -> list[int]:
         owner: name of the plugin, for error messages.
 
     Raises:
-        InputError: the data are not images, or the images are not squares with a power of two of at least 4 as side.
+        InputError: the data are not images, the images are not square, or their side is not a power of two of at least
+            4.
     """
     height, width = spec.image_size(owner)
     if height != width or height < FIRST or height & (height - 1):

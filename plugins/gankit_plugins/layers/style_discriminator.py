@@ -16,7 +16,7 @@ from gankit_plugins.layers.scaled_activation import ScaledActivation
 from gankit_plugins.layers.square_sizes import CHANNEL_BASE, FIRST, channels_at, sides_of
 
 Block = Callable[[int, int], nn.Module]
-"""Function that returns a block from a number of channels to another, which halves the size."""
+"""Function that takes the numbers of input and output channels, and returns a block that halves the size."""
 
 
 class StyleDiscriminatorSettings(Settings):
@@ -30,7 +30,7 @@ class StyleDiscriminatorSettings(Settings):
 
 
 class FilteredHalving(LowPass):
-    """3x3 convolution without biases that halves the size, after the low-pass filter."""
+    """Low-pass filter, followed by a 3x3 convolution with stride 2 and without biases. It halves the size."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__(WIDE)
@@ -42,12 +42,12 @@ class FilteredHalving(LowPass):
 
 
 def activated(before: int, after: int, kernel: int, padding: int | None = None) -> nn.Sequential:
-    """Return a convolution, biases and the activation. The padding None keeps the size."""
+    """Return a convolution with biases and leaky ReLU. If `padding` is None, the size does not change."""
     return nn.Sequential(EqualisedConv2d(before, after, kernel, bias=False, padding=padding), ScaledActivation(after))
 
 
 def convolutions(before: int, after: int) -> nn.Sequential:
-    """Return two 3x3 convolutions with activations. The second one changes the channels and halves the size."""
+    """Return two 3x3 convolutions with activations. The second convolution has `after` channels and halves the size."""
     return nn.Sequential(activated(before, before, 3), FilteredHalving(before, after), ScaledActivation(after))
 
 
@@ -57,7 +57,7 @@ class StyleDiscriminator(nn.Module):
     Args:
         spec: specification of the images.
         config: settings.
-        block: function that returns a block.
+        block: function that takes the numbers of input and output channels, and returns a block.
         owner: name of the plugin, for error messages.
     """
 

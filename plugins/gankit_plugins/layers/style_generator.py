@@ -1,4 +1,4 @@
-"""Generator with a mapping network: style mixing and truncation, and its settings."""
+"""Generator with a mapping network, style mixing and truncation, and its settings."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from gankit_plugins.layers.square_sizes import CHANNEL_BASE
 
 
 def truncate_styles(ws: Tensor, w_mean: Tensor, psi: float, count: int | None) -> Tensor:
-    """Return w' = w_mean + psi (w - w_mean) in the first `count` layers, or in all (Karras 2018, appendix B).
+    """Return w of each layer, truncated in the first `count` layers: w_mean + psi (w - w_mean).
+
+    Source: Karras 2018, appendix B.
 
     Args:
-        ws: w of each layer, (B, L, W).
+        ws: style vector w of each layer, (B, L, W).
         w_mean: mean of w over the prior, (W,).
-        psi: scale; 1 returns ws, and 0 the mean.
-        count: number of layers in which w is truncated, beginning at the smallest size; None for all.
+        psi: truncation factor; 1 leaves w unchanged, and 0 gives the mean.
+        count: number of layers with truncation, starting with the smallest feature maps; None for all layers.
     """
     centre = w_mean.to(ws.dtype)
     truncated = centre + psi * (ws - centre)
@@ -29,13 +31,13 @@ def truncate_styles(ws: Tensor, w_mean: Tensor, psi: float, count: int | None) -
 
 
 def mix_styles(ws: Tensor, others: Tensor, probability: float) -> Tensor:
-    """Return ws in which, with a probability, each image has the other w from a random layer on.
+    """Return ws, where each image is mixed with a given probability: it gets the other w from a random layer on.
 
-    The first of these layers is uniform among all layers except the first one.
+    This layer is drawn uniformly from all layers except the first one.
 
     Args:
-        ws: w of each layer, (B, L, W).
-        others: another w of each layer, (B, L, W).
+        ws: style vector w of each layer, (B, L, W).
+        others: other style vector of each layer, (B, L, W).
         probability: probability that an image is mixed.
 
     Source: Karras 2018, section 3.1.
@@ -48,26 +50,26 @@ def mix_styles(ws: Tensor, others: Tensor, probability: float) -> Tensor:
 
 
 class Synthesis(nn.Module):
-    """Base class of networks from the w of each layer to images."""
+    """Base class of synthesis networks, which map the style vectors w of all layers to images."""
 
     layers: int
-    """L, number of layers that get a w. The first has the smallest feature maps."""
+    """L, number of layers that get a style vector w. The first layer has the smallest feature maps."""
 
     @abstractmethod
     def forward(self, ws: Tensor) -> Tensor:
-        """Return images (B, C, H, W) for the w of each layer, (B, L, W). In evaluation mode, they are in [-1, 1]."""
+        """Return images (B, C, H, W) for style vectors (B, L, W). In evaluation mode, pixel values are in [-1, 1]."""
 
 
 class StyleGenerator(nn.Module):
-    """Style-based generator: a mapping network from z to w, followed by a synthesis network from w to images.
+    """Style-based generator: a mapping network from z to the style vector w, and a synthesis network from w to images.
 
-    `path_length`, `style_mixing` and truncation in w work with generators of this class.
+    The plugins `path_length` and `style_mixing` need a generator of this class.
 
     Args:
         mapping: mapping network from z (B, latent_size) and the condition to w (B, W), with the attribute `w_mean`.
-        synthesis: network from one w for each layer, (B, L, W), to images.
+        synthesis: network that maps one w for each layer, (B, L, W), to images.
         psi: truncation factor. In evaluation mode, w becomes w_mean + psi (w - w_mean).
-        psi_layers: number of first layers with truncation, or None for all layers.
+        psi_layers: number of layers with truncation, starting with the first layer; None for all layers.
     """
 
     def __init__(
@@ -84,15 +86,15 @@ class StyleGenerator(nn.Module):
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
         """Return images (B, C, H, W) for z (B, latent_size) and labels (B,), vectors (B, N) or None.
 
-        In training, the values may exceed [-1, 1]. In evaluation mode they are clamped.
+        In training mode, pixel values may lie outside [-1, 1]. In evaluation mode, they are clamped to [-1, 1].
         """
         return self.synthesis(self.styles(z, condition))
 
     def styles(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return the w of each layer, (B, L, W): mixed in training mode, and truncated in evaluation mode."""
+        """Return w for each layer, (B, L, W), after style mixing in training mode or truncation in evaluation mode."""
         ws = self._same_in_all_layers(z, condition)
         if self.training and self.mixing:
-            # The other z is that of another image, because a network cannot draw from the recipe's prior.
+            # Use the z of another image as the second z, because a network cannot draw from the recipe's prior.
             return mix_styles(ws, self._same_in_all_layers(z.roll(1, 0), condition), self.mixing)
         if not self.training and self.psi != 1:
             return truncate_styles(ws, self.mapping.w_mean, self.psi, self.psi_layers)
@@ -103,7 +105,7 @@ class StyleGenerator(nn.Module):
 
 
 def require_style_generator(network: nn.Module, owner: str) -> StyleGenerator:
-    """Return the network. Raise InputError if it has no mapping network, which `owner` needs."""
+    """Return the network if it is a `StyleGenerator`, which the plugin `owner` needs. Otherwise raise an InputError."""
     if isinstance(network, StyleGenerator):
         return network
     raise InputError(

@@ -17,7 +17,7 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 
 def trainable_layers(network: nn.Module, types: tuple[type[nn.Module], ...] = LAYERS) -> list[nn.Module]:
-    """Return the layers of a network that have a trained weight. Tricks do not change the weights of other layers."""
+    """Return the layers of a network that have a trained weight. Tricks and penalties ignore frozen weights."""
     return [module for module in network.modules() if isinstance(module, types) and module.weight.requires_grad]
 
 
@@ -30,7 +30,7 @@ def filters(layer: nn.Module) -> Tensor:
 def as_matrices(weight: Tensor, groups: int, transposed: bool) -> Tensor:
     """Return a layer's weight as one matrix per group, (groups, m, n). Each of the m rows is an output channel.
 
-    If the layer is part of per-class networks, each group belongs to one class.
+    If the layer combines the separate networks of several classes, each group belongs to one class.
     """
     if not transposed:
         return weight.reshape(groups, weight.shape[0] // groups, -1)

@@ -65,8 +65,8 @@ class Csv(Logger):
 
     def write(self, row: Row) -> None:
         numbers = scalars(row)
-        # Metrics belong in the same row as the losses of their iteration. This row is already written, so write the
-        # file again.
+        # Metrics belong in the same row as the losses of their iteration. That row is already in the file, so write the
+        # whole file again.
         if "metrics" in row or not numbers.keys() <= set(self.columns):
             self._rewrite()
         elif numbers:

@@ -55,7 +55,7 @@ def all_warnings(directory: Path) -> str:
 
 
 class Logger(Plugin):
-    """Base class of plugins that log a run to a file or service besides log.jsonl.
+    """Base class of plugins that log a run to a file or service, in addition to log.jsonl.
 
     A subclass implements `open`, `write` and `close`. A run without a directory, such as a `gankit.Session`, logs
     nothing. An error in `open` ends the run before the first iteration. After a later error, the run logs one warning
@@ -90,8 +90,7 @@ class Logger(Plugin):
         for row in rows:
             if "warning" not in row:
                 self.write(row)
-        # Write only the last warning, because these loggers write all warnings of the run whenever they write a
-        # warning.
+        # Write only the last warning, because loggers that call this method write all warnings of the run each time.
         for row in [row for row in rows if "warning" in row][-1:]:
             self.write(row)
 
@@ -134,5 +133,5 @@ class Logger(Plugin):
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message."""
+    """Return the first line of an error's message, or the name of the error's class if the message is empty."""
     return str(error).partition("\n")[0].rstrip(".") or type(error).__name__

@@ -31,7 +31,7 @@ class Mlflow(Logger):
     By default, the logger writes an SQLite file in the run directory. If the full package `mlflow` is installed,
     `mlflow ui --backend-store-uri sqlite:///RUN/mlflow/mlflow.db` shows the file. Set `uri` to use a server, or one
     store for all runs. MLflow's telemetry is off; set the environment variable MLFLOW_DISABLE_TELEMETRY to change this.
-    Requires `pip install 'gankit[mlflow]'`.
+    To install the library, run `pip install 'gankit[mlflow]'`.
 
     A resumed run continues the same run in MLflow. The resumed run repeats the iterations after its checkpoint. Rows
     that MLflow already has are not sent again, because the repeated rows are identical. On another machine, the last

@@ -27,10 +27,10 @@ class TensorBoard(Logger):
     """Logger for TensorBoard: numbers, image grids, warnings, and the recipe as text and as hyperparameters.
 
     `tensorboard --logdir runs` shows all runs side by side. When a run is resumed, TensorBoard discards the values that
-    the earlier process wrote after the checkpoint (`purge_step`), so that no value appears twice. Requires `pip install
-    'gankit[tensorboard]'`.
+    the earlier process wrote after the checkpoint (`purge_step`). No value therefore appears twice. To install the
+    library, run `pip install 'gankit[tensorboard]'`.
 
-    Source: TensorBoard's event files, as `torch.utils.tensorboard` writes them.
+    Source: TensorBoard's event files, written by `torch.utils.tensorboard`.
 
     When to use: to view curves and images of one or several runs in a browser, without a service.
     When not: if the terminal and the images in samples/ are enough.
@@ -63,7 +63,7 @@ class TensorBoard(Logger):
             self.writer.add_scalar(name, value, row["iteration"])
         if "warning" in row:
             self.writer.add_text("warning", row["warning"], row["iteration"])
-        # Flush after every row, so that no row is lost if the process is killed.
+        # Flush after every row, because a killed process loses rows that were not flushed.
         self.writer.flush()
 
     @hookimpl

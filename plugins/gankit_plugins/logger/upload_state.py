@@ -1,4 +1,4 @@
-"""Record of the rows that a logger has sent to a service, so that a resumed run sends no row twice."""
+"""Record of the rows that a logger has sent to a service. With this record, a resumed run sends no row twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class UploadState:
     checkpoint, because the checkpoint is older than these rows.
 
     Args:
-        file: file of the record; its folder is created.
+        file: path of the record; missing folders of this path are created.
     """
 
     def __init__(self, file: Path) -> None:

@@ -27,8 +27,8 @@ class WeightsAndBiases(Logger):
 
     In offline mode, no data leaves the machine; `wandb sync RUN/wandb/offline-run-*` uploads the run. wandb does not
     report its own errors to its developers, unless the environment variable WANDB_ERROR_REPORTING is set to true. The
-    x-axis of plots is `iteration`, because wandb's own step number counts rows and images instead of iterations.
-    Requires `pip install 'gankit[wandb]'`.
+    x-axis of plots is `iteration`, because wandb's own step number counts rows and images instead of iterations. To
+    install the library, run `pip install 'gankit[wandb]'`.
 
     A resumed run has the same id in wandb; in offline mode, it is written to a new folder. The resumed run repeats the
     iterations after its checkpoint. Rows that wandb already has are not sent again, because the resumed run computes
@@ -70,7 +70,7 @@ class WeightsAndBiases(Logger):
             dir=folder,
             id=self.uploaded.run_id or self.uploaded.set_run_id(secrets.token_hex(4)),
             resume="allow",
-            # Create a new wandb run, so that other wandb runs in this process stay active.
+            # Create a new wandb run, and leave other wandb runs of this process active.
             reinit="create_new",
             project=self.config.project or run.recipe.name,
             entity=self.config.entity,

@@ -20,7 +20,7 @@ def next_k(k: Tensor, real_error: Tensor, fake_error: Tensor, gamma: float, rate
         k: k_t, a scalar.
         real_error: L(x), mean reconstruction error of real images, a scalar.
         fake_error: L(G(z)), mean reconstruction error of generated images, a scalar.
-        gamma: ratio of the two errors in equilibrium.
+        gamma: ratio of `fake_error` to `real_error` in equilibrium.
         rate: lambda_k.
     """
     return (k + rate * (gamma * real_error - fake_error)).clamp(0, 1)
@@ -55,7 +55,9 @@ class Began(ReconstructionLoss):
         super().__init__(config)
         self.k: Tensor | None = None
         self.parts: list[Tensor] = []
-        """Mean error in each part of the current step's batch, for real images in a D step and fake images in a G step.
+        """Mean error of each part of the current batch (gradient accumulation).
+
+        The errors are those of real images in a D step, and of fake images in a G step.
         """
 
         self.real_error: Tensor | None = None
@@ -92,7 +94,7 @@ class Began(ReconstructionLoss):
             self.parts.append(error.detach())
 
     def _mean_error(self, run: Run) -> Tensor:
-        """Return the mean error over all parts of the step's batch and over the ranks."""
+        """Return the mean error over all parts of the step's batch and over the ranks, and clear `parts`."""
         mean = run.ranks.mean(torch.stack(self.parts).mean(0))
         self.parts.clear()
         return mean

@@ -1,4 +1,4 @@
-"""Binary cross entropy of logits with a target, shared by several losses."""
+"""Binary cross entropy of logits with a target. Several losses use this function."""
 
 from __future__ import annotations
 

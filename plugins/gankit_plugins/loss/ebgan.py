@@ -21,7 +21,7 @@ def generator_loss(fake_error: Tensor) -> Tensor:
 
 
 class Ebgan(ReconstructionLoss):
-    """Reconstruction error of D as an energy. D's energy is low for real images, and near a margin for fakes (EBGAN).
+    """Energy-based loss: D's reconstruction error is low for real images, and near a margin for generated ones (EBGAN).
 
     Source: Zhao 2016, equations 1 and 2. D minimises the error of real images, and maximises the error of generated
     images up to the margin m. G minimises the error of its images. With m = 1, the loss differs from `hinge` only by a
@@ -29,7 +29,7 @@ class Ebgan(ReconstructionLoss):
 
     When to use: with the discriminator `ebgan` or `began`. With the penalty `pull_away`, the images of a batch differ
     more from each other.
-    When not: with an m below the error of real images, because D then gets no gradient from images that G can improve.
+    When not: with a margin m below the error of real images. D then gets no gradient from images that G can improve.
     """
 
     name = "ebgan"

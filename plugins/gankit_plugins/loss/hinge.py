@@ -15,7 +15,7 @@ class Hinge(AdversarialLoss):
     Source: Lim 2017 (Geometric GAN); Miyato 2018, equations 16 and 17. D gets no gradient from real images with logits
     above 1, or from generated images with logits below -1. The logits therefore do not grow without bound.
 
-    When to use: with spectral normalisation, for large and for conditional GANs.
+    When to use: with spectral normalisation, for large or conditional GANs.
     When not: with label smoothing, which has no effect on this loss.
     """
 

@@ -43,12 +43,11 @@ class IganLabel(AdversarialLoss):
     ) -> Tensor:
         """Return the sum of the weighted cross entropies of real images and of generated images, as a scalar.
 
-        The result is in float32 or a wider type.
+        The sum, in float32 or a wider type, is
+        -E[alpha (t ln D(x) + (1 - t) ln(1 - D(x)))] - E[beta (u ln D(G(z)) + (1 - u) ln(1 - D(G(z))))].
 
-        -E[alpha (t ln D(x) + (1 - t) ln(1 - D(x)))] - E[beta (u ln D(G(z)) + (1 - u) ln(1 - D(G(z))))]
-
-        The negative of this sum is equal to equations 1, 7 and 8 for t = 1 and u = 0, and to equation 11 for t = 0 and
-        u = 1. Equation 9 gives the optimal D for equation 8: alpha p_data / (alpha p_data + beta p_g).
+        For t = 1 and u = 0, the negative of this sum is equal to equations 1, 7 and 8. For t = 0 and u = 1, it is equal
+        to equation 11. Equation 9 gives the optimal D for equation 8: alpha p_data / (alpha p_data + beta p_g).
 
         Args:
             real_logits: logits of D for real images x, (B, ...).

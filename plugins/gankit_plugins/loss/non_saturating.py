@@ -9,7 +9,7 @@ from gankit_plugins.loss.cross_entropy import cross_entropy
 
 
 class NonSaturating(AdversarialLoss):
-    """Cross entropy for both players. G maximises ln D(G(z)). Its gradient does not vanish if D detects all fakes.
+    """Cross entropy for both players. G maximises ln D(G(z)). G's gradient does not vanish if D detects all fakes.
 
     Source: Goodfellow 2014, equation 1 and the remark on G's gradient at the end of section 3. The targets of D are
     `step.real_target` and `step.fake_target`. The target of G is `step.generator_target`.
@@ -36,6 +36,6 @@ class NonSaturating(AdversarialLoss):
     def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0) -> Tensor:
         """Return the mean cross entropy of logits (B, ...) with the target.
 
-        For the target 1, this is -E[ln D(G(z))].
+        For the target 1, the result is -E[ln D(G(z))].
         """
         return cross_entropy(fake_logits, target).mean()

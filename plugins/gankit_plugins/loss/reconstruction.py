@@ -11,14 +11,11 @@ from gankit import DiscriminatorOutput, InputError, LossTerm, Player, Plugin, Re
 from gankit_plugins.layers.probe import probe
 
 CHANGE_LOGITS = ("minibatch_discrimination", "minibatch_stddev", "projection")
-"""Names of tricks that add to D's logits."""
+"""Names of tricks that add terms to D's logits."""
 
 
 def reconstruction_error(output: DiscriminatorOutput) -> Tensor:
-    """Return the reconstruction errors of D's inputs, (B, ...).
-
-    They are the negative logits, in float32 or a wider type.
-    """
+    """Return the reconstruction errors of D's inputs: the negative logits, (B, ...), in float32 or a wider type."""
     return -output.logits.to(torch.promote_types(output.logits.dtype, torch.float32))
 
 

@@ -16,13 +16,13 @@ def log_partition(
     """Return ln Z, where Z is the sum of exp(D(x)) over all real and generated images x of the batch, as a scalar.
 
     Args:
-        real_logits: (B, ...).
-        fake_logits: (B, ...).
+        real_logits: D's logits for real images, (B, ...).
+        fake_logits: D's logits for generated images, (B, ...).
         mean: function that averages a tensor over the ranks that share the batch.
         ranks: number of these ranks.
     """
     own = torch.cat([real_logits.flatten(), fake_logits.flatten()]).logsumexp(0)
-    # Subtract the mean over the ranks, because the exponential of a large logit would be infinite.
+    # Subtract the mean over the ranks before `exp`, because the exponential of a large logit would be infinite.
     shift = mean(own.detach())
     return shift + (ranks * mean((own - shift).exp())).log()
 
@@ -65,7 +65,7 @@ class Softmax(Plugin):
 
 
 def _wide_logits(step: Step) -> tuple[Tensor, Tensor, Tensor]:
-    """Return D's logits of real and of fake images in float32 or a wider type, and ln Z."""
+    """Return D's logits for real and for fake images, in float32 or a wider type, and ln Z (`log_partition`)."""
     logits = (step.real_output.logits, step.fake_output.logits)
     real, fake = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in logits)
     return real, fake, log_partition(real, fake, step.run.ranks.mean, step.run.ranks.size)

@@ -13,7 +13,7 @@ from gankit_plugins.loss.adversarial import AdversarialLoss
 BOUNDS = ("weight_clipping", "gradient_penalty")
 """Names of plugins that bound the critic's gradient.
 
-Spectral normalisation also bounds the gradient, but is not listed.
+Spectral normalisation also bounds the gradient. It is checked separately, because it is not a trick or a penalty.
 """
 
 
@@ -25,9 +25,9 @@ def mean(logits: Tensor) -> Tensor:
 class Wasserstein(AdversarialLoss):
     """Difference between the critic's mean outputs for generated images and for real images (WGAN).
 
-    Source: Arjovsky 2017 (Wasserstein GAN), equations 2 and 3. D is a critic that must be Lipschitz continuous.
-    The negative of D's loss estimates the Wasserstein distance between the two distributions, up to a constant factor.
-    This estimate falls as the images improve.
+    Source: Arjovsky 2017 (Wasserstein GAN), equations 2 and 3. D is a critic that must be Lipschitz continuous. The
+    negative of D's loss estimates the Wasserstein distance between the two distributions, up to a constant factor. This
+    estimate falls as the images improve.
 
     When to use: for a loss that shows progress, with `gradient_penalty` and several D steps per iteration.
     When not: without a Lipschitz constraint on D, because the loss then falls without limit.

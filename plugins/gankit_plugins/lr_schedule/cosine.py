@@ -22,7 +22,7 @@ class Cosine(Plugin):
     """Learning rate that falls from the optimiser's `lr` like half a period of the cosine, and then stays constant.
 
     Source: Loshchilov 2016 (SGDR: Stochastic Gradient Descent with Warm Restarts), equation 5, without restarts. R3GAN
-    uses it at the beginning of the training (Huang 2024, appendix): from 0.0002 to 0.00005, which is `end` 0.25.
+    uses this schedule at the beginning of training, from 0.0002 to 0.00005 (`end = 0.25`; Huang 2024, appendix).
 
     When to use: for runs of fixed length, or with `iterations` for the beginning of a long run. The learning rate
     changes slowly at both ends.

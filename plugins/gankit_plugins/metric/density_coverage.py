@@ -11,9 +11,9 @@ from gankit_plugins.metric.neighbours import neighbours_in, real_images_are_copi
 class DensityCoverage(Plugin):
     """Density of real images around generated images, and coverage of real images by generated images.
 
-    Each real image has a ball whose radius is the distance to its k-th nearest real neighbour. For each generated
-    image, the balls that contain the image are counted. Density is the mean of these counts, divided by k. It may be
-    above 1. Coverage is the proportion of balls that contain at least one generated image.
+    Each real image has a ball in feature space. Its radius is the distance to the k-th nearest other real image. For
+    each generated image, the balls that contain the image are counted. Density is the mean of these counts, divided by
+    k. Density may be above 1. Coverage is the proportion of balls that contain at least one generated image.
 
     Source: Naeem 2020, equations 3 and 4, with k = 5.
 

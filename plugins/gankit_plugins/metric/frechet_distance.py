@@ -42,9 +42,9 @@ def frechet_distance_by_svd(a: Tensor, b: Tensor) -> Tensor:
 
 
 def frechet_distance_between(a: Tensor, b: Tensor) -> Tensor:
-    """Return the Frechet distance between features (N, F) and (M, F), computed with the smaller matrices.
+    """Return the Frechet distance between features (N, F) and (M, F), computed by the method with smaller matrices.
 
-    Rounding may make the distance of equal features slightly negative. The function then returns 0.
+    Rounding errors may make the distance slightly negative for equal features. The function then returns 0.
     """
     if min(len(a), len(b)) < a.shape[1]:
         distance = frechet_distance_by_svd(a, b)

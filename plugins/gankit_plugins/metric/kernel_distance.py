@@ -38,8 +38,8 @@ class KernelDistance(Plugin):
     """Squared kernel distance between the features of generated and real images; lower is better.
 
     Source: Binkowski 2018, section 4: the unbiased estimate with a cubic kernel, averaged over blocks of images. With
-    the extractor `inception`, this distance is the KID. Unlike for the Frechet distance, its expectation does not
-    depend on the number of images. The estimate for nearly equal distributions may be negative. The metric is then 0.
+    the extractor `inception`, this distance is the KID. Its expectation does not depend on the number of images, unlike
+    that of the Frechet distance. For nearly equal distributions, the estimate may be negative. The metric is then 0.
 
     When to use: with few images.
     When not: to compare with papers that report only the FID.

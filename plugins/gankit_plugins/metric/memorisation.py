@@ -8,24 +8,25 @@ from gankit import Comparison, Plugin, hookimpl
 from gankit_plugins.metric.neighbours import nearest, neighbours_in
 
 NEAR_COPY_QUANTILE = 1 - 0.99
-"""Level of a quantile of the distances from each real image to the nearest other real image.
+"""Level of the quantile that defines near copies.
 
-A generated image is a near copy if its distance to the nearest real image is at most this quantile.
+The quantile is computed from the distances from each real image to the nearest other real image. A generated image is a
+near copy if its distance to the nearest real image is at most this quantile.
 """
 
 
 def nearest_distances(comparison: Comparison) -> tuple[Tensor, Tensor]:
-    """Return the distances of the generated images, and of the real images, to their nearest real images.
+    """Return the distances to the nearest real image, first for all generated images, then for all real images.
 
-    For a real image, the nearest other real image is used.
+    For a real image, the distance to the nearest other real image is used.
     """
     if comparison.real_is_whole_dataset:
         neighbours = neighbours_in(comparison, 1)
         return neighbours.fake_to_real, neighbours.real_to_real
     dataset = comparison.dataset_features.values
     real, fake = comparison.real_features.values, comparison.fake_features.values
-    # The dataset contains the real images, so the nearest neighbour of each image is the image itself. Use the second
-    # nearest neighbour.
+    # The dataset contains the real images, so the nearest neighbour of each real image is the image itself. Use the
+    # second nearest neighbour for real images.
     return nearest(fake, dataset, 1)[:, 0], nearest(real, dataset, 2)[:, 1]
 
 
@@ -33,17 +34,17 @@ class Memorisation(Plugin):
     """Distances from generated images to the nearest real images, compared with distances between real images.
 
     `nearest_ratio` is the ratio of the median distances: about 1 for new images, far below 1 for copies, and far above
-    1 for images that are unlike the real images. `near_copies` is the proportion of generated images that are nearer to
-    a real image than 99% of the real images are to other real images: about 0.01 for new images, 1 for copies.
-    `near_copies` also detects a few copies among many new images. Such copies hardly change the medians. Neighbours are
-    searched in the whole dataset.
+    1 for images that are unlike the real images. `near_copies` is the proportion of generated images that are very
+    close to a real image: closer than 99% of the real images are to another real image. It is about 0.01 for new
+    images, and 1 for copies. `near_copies` also detects a few copies among many new images, although these copies
+    hardly change the medians. Neighbours are searched in the whole dataset.
 
     Source: Meehan 2020 compares the distances of generated images to the nearest training image with the distances of
-    held-out images. Here each real image in turn has the role of the held-out image.
+    held-out images. Here, each real image in turn is the held-out image.
 
     When to use: with few real images and long training.
-    When not: as a proof, because an extractor may give different images the same features. With `split = "test"`,
-    generated images are not compared with the training images.
+    When not: as a proof of copying, because an extractor may give different images the same features. With
+    `split = "test"`, generated images are not compared with the training images.
     """
 
     name = "memorisation"

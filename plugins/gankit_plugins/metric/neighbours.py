@@ -1,4 +1,4 @@
-"""Distances to nearest neighbours in feature space. All metrics share one computation, in blocks of limited memory.
+"""Distances to nearest neighbours in feature space, computed in blocks of limited size. Metrics share the results.
 
 The k-nearest-neighbour ball of an image is centred at its features. Its radius is the distance to the k-th nearest
 other image of the same set (real or generated).
@@ -23,7 +23,7 @@ DEFAULT_MAX_ORDER = 5
 
 def distances(x: Tensor, y: Tensor) -> Tensor:
     """Return the Euclidean distances (N, M) between features x (N, F) and y (M, F), in double precision."""
-    # `torch.cdist` may use matrix products, which are fast. Their results are exact enough only in double precision.
+    # `torch.cdist` may use matrix products, whose results are exact enough only in double precision.
     return torch.cdist(x.double(), y.double())
 
 
@@ -59,7 +59,7 @@ def smallest_orders(distances: Tensor, radii: Tensor) -> Tensor:
 
 
 class Neighbours(NamedTuple):
-    """Results of testing which k-nearest-neighbour balls contain which images, for N real and M generated images.
+    """Results for N real and M generated images: which k-nearest-neighbour balls contain which images.
 
     The radius of an image's ball is the distance to its k-th nearest neighbour of the same kind (real or generated). k
     is from 1 to K. The value K + 1 means that no ball contains the image.
@@ -78,7 +78,7 @@ class Neighbours(NamedTuple):
     """Smallest k for which the ball of a real image contains a generated image. One k per real image, (N,)."""
 
     num_pairs: Tensor
-    """Number of pairs of a generated image and a real image whose ball contains it. One number per k, (K,)."""
+    """Number of pairs of a real image and a generated image inside its ball. One number per k, (K,)."""
 
     fake_to_real: Tensor
     """Distance of each generated image to its nearest real image, (M,)."""
@@ -116,7 +116,7 @@ def blocks(count: int) -> Iterator[slice]:
 
 
 def neighbours_in(comparison: Comparison, k: int) -> Neighbours:
-    """Return the `Neighbours` of a comparison computed for k and smaller values. The cached result is shared."""
+    """Return the `Neighbours` of a comparison for all orders up to k. The result is cached, and metrics share it."""
     max_order = max(k, DEFAULT_MAX_ORDER)
     real, fake = comparison.real_features.values, comparison.fake_features.values
     return comparison.cached(("neighbours", max_order), lambda: neighbours(real, fake, max_order))
@@ -125,7 +125,6 @@ def neighbours_in(comparison: Comparison, k: int) -> Neighbours:
 def real_images_are_copies(neighbours: Neighbours) -> bool:
     """Return True if at least half of the real images equal another real image.
 
-    Metrics based on neighbours then have no meaning. The nearest-neighbour balls of these images have radius 0, so
-    these balls contain no generated image.
+    Metrics based on neighbours then have no meaning, because a ball of radius 0 contains no generated image.
     """
     return neighbours.real_to_real.median().item() == 0

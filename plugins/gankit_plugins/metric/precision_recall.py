@@ -32,8 +32,8 @@ class PrecisionRecall(Plugin):
         neighbours = neighbours_in(comparison, k)
         if real_images_are_copies(neighbours):
             return None
-        # Precision is the proportion of generated images in balls of real images. Recall is the proportion of real
-        # images in balls of generated images (equations 1 and 2).
+        # Kynkaanniemi 2019, equations 1 and 2: precision is the proportion of generated images in balls of real images.
+        # Recall is the proportion of real images in balls of generated images.
         precision = (neighbours.fake_in_real <= k).double().mean()
         recall = (neighbours.real_in_fake <= k).double().mean()
         return {"precision": precision.item(), "recall": recall.item()}

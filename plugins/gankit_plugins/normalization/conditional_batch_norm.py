@@ -27,15 +27,16 @@ def scale_by_class(x: Tensor, labels: Tensor, scales: Tensor, shifts: Tensor) ->
 
 
 class CurrentLabels:
-    """Container that holds the labels during a forward pass of the generator, so that its layers can use them."""
+    """Container of the labels that the generator's layers use during a forward pass."""
 
     labels: Tensor | None = None
 
 
 class ConditionalBatchNormLayer(nn.Module):
-    """Batch norm, then the scale and the shift of each image's class.
+    """Layer with batch norm, followed by the scale and the shift of each image's class.
 
-    `connect` creates the scales and shifts. The number of classes is unknown when the generator builds its layers.
+    `connect` creates the scales and shifts later, because the number of classes is unknown when the generator builds
+    its layers.
 
     Args:
         norm: batch norm without scale and shift.
@@ -52,7 +53,7 @@ class ConditionalBatchNormLayer(nn.Module):
         self.weight = self.bias = nn.Parameter(torch.empty(0))
 
     def connect(self, source: CurrentLabels, classes: int) -> None:
-        """Create the scales (K, C), which are 1, and the shifts (K, C), which are 0. `source` will hold the labels."""
+        """Create the scales (K, C), initially 1, and the shifts (K, C), initially 0. Labels are read from `source`."""
         self.source = source
         self.weight = nn.Parameter(torch.ones(classes, self.features))
         self.bias = nn.Parameter(torch.zeros(classes, self.features))
@@ -65,7 +66,7 @@ class ConditionalBatchNormLayer(nn.Module):
 
 
 class ClassConditionalGenerator(nn.Module):
-    """Generator whose labels are set for all its `ConditionalBatchNormLayer` modules during each forward pass."""
+    """Generator that passes its labels to all its `ConditionalBatchNormLayer` modules in each forward pass."""
 
     def __init__(self, network: nn.Module, classes: int) -> None:
         super().__init__()
@@ -93,13 +94,15 @@ class ClassConditionalGenerator(nn.Module):
 class ConditionalBatchNorm(Plugin):
     """Batch norm for the generator, with a scale and a shift for each class.
 
-    Source: Dumoulin 2017, equation 5, with the statistics of an image; de Vries 2017, with those of a batch; for GANs
-    Miyato and Koyama 2018. Each normalised layer has a scale and a shift for each channel and each class. They begin as
-    1 and 0. The statistics are those of all classes together, as for `batch_norm`. In evaluation mode, running averages
-    replace them. A generator without a class input, such as `dcgan`, becomes conditional: the class acts in every
-    normalised layer. A generator with a class input has both.
+    Source: Dumoulin 2017, equation 5, with the statistics of an image; de Vries 2017, with the statistics of a batch;
+    for GANs, Miyato and Koyama 2018. Each normalised layer has a scale and a shift for each channel and each class. The
+    initial scale is 1, and the initial shift is 0. The statistics are computed over all classes together, as in
+    `batch_norm`. In evaluation mode, running averages replace batch statistics. A generator without a class input, such
+    as `dcgan`, becomes conditional, because the output of each normalised layer depends on the class. A generator with
+    a class input keeps this input.
 
-    When to use: for requested classes, with `projection`, `auxiliary_classifier` or a discriminator that takes labels.
+    When to use: to generate requested classes, with `projection`, `auxiliary_classifier` or a discriminator that takes
+    labels.
     When not: if D does not use the labels in any way, because G then learns nothing about the classes.
     """
 

@@ -14,12 +14,12 @@ from gankit_plugins.normalization.conv_groups import conv_groups
 class GroupNorm(Plugin):
     """Group norm: normalisation over groups of channels, separately for each image.
 
-    Source: Wu 2018. One group is equivalent to `layer_norm`, and one group per channel to `instance_norm`. In per-class
-    networks, each class has its own groups.
+    Source: Wu 2018. One group is equivalent to `layer_norm`, and one group per channel to `instance_norm`. If a player
+    has one network per class, each network has separate groups.
 
     When to use: with small batches, because batch statistics are then unreliable.
     When not: if the number of channels has no suitable divisor. For example, a layer with three channels gets one
-    group. For feature maps of one pixel if each channel is a group, because the normalised values are then always 0.
+    group. Also not with one group per channel on feature maps of one pixel, whose normalised values are always 0.
     """
 
     name = "group_norm"

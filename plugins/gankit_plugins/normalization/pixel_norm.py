@@ -12,13 +12,13 @@ class PixelNormalization(Plugin):
     """Pixel norm: division of the feature vector at each pixel by its root mean square.
 
     Source: Karras 2017, section 4.2: b = a / sqrt(mean(a^2) + 1e-8), over all channels of a pixel, after each
-    convolution of G. It has no parameters, and each image is normalised separately. For vectors, the mean is over all
-    features. The paper applies it after leaky ReLU, as the generator `pggan` does. In other networks it is between the
-    layer and its activation.
+    convolution of G. Pixel norm has no parameters, and each image is normalised separately. For vectors, the mean is
+    over all features. The paper applies pixel norm after leaky ReLU, as the generator `pggan` does. In other networks,
+    pixel norm comes before the activation.
 
-    When to use: in a generator, so that its features cannot grow without limit while it competes with D; with
-    `generator` = `pggan`.
-    When not: with one feature or few, whose vector it reduces to its direction.
+    When to use: in a generator such as `pggan`, to prevent the features from growing without limit in the competition
+    with D.
+    When not: with very few features, because pixel norm keeps only the direction of the feature vector.
     """
 
     name = "pixel_norm"

@@ -114,8 +114,8 @@ class VirtualBatchNorm(Plugin):
     Source: Salimans 2016, section 3.5. The reference batch is drawn once. It contains z for a generator, and real
     images for a discriminator. The file of a saved generator contains its reference batch. Before each batch, the
     reference batch passes through the network. This doubles the cost if both batches have the same size. The statistics
-    are over m reference examples and the example itself, each with weight 1 / (m + 1). Per-class networks have
-    reference examples of their own class.
+    are over m reference examples and the example itself, each with weight 1 / (m + 1). If a player has one network per
+    class, the reference examples of each network are from its class.
 
     When to use: if batch norm helps, but makes the generated images of a batch similar to each other.
     When not: if time is limited; use `layer_norm`, which also normalises each image separately and costs almost
@@ -182,7 +182,9 @@ class VirtualBatchNorm(Plugin):
             self.wrapped.set_reference(*pack(images, condition, run.spec.pack))
 
     def _first_condition(self, size: int) -> Tensor | None:
-        """Return the condition of a generator's reference batch: classes in turn, or rows for `on_start` to replace.
+        """Return the condition of a generator's first reference batch, or None for an unconditional generator.
+
+        Classes are used in turn. For other conditions, the result is a placeholder that `on_start` replaces.
 
         Raises:
             InputError: the condition is a source image. The generator file would then contain source images.

@@ -27,8 +27,8 @@ class Adam(Plugin):
 
     Source: Kingma 2014. The first beta is 0.5 instead of 0.9, as Radford 2015 recommends for GANs: with more momentum
     the training oscillates. `weight_decay` is L2 regularisation, added to the gradient. Learning-rate schedules
-    multiply `lr`. Each beta may be a schedule, such as `{ schedule = "cosine", start = 0.9, end = 0.99 }`. Its value
-    changes between iterations, and the correction of the bias then uses the newest value for all steps.
+    multiply `lr`. Each beta may be a schedule, such as `{ schedule = "cosine", start = 0.9, end = 0.99 }`. A scheduled
+    beta changes between iterations. Adam's bias correction then uses the current value for all past steps.
 
     When to use: nearly always.
     When not: with weight clipping (Arjovsky 2017), where momentum makes the critic unstable.

@@ -14,8 +14,8 @@ from gankit import Plugin, Settings, hookimpl
 class RMSProp(Plugin):
     """RMSProp: gradient descent with the gradient divided by the root mean square of recent gradients.
 
-    Source: Tieleman 2012 (lecture 6.5 of Neural Networks for Machine Learning); for GANs Arjovsky 2017, algorithm 1,
-    whose learning rate of 0.00005 is the default. Learning-rate schedules multiply `lr`.
+    Source: Tieleman 2012 (lecture 6.5 of Neural Networks for Machine Learning); for GANs, Arjovsky 2017, algorithm 1.
+    The default learning rate of 0.00005 is from this algorithm. Learning-rate schedules multiply `lr`.
 
     When to use: with weight clipping (Arjovsky 2017), where momentum makes the critic unstable.
     When not: in all other cases; use `adam`, for which most GANs are tuned.

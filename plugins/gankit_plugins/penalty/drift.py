@@ -19,11 +19,11 @@ def mean_square(logits: Tensor) -> Tensor:
 class Drift(Plugin):
     """Small penalty on the square of D's output for real images, which keeps the output near 0.
 
-    Source: Karras 2017, appendix A.1, with weight 0.001. A Wasserstein loss depends only on differences of D's outputs,
-    so their common offset is free and can drift.
+    Source: Karras 2017, appendix A.1, with weight 0.001. A Wasserstein loss depends only on differences of D's outputs.
+    Without this penalty, all outputs can therefore drift by a common offset.
 
     When to use: with `wasserstein` and `gradient_penalty` in long runs.
-    When not: with other losses, which depend on the offset; they need no such penalty.
+    When not: with other losses, because they already determine the offset.
     """
 
     name = "drift"

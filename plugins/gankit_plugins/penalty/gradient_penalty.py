@@ -22,7 +22,7 @@ class GradientPenalty(InputGradientPenalty):
     penalty needs an additional forward pass of D.
 
     When to use: with a Wasserstein loss, which needs a Lipschitz constraint on D. With most other losses, the penalty
-    prevents a D that is too steep for G to learn. `every = 16` saves most of its cost.
+    limits D's gradient, which stabilises the training of G. `every = 16` saves most of the penalty's cost.
     When not: together with batch norm in D. The penalty assumes that each logit of D depends on one image. With batch
     norm, each logit depends on the whole batch (Gulrajani 2017, section 4).
     """

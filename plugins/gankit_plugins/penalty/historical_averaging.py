@@ -28,9 +28,9 @@ def update_mean(mean: Sequence[Tensor], theta: Sequence[Tensor], t: int) -> None
 class HistoricalAveraging(ParameterPenalty):
     """Penalty that pulls each player's parameters towards the mean of all their past values.
 
-    Source: Salimans 2016, section 3.3: ||theta - 1/t sum theta[i]||^2 in the losses of both players, with theta[i] the
-    parameters after step i. The mean is updated in place, so its memory does not grow. Before the first step, the mean
-    equals the initial parameters, and the term is 0.
+    Source: Salimans 2016, section 3.3: ||theta - 1/t sum theta[i]||^2 in the losses of both players, where theta[i] are
+    the parameters after step i. The mean is updated in place, so the memory use does not grow. Before the first step,
+    the mean equals the initial parameters, and the penalty is 0.
 
     When to use: if the players oscillate around an equilibrium, because the pull towards the mean damps the
     oscillation.

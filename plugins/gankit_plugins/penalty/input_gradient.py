@@ -58,7 +58,7 @@ def norm_deviation(discriminator: Discriminator, x: Tensor, labels: Tensor | Non
 
 
 def positions(real: Tensor) -> Tensor:
-    """Return one random number for each sample (B, ...), uniform in [0, 1), with the shape (B, 1, ...)."""
+    """Return a random number for each image of `real` (B, C, H, W), uniform in [0, 1), with the shape (B, 1, 1, 1)."""
     return torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device)
 
 
@@ -73,10 +73,7 @@ class InputGradientPenalty(Plugin):
     kind = "penalty"
 
     flattens: ClassVar[bool] = True
-    """True if the penalty may remove a slope that a Wasserstein critic needs.
-
-    It is then unsuitable for such a critic.
-    """
+    """True if the penalty may make D too flat for a Wasserstein critic, which needs a slope."""
 
     input_gradients: ClassVar[tuple[Source, ...]] = ()
     """Inputs of D at which the penalty is computed, if it is computed at the inputs themselves."""
@@ -99,7 +96,8 @@ class InputGradientPenalty(Plugin):
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if self.flattens and recipe.use_of("loss") == "wasserstein":
             yield "a Wasserstein critic needs a slope, above all between real and fake images; use gradient_penalty"
-        # Networks with such a layer are left out: in their papers, PGGAN and StyleGAN2 have a penalty too.
+        # Do not warn if the discriminator's layers couple the images of a batch. The papers on PGGAN and StyleGAN2
+        # combine such layers with a penalty.
         for key in [key for key in recipe.coupling("discriminator") if key != "discriminator"]:
             yield (
                 f"the penalty needs the gradient of each single image, and {recipe.use_of(key)} in the discriminator "

@@ -1,4 +1,4 @@
-"""Path length regularisation: a penalty that makes the generator's response to w equally strong everywhere."""
+"""Path length regularisation: a penalty that makes equal steps in w change the image by equal amounts."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from gankit_plugins.layers.style_generator import require_style_generator
 
 
 def path_lengths(images: Tensor, ws: Tensor, y: Tensor) -> Tensor:
-    """Return ||J^T y||_2 of each image, (B,), where J is the derivative of the image with respect to w.
+    """Return ||J^T y||_2 for each image, (B,), where J is the derivative of the image with respect to w.
 
-    The w of all layers move together, so the derivative is the sum over the layers.
+    All layers change by the same step in w, so the derivatives of the layers are added. The result is differentiable,
+    in float32 or a wider type.
 
     Args:
         images: images g(w), (B, C, H, W).
-        ws: w of each layer, (B, L, W), from which the images were computed.
+        ws: style vector w of each layer, (B, L, W), from which the images were computed.
         y: noise from N(0, 1), (B, C, H, W).
 
-    Source: Karras 2019, section 3.2, equation 4. The result is differentiable, in float32 or a wider type.
+    Source: Karras 2019, section 3.2, equation 4.
     """
     (gradient,) = torch.autograd.grad((images * y).sum(), ws, create_graph=True)
     gradient = gradient.to(torch.promote_types(gradient.dtype, torch.float32)).sum(1)
@@ -41,17 +42,17 @@ def scale_of(height: int, width: int) -> float:
 
 
 class PathLength(Plugin):
-    """Penalty that gives steps of equal length in w an equal effect on the image, in all directions and everywhere.
+    """Penalty that makes steps of equal length in the style vector w change the image by equal amounts.
 
-    Source: Karras 2019, section 3.2, equation 4: the mean of (||J^T y|| - a)^2, where J is the derivative of the image
-    with respect to w, y is random noise, and a is the exponential moving average of the lengths ||J^T y||. The weight
-    gamma_pl, which depends on the size of the images, the decay 0.99 of a, and the interval of 8 G steps are from
-    appendix B. Here the average starts with the mean of the first batch. The penalty is computed for every second image
-    of a batch, as in the authors' code.
+    Source: Karras 2019, section 3.2, equation 4: the mean of (||J^T y|| - a)^2. J is the derivative of the image with
+    respect to w, and y is random noise. a is the exponential moving average of the lengths ||J^T y||. The weight
+    gamma_pl depends on the size of the images. This weight, the decay 0.99 of a, and the interval of 8 G steps are from
+    appendix B. Here, the average starts with the mean of the first batch. The penalty is computed for every second
+    image of a batch, as in the authors' code.
 
-    When to use: with a generator that has a mapping network, such as `stylegan2`, for smooth interpolations and images
-    that are easy to invert.
-    When not: on small or varied images, such as CIFAR-10, where Karras 2020 (appendix D) leaves it out.
+    When to use: with a generator that has a mapping network, such as `stylegan2`. Interpolations become smoother, and
+    w is easier to find for a given image.
+    When not: on small or varied images, such as CIFAR-10, where Karras 2020 (appendix D) does not use this penalty.
     """
 
     name = "path_length"
@@ -73,7 +74,7 @@ class PathLength(Plugin):
         """Average of past lengths, a scalar."""
 
         self.parts: list[Tensor] = []
-        """Mean lengths in each part of the current batch, scalars."""
+        """Mean length in each part of the current batch (gradient accumulation), scalars."""
 
     @hookimpl
     def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:

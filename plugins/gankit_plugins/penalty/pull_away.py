@@ -22,7 +22,7 @@ def pull_away(codes: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x, ran
         codes: codes of this rank's images.
         mean: function that averages a tensor over the ranks that share the batch.
         ranks: number of these ranks.
-        rank: number of this rank.
+        rank: index of this rank.
     """
     directions = F.normalize(codes.to(torch.promote_types(codes.dtype, torch.float32)), dim=1)
     if ranks > 1:
@@ -43,9 +43,8 @@ class PullAway(Plugin):
     an image consists of D's features. If D is an autoencoder, these features are the output of its encoder. With
     gradient accumulation (`train.accumulate`), the pairs are formed within each part of the batch.
 
-    When to use: with the losses `ebgan` (EBGAN-PT) or `began`, against generated images that are all similar.
-    When not: with features that are never negative, such as features after ReLU, because few such codes can be
-    orthogonal.
+    When to use: with the losses `ebgan` (EBGAN-PT) or `began`, if the generated images are too similar to each other.
+    When not: with features that are never negative, such as outputs of ReLU, because few such codes can be orthogonal.
     """
 
     name = "pull_away"

@@ -11,7 +11,7 @@ class R2(R1):
     Source: Mescheder 2018, equation 10. The penalty is the same as in `r1`, but on D's generated inputs. These inputs
     include past images from `experience_replay`.
 
-    When to use: together with `r1`, if D is steep around generated images too.
+    When to use: together with `r1`, if D is also steep around generated images.
     When not: alone at the beginning of training, because it makes D flat at the generated images, where G needs a
     gradient.
     """

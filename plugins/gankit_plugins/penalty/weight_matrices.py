@@ -31,17 +31,21 @@ class ParameterPenalty(Plugin):
             yield LossTerm(self.name, self.penalty(player, run), weight=self.config.weight)
 
     def layers(self, player: Player, run: Run) -> list[nn.Module]:
-        """Return the trained convolutions and linear layers of a network.
+        """Return the trained convolutions and linear layers of a player's network.
 
-        Raise an InputError if it has no such layers.
+        Raises:
+            InputError: the network has no such layers.
         """
         return self._not_empty(trainable_layers(run.networks[player]), player, "no trained convolution or linear layer")
 
     def weights(self, player: Player, run: Run) -> list[nn.Parameter]:
-        """Return a player's parameters with two or more dimensions. Raise an InputError if it has none.
+        """Return a player's parameters with two or more dimensions.
 
-        Biases and the scales of normalisations are excluded, because they have one dimension. A module whose attribute
-        `normalizes` is true is excluded too, because its scales and shifts have two dimensions: a row for each class.
+        Biases and the scales of normalisations are excluded, because they have one dimension. Modules whose attribute
+        `normalizes` is true are also excluded. Their scales and shifts have two dimensions, with a row for each class.
+
+        Raises:
+            InputError: the player has no such parameters.
         """
         modules = (module for network in run.networks.values() for module in network.modules())
         excluded = {id(p) for m in modules if getattr(m, "normalizes", False) for p in m.parameters(recurse=False)}

@@ -1,4 +1,4 @@
-"""Auxiliary classifier: D predicts the class of its input, and G is trained for images of the requested class."""
+"""Auxiliary classifier: D predicts the class of its input, and G learns to generate images of the requested class."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ class ClassifyingDiscriminator(nn.Module):
 
 
 class AuxiliaryClassifier(Plugin):
-    """Classifier in D that predicts the class of an image. G is trained for images of the requested class (AC-GAN).
+    """Classifier in D that predicts the class of an image. G learns to generate the requested class (AC-GAN).
 
-    Source: Odena 2016, equations 2 and 3. Equation 2 is the loss of the recipe. A linear layer on D's features predicts
+    Source: Odena 2016, equations 2 and 3. Equation 2 is the recipe's `loss`. A linear layer on D's features predicts
     the class. D minimises the cross entropy of the class on real and on generated images. G minimises this cross
-    entropy on its images. With packing, D classifies packs, because all images of a pack have the same class. A
-    discriminator that takes the label as an input raises an error, because it could classify without the image.
+    entropy on its images. With packing, D classifies packs, because all images of a pack have the same class.
+    Discriminators that take the label as an input are rejected, because they could classify without the image.
 
-    When to use: for requested classes, with a conditional generator and a discriminator without labels, such as
+    When to use: to generate requested classes, with a conditional generator and a discriminator without labels, such as
     `dcgan`.
     When not: with many similar classes; use `projection`. With such classes, G prefers images that are easy to
-    classify, and such images are less varied (Miyato and Koyama 2018).
+    classify, and the images become less varied (Miyato and Koyama 2018).
     """
 
     name = "auxiliary_classifier"

@@ -58,7 +58,7 @@ class CollapseGuard(Plugin):
         self.low = self.low + 1 if self.excess.item() < self.config.threshold else 0
         self.excess = None
         if self.low >= self.config.patience:
-            # Reset the counter of low losses, so that a resumed run stops only after `patience` further checks.
+            # Reset the counter of low losses. A resumed run then stops only after `patience` further checks.
             checks, self.low = self.low, 0
             run.stop(
                 f"D's loss has been below {self.config.threshold:g} for {checks * self.config.every} iterations: "

@@ -1,8 +1,9 @@
-"""Normalisations from elementary operations. They can be differentiated any number of times.
+"""Normalisations that consist of elementary operations, and can be differentiated any number of times.
 
-torch computes wrong third derivatives of batch, instance and layer norm, without an error. The reason is that torch's
-second derivative treats the saved mean and standard deviation of the forward pass as constants. The third derivatives
-of group norm are correct. A gradient penalty in the unrolled steps of D needs third derivatives.
+PyTorch computes wrong third derivatives of batch, instance and layer norm, without an error. The reason is that
+PyTorch's second derivative treats the saved mean and standard deviation of the forward pass as constants. The third
+derivatives of group norm are correct. The trick `unrolled_discriminator` needs third derivatives if D has a gradient
+penalty.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def layer_norm(
 
 
 class DifferentiableNorms(TorchFunctionMode):
-    """Context manager that replaces torch's batch, instance and layer norm by the functions of this module."""
+    """Context manager that replaces PyTorch's batch, instance and layer norm by the functions of this module."""
 
     REPLACEMENTS: dict[Callable[..., Any], Callable[..., Tensor]] = {
         F.batch_norm: batch_norm,

@@ -60,8 +60,9 @@ def excess_loss(step: Step) -> Tensor:
 def ranking_accuracy(step: Step) -> Tensor:
     """Return the proportion of pairs of a real and a fake image that D ranks correctly, as a scalar.
 
-    A pair is correct if the real image has the higher logit, or, with flipped labels, the lower logit. A tie counts as
-    half a correct pair. The proportion does not depend on a threshold, so it has the same meaning for every loss.
+    A pair is ranked correctly if the real image has the higher logit, or, with flipped targets, the lower logit. A tie
+    counts as half a correct pair. The proportion does not depend on a threshold, so it has the same meaning for every
+    loss.
     """
     real, fake = step.real_output.logits.detach(), step.fake_output.logits.detach()
     real_target, fake_target = (

@@ -39,7 +39,7 @@ PART, WHOLE = "map_of_part", "map_of_whole"
 """Names of the feature maps (B, C, H, W) in `DiscriminatorOutput.extra`."""
 
 MOST_DOUBLINGS = 4
-"""Largest number of convolutions of a decoder; each doubles the size (Liu 2021, section 3.2)."""
+"""Maximum number of times that a decoder doubles the size (Liu 2021, section 3.2)."""
 
 
 def quarter(x: Tensor, bottom: Tensor, right: Tensor) -> Tensor:
@@ -61,13 +61,13 @@ def quarter(x: Tensor, bottom: Tensor, right: Tensor) -> Tensor:
 
 
 def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
-    """Return the mean absolute difference of reconstructions and images, which are resized to the same size.
+    """Return the mean absolute difference between reconstructions and images. The images are resized to the same size.
 
     Source: Liu 2021, equation 2, with the L1 norm, as a mean over all values.
 
     Args:
-        reconstruction: (B, C, h, w).
-        images: (B, C, H, W).
+        reconstruction: reconstructed images, (B, C, h, w).
+        images: original images, (B, C, H, W).
 
     Returns:
         A scalar in float32 or a wider type.
@@ -77,14 +77,14 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 
 def decoder(spec: Spec, channels: int, width: int, size: Size, target: Size, out_channels: int) -> nn.Sequential:
-    """Return a decoder from feature maps to images. Each layer doubles the size, at most four times.
+    """Return a decoder from feature maps to images, with one to four layers. Each layer doubles the size.
 
-    The size of the output is at most that of the target, except if there is only one layer.
+    If there are several layers, the output is not larger than the target.
 
     Args:
         spec: specification with the normalisation of D.
         channels: number of channels of the feature maps.
-        width: number of channels before the last layer. It doubles at each smaller size.
+        width: number of channels before the last layer. Each smaller size has twice as many channels.
         size: size of the feature maps, in pixels.
         target: size of the images to reconstruct, in pixels.
         out_channels: number of channels of the images.
@@ -95,13 +95,13 @@ def decoder(spec: Spec, channels: int, width: int, size: Size, target: Size, out
         fewer, larger = width * 2 ** (doublings - 1 - k), (size[0] << k, size[1] << k)
         layers.append(up_block(spec, "discriminator", channels, fewer, larger))
         channels = fewer
-    # No activation at the end: augmented images may have values outside of [-1, 1].
+    # The last layer has no activation, because augmented images may have values outside of [-1, 1].
     last = initialized(nn.Conv2d(channels, out_channels, 3, padding=1))
     return nn.Sequential(*layers, nn.Upsample((size[0] << doublings, size[1] << doublings)), last)
 
 
 class Decoders(nn.Module):
-    """Decoders of the quarters and of the whole images."""
+    """Network of two decoders: one for quarters of images, and one for whole images."""
 
     def __init__(self, part: nn.Module, whole: nn.Module) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class Decoders(nn.Module):
 
 
 class MappingDiscriminator(nn.Module):
-    """Discriminator that also returns the feature maps of two of its modules, the further outputs PART and WHOLE."""
+    """Discriminator that also returns the feature maps of two of its modules: entries PART and WHOLE of `extra`."""
 
     def __init__(self, network: nn.Module, part: str, whole: str) -> None:
         super().__init__()
@@ -131,20 +131,20 @@ class MappingDiscriminator(nn.Module):
 
 
 class DiscriminatorReconstruction(Plugin):
-    """Loss term for D: small decoders reconstruct D's real inputs from its feature maps, so D must represent images.
+    """Loss term for D: the error of small decoders that reconstruct D's real inputs from D's feature maps.
 
     Source: Liu 2021 (FastGAN), section 3.2, equation 2 and figure 4. One decoder reconstructs the image from the map f2
     at 8x8. A second decoder reconstructs one quarter of the image, chosen at random, from the same quarter of the map
-    f1 at 16x16. A decoder doubles the size at most four times, with a convolution after each upsampling. From 8x8 this
-    leads to 128x128, so larger images are compared at 128x128. The inputs are those after augmentations, such as
-    `diff_augment`. D and the decoders are trained together, on real images only.
+    f1 at 16x16. A decoder doubles the size at most four times, with a convolution after each upsampling. From 8x8, it
+    reaches 128x128, so larger images are compared at 128x128. The decoders reconstruct D's inputs after augmentations,
+    such as `diff_augment`. D and the decoders are trained together, on real images only.
 
-    Chosen here: the norm of equation 2 is the mean absolute difference of the pixels, since a perceptual distance needs
-    a trained network. Any convolutional D can be used: the maps are the outputs of its blocks whose sizes are nearest
-    to `part_side` and `whole_side`. The setting `normalization.discriminator` applies to the decoders, except to their
+    Here, the norm of equation 2 is the mean absolute difference of the pixels, because a perceptual distance needs a
+    trained network. Any convolutional D can be used: the maps are the outputs of its blocks whose sizes are nearest to
+    `part_side` and `whole_side`. The setting `normalization.discriminator` applies to the decoders, except to their
     last layer.
 
-    When to use: for few images, where D would memorise details, together with `diff_augment`.
+    When to use: with few images, together with `diff_augment`, because D would otherwise memorise details.
     When not: with fully connected networks, which have no feature maps; with `instance_noise`, because no decoder can
     reconstruct the noise.
     """

@@ -93,7 +93,7 @@ def replay(fake: Tensor, classes: Tensor, buffer: ReplayBuffer, count: int) -> T
 
 
 class ExperienceReplay(Plugin):
-    """Past fake images among the inputs of D, so that D does not forget these images.
+    """Replacement of some of D's fake inputs by past fake images, to prevent D from forgetting them.
 
     Source: Shrivastava 2017, section 2.3. In each D step, a proportion of the fake images is replaced by past images
     from a buffer. The same number of new images is then stored in the buffer. An image is replaced by a past image of

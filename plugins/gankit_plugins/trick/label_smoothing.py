@@ -13,8 +13,8 @@ from gankit_plugins.trick.scalar_or_range import Probability, draw, ends
 class LabelSmoothing(Plugin):
     """Softer targets for D than 1 and 0. A target is a constant, or a random number for each image and step.
 
-    Source: Salimans 2016, section 3.4, for the default: 0.9 for real images, so that D is not overconfident, and 0 for
-    generated images. With targets a for real and b for generated images, the optimal D is
+    Source: Salimans 2016, section 3.4, for the defaults: 0.9 for real images, which prevents an overconfident D, and 0
+    for generated images. With targets a for real and b for generated images, the optimal D is
     (a p_data + b p_g) / (p_data + p_g). If b is above 0, D outputs b where there are only generated images, so G's
     gradient there is weaker. Therefore the default does not smooth the targets of generated images.
 

@@ -13,9 +13,9 @@ from gankit_plugins.trick.scalar_or_range import Weight, draw
 class LabelWeights(Plugin):
     """Factors of D's loss: alpha for real images, beta for generated images.
 
-    Source: Meng 2021, equations 8 and 9, with their ranges as defaults. If a setting is a range, a new
-    number is drawn from it for each image and step. The optimal D is alpha p_data / (alpha p_data + beta p_g), where
-    alpha and beta are the means of their ranges. Beta is also the weight of G's loss, if G's loss has weights.
+    Source: Meng 2021, equations 8 and 9, with their ranges as defaults. If a setting is a range, a new number is drawn
+    from the range for each image and step. The optimal D is alpha p_data / (alpha p_data + beta p_g), where alpha and
+    beta are the means of their ranges. Beta is also the weight of G's loss, if G's loss has weights.
 
     When to use: to follow the equations of the paper, or, with numbers near 1, to emphasise real or generated images.
     When not: if real images should have a large effect. With the paper's ranges, their effect is small: D's optimal

@@ -49,13 +49,13 @@ class MinibatchDiscrimination(Plugin):
     """Additional features for D that measure how close each image is to the other images of its batch.
 
     Source: Salimans 2016, section 3.2: M_i = f(x_i) T and c(i, j) = exp(-||M_i - M_j||_1). The sum of c over the other
-    images of the batch is an additional input of D's last layer, so D detects images that are too similar. Real and
-    generated images are separate batches. A discriminator with one network per class compares only images of the same
-    class. Memory is proportional to `kernels`, to `dims` and to the square of the batch size.
+    images of the batch is an additional input of D's last layer. D can therefore detect images that are too similar.
+    Real and generated images are separate batches. A discriminator with one network per class compares only images of
+    the same class. Memory is proportional to `kernels`, to `dims` and to the square of the batch size.
 
     When to use: if samples are too similar, while real images are not.
     When not: with a gradient penalty, which assumes that D's logit depends on a single image. `minibatch_stddev` is
-    cheaper and often enough.
+    cheaper and often sufficient.
     """
 
     name = "minibatch_discrimination"

@@ -18,17 +18,18 @@ STATISTICS = ("running_mean", "running_var", "u", "v")
 def decay_at(t: int, decay: float, start: int = 0) -> float:
     """Return the decay of the average at G step t = 0, 1, ...: min(decay, (1 + s) / (10 + s)) with s = t - start.
 
-    Before step `start` the decay is 0, so the average is equal to G. After step `start`, the decay is low at first, so
-    that the initial weights soon have little effect on the average.
+    Before step `start`, the decay is 0, so the average is equal to G. From step `start` on, the decay is low at first.
+    The initial weights therefore soon have little effect on the average.
     """
     s = t - start
     return 0.0 if s < 0 else min(decay, (1 + s) / (10 + s))
 
 
 def half_life_decay(images: int, half_life: float) -> float:
-    """Return the decay of the average in a G step with a number of images: 2^(-images / half_life).
+    """Return the decay of the average in a G step with `images` images: 2^(-images / half_life).
 
-    After `half_life` images, a weight counts half in the average. With 0, the average is equal to G.
+    After `half_life` further images, the share of past weights in the average is halved. If `half_life` is 0, the
+    average is equal to G.
     """
     return 0.5 ** (images / half_life) if half_life > 0 else 0.0
 

@@ -57,7 +57,7 @@ class Packing(Plugin):
     images of each class. Each pack has one logit, one target, one weight and one penalty.
 
     When to use: against mode collapse, that is, if the samples are good but miss some modes of the data.
-    When not: with small batches, which have few packs. Together with `minibatch_discrimination` or `minibatch_stddev`,
+    When not: with small batches, which have few packs. Also not with `minibatch_discrimination` or `minibatch_stddev`,
     because D then already detects a lack of variety.
     """
 

@@ -1,4 +1,4 @@
-"""Progressive growing: training at 4x4 pixels first, then at twice the size, until the full size."""
+"""Progressive growing: training starts at 4x4 pixels, and the size doubles several times, up to the full size."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from gankit_plugins.layers.square_sizes import FIRST
 
 
 class ProgressiveGrowing(Plugin):
-    """Growth of both networks during the training: 4x4 pixels are trained first, then 8x8, up to the full size.
+    """Growth of both networks during training: they are trained at 4x4 pixels, then at 8x8, up to the full size.
 
-    Source: Karras 2017, section 2, figure 2 and appendix A.1. At each size the networks are trained for `stable`
+    Source: Karras 2017, section 2, figure 2 and appendix A.1. At each size, the networks are trained for `stable`
     iterations. Then the layers of the next size fade in during `fade` iterations: their weight alpha grows from 0 to 1.
-    The paper has 800,000 images for each, 50,000 iterations with batches of 16. The full size is trained until the end.
+    The paper uses 800,000 images for each of these two phases, which is 50,000 iterations with batches of 16. The full
+    size is trained until the end.
 
-    Images that enter D are averaged down to the present size, so small sizes cost less time, and penalties on D's
-    gradient act on the small images. The detail of real images fades in as the layers do. Place this trick after
-    augmentations and noise, which then act on images of the full size. Layers that are not reached have no gradient,
-    and Adam does not change them. The paper has smaller batches for sizes above 128x128; here the batch size is
-    constant.
+    D's input images are averaged down to the current size. Training at small sizes is therefore faster, and penalties
+    on D's gradient act on the small images. The detail of real images fades in together with the layers. Place this
+    trick after augmentations and noise, which then act on images of the full size. Layers of larger sizes have no
+    gradient, so Adam does not change them. The paper has smaller batches for sizes above 128x128; here, the batch size
+    is constant.
 
-    When to use: with the generator and the discriminator `pggan`, above all for large images.
+    When to use: with the generator and the discriminator `pggan`, especially for large images.
     When not: with other networks, which cannot grow; the recipe is then rejected.
     """
 
@@ -39,7 +40,10 @@ class ProgressiveGrowing(Plugin):
 
     @hookimpl
     def loss_terms(self, player: Player, run: Run) -> None:
-        """Add no term. Reject networks that cannot grow while the run is assembled, before its directory exists."""
+        """Raise an InputError if the player's network cannot grow. Return no loss terms.
+
+        This hook makes the check because it is called before the run's directory is created.
+        """
         growing_part(run, player)
 
     @hookimpl
@@ -72,10 +76,10 @@ class ProgressiveGrowing(Plugin):
 
 
 def growing_part(run: Run, player: Player) -> Growing:
-    """Return the part of a player's network that grows. Plugins may have wrapped it.
+    """Return the `Growing` module of a player's network, which plugins may have wrapped in other modules.
 
     Raises:
-        InputError: no part grows.
+        InputError: the network has no `Growing` module.
     """
     for module in run.networks[player].modules():
         if isinstance(module, Growing):

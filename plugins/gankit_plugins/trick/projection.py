@@ -1,4 +1,4 @@
-"""Projection discriminator: the class of an image enters D as an inner product with D's features."""
+"""Projection discriminator: the inner product of a class embedding and D's features is added to D's logits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Projection(Plugin):
     Source: Miyato and Koyama 2018, equation 4: the logit is <V_y, phi(x)> + psi(phi(x)). Here phi is the input of D's
     last layer, and psi is the last layer. If D has several logits for an image, the inner product is added to each
     logit. As in the paper, `spectral_norm` in the discriminator also divides V by its largest singular value. Other
-    normalisations act on outputs of layers, and do not act on V. V is initialised from Glorot's uniform distribution.
+    normalisations do not apply to V. V is initialised from Glorot's uniform distribution.
 
     When to use: with a conditional generator and a discriminator that takes no labels, such as `dcgan`.
     When not: with one discriminator per class, because each class then already has its own last layer.

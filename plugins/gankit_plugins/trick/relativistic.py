@@ -29,8 +29,8 @@ class Relativistic(Plugin):
     logits C(x_r) and C(x_f), pair by pair. G's loss is D's loss with real and fake images exchanged, so G's loss also
     depends on real images. The trick changes only the terms of the recipe's `loss`.
 
-    When to use: with `non_saturating` (RSGAN) or `hinge`, if D separates real from fake images perfectly, so that G
-    gets no useful gradient.
+    When to use: with `non_saturating` (RSGAN) or `hinge`, if D separates real from fake images perfectly. G then gets
+    no useful gradient without this trick.
     When not: if G steps must be cheap, because they include a forward pass of D over the real images.
     """
 

@@ -15,12 +15,12 @@ from gankit_plugins.trick.self_attention import nearest
 
 
 class ExcitedGenerator(nn.Module):
-    """Generator in which the output of one module scales the channels of the output of a later one.
+    """Generator in which the output of one module scales the channels of a later module's output.
 
     Args:
         network: G.
         low: name of the module of G that returns the small feature map.
-        high: name of the module that returns the large one.
+        high: name of the module of G that returns the large feature map.
         excitation: layer that takes both feature maps.
     """
 
@@ -42,15 +42,15 @@ class ExcitedGenerator(nn.Module):
 class SkipLayerExcitationTrick(Plugin):
     """Skip-layer excitation in the generator: an early, small feature map scales the channels of a late, large one.
 
-    Source: Liu 2021 (FastGAN), section 3.1, equation 1, with 8x8 and 128x128 as one of its pairs. The small map is
-    pooled to 4x4. A 4x4 convolution, LeakyReLU, a 1x1 convolution and a sigmoid turn it into a factor of each channel
-    of the large map. The large map is the output of the layer whose size is nearest to `high`. The small map comes
-    before it, and is the smaller one whose size is nearest to `low`. For several pairs, use the trick several times
-    under different names.
+    Source: Liu 2021 (FastGAN), section 3.1, equation 1. The default sizes 8x8 and 128x128 are one of the paper's pairs.
+    The small map is pooled to 4x4. A 4x4 convolution, LeakyReLU, a 1x1 convolution and a sigmoid compute a factor for
+    each channel of the large map. The large map is the output of the layer whose size is nearest to `high`. The small
+    map is the output of an earlier layer with a smaller size, the one nearest to `low`. For several pairs, use the
+    trick several times under different names.
 
     When to use: in convolutional generators, for a short path of the gradients from the image to early layers.
-    When not: with the generator `fastgan`, which has it already; with fully connected networks, which have no feature
-    maps.
+    When not: with the generator `fastgan`, which already has skip-layer excitation; with fully connected networks,
+    which have no feature maps.
     """
 
     name = "skip_layer_excitation"

@@ -17,7 +17,7 @@ ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
 
 
 class Latent:
-    """Container that holds z during a forward pass of the generator, so that its activations can use z."""
+    """Container of the z that the generator's activations use during a forward pass."""
 
     z: Tensor
 
@@ -66,8 +66,10 @@ class SkipZGenerator(nn.Module):
 def levels(network: nn.Module, spec: Spec) -> list[tuple[str, int]]:
     """Return the name and the number of channels of the first activation module at each size of the feature maps.
 
-    All activation modules with vectors (B, C) as inputs are included. If the network has no activation modules, or
-    calls one of them several times, raise an InputError.
+    All activation modules with vectors (B, C) as inputs are included.
+
+    Raises:
+        InputError: the network has no activation modules, or calls one of them several times.
     """
     calls: list[tuple[str, torch.Size]] = []
     hooks = [

@@ -15,7 +15,7 @@ GENERATOR: list[Player] = ["generator"]
 
 
 class SpectralWeights(Plugin):
-    """Spectral norm of all layers of a player, in addition to its normalisation, such as conditional batch norm.
+    """Spectral norm of all layers of a player, in addition to another normalisation, such as conditional batch norm.
 
     Source: Zhang 2019 (SAGAN), section 4.1, for spectral norm in G together with conditional batch norm; Miyato 2018,
     equation 8 and algorithm 1. The computation is the same as in the normalisation `spectral_norm`. Spectral norm is

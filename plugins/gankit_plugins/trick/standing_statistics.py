@@ -1,4 +1,4 @@
-"""Standing statistics: batch norm of the sampled generator with statistics of its own images."""
+"""Standing statistics: batch-norm statistics that are computed from images of the sampled generator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Statistics = tuple[Tensor, Tensor]
 def statistics_of(x: Tensor) -> Statistics:
     """Return the mean and the variance of each channel of x, (B, C, ...), in float32 or a wider type.
 
-    The variance is the mean squared deviation, with which batch norm normalises in training.
+    The variance is the mean squared deviation, which batch norm also uses in training.
     """
     dims = [d for d in range(x.dim()) if d != 1]
     variance, mean = torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), dims, correction=0)
@@ -28,7 +28,7 @@ def statistics_of(x: Tensor) -> Statistics:
 
 
 def aggregated(batches: Sequence[Statistics]) -> Statistics:
-    """Return the mean and the variance of the union of several batches of equal size, from those of each batch.
+    """Return the mean and the variance over several batches of equal size, from the statistics of each batch.
 
     The variance is the mean of the variances plus the variance of the means.
     """
@@ -43,7 +43,7 @@ def batch_norms(network: nn.Module) -> list[_BatchNorm]:
 
 
 def set_statistics(layer: _BatchNorm, statistics: Statistics) -> None:
-    """Copy a mean and a variance into the running averages of a layer, with which it normalises in evaluation mode."""
+    """Copy a mean and a variance into the running averages of a layer, which evaluation mode uses."""
     assert layer.running_mean is not None, "the layer has running averages"
     assert layer.running_var is not None, "the layer has running averages"
     layer.running_mean.copy_(statistics[0])
@@ -52,9 +52,10 @@ def set_statistics(layer: _BatchNorm, statistics: Statistics) -> None:
 
 @contextmanager
 def recorded(layer: _BatchNorm) -> Iterator[None]:
-    """Let a layer in evaluation mode normalise with the statistics of each batch, and set the aggregated ones at exit.
+    """Make a layer in evaluation mode normalise with the statistics of each batch.
 
-    Evaluation mode has no further effects: spectral norm does not change, and several ranks do not exchange statistics.
+    At exit, set the layer's running averages to the aggregated statistics. The layer stays in evaluation mode, because
+    training mode would also update spectral norm and exchange statistics between ranks.
     """
     batches: list[Statistics] = []
 
@@ -72,19 +73,19 @@ def recorded(layer: _BatchNorm) -> Iterator[None]:
 
 
 class StandingStatistics(Plugin):
-    """Statistics of batch norm for samples, from many images of the sampled generator instead of running averages.
+    """Batch-norm statistics for sampling, computed from many generated images instead of running averages.
 
-    Source: Brock 2018, appendix C.1, typically with 100 forward passes. Running averages belong to the weights of
-    earlier iterations, and fit the weights of `moving_average` badly. This trick generates `passes` batches, each as
-    large as those that pass through G in training: a part of a batch with several ranks or `train.accumulate`. In each
-    batch norm layer, it replaces the running averages by the mean and the variance over all these batches. In each
-    pass, the layers normalise with the statistics of the batch, as in training. z is always drawn with the same seed,
-    and the classes take turns.
+    Source: Brock 2018, appendix C.1, typically with 100 forward passes. Running averages come from the weights of
+    earlier iterations, and do not match the weights of `moving_average`. This trick generates `passes` batches. Each
+    has the size of the batches that pass through G in training, which are smaller with several ranks or
+    `train.accumulate`. In each batch norm layer, the trick replaces the running averages by the mean and the variance
+    over all these batches. In each pass, the layers normalise with the statistics of the batch, as in training. z is
+    always drawn with the same seed, and classes are used in turn.
 
-    Grids, metrics and the saved generator use the result, which the file contains. The training does not change. Each
-    grid and each checkpoint costs `passes` forward passes of G.
+    Grids, metrics and the saved generator use these statistics. The training does not change. Each grid and each
+    checkpoint costs `passes` forward passes of G.
 
-    When to use: with batch norm and `moving_average`, which stands before this trick in the recipe.
+    When to use: with batch norm and `moving_average`. Put `moving_average` before this trick in the recipe.
     When not: if grids are frequent and the generator is large; then choose fewer passes.
     """
 
@@ -117,7 +118,8 @@ class StandingStatistics(Plugin):
             return self.copy
         self.copy.load_state_dict(network.state_dict())
         device = run.device
-        # A network may draw random numbers, and the training must not depend on the number of grids.
+        # Restore the random state afterwards, because the network may draw random numbers, and the training must not
+        # depend on the number of grids.
         with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
             torch.manual_seed(run.recipe.seed)
             self._compute(self.copy, run)
@@ -126,7 +128,7 @@ class StandingStatistics(Plugin):
 
     @torch.no_grad()
     def _compute(self, network: nn.Module, run: Run) -> None:
-        """Set the statistics of all batch norm layers of a network, which is in evaluation mode afterwards."""
+        """Set the statistics of all batch norm layers of a network, and leave the network in evaluation mode."""
         train = run.recipe.train
         count = train.batch_size // train.accumulate // run.ranks.size
         generator = torch.Generator(run.device).manual_seed(run.recipe.seed)
@@ -139,7 +141,7 @@ class StandingStatistics(Plugin):
                 network(run.draw_latent(count, condition, generator), condition)
 
     def _condition(self, run: Run, number: int, count: int) -> Tensor | None:
-        """Return the condition of pass `number`: the classes in turn, or that of the same real images in each pass."""
+        """Return the condition of pass `number`: classes in turn, or the condition of a fixed set of real images."""
         if run.spec.classes:
             return torch.arange(number * count, (number + 1) * count, device=run.device) % run.spec.classes
         return run.draw_reference(count).condition if run.spec.condition is not None else None

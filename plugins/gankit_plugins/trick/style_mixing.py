@@ -1,4 +1,4 @@
-"""Style mixing: images of the training whose first layers have another w than their last ones."""
+"""Style mixing: in training, the first and the last layers of the generator use different style vectors w."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from gankit_plugins.layers.style_generator import require_style_generator
 
 
 class StyleMixing(Plugin):
-    """Images from two w in training: one for the layers up to a random one, and another for the layers after it.
+    """Images from two style vectors in training: one w for the first layers, another w from a random layer on.
 
     Source: Karras 2018, section 3.1, with the probability 0.9 of the final networks. The network then cannot rely on
-    equal styles in neighbouring layers, so a style controls its own sizes only. The second w is from the z of another
-    image of the batch and the image's own class. A single image is not mixed. Samples and metrics have one w for each
-    image.
+    equal styles in neighbouring layers, so each style controls only the sizes of its layers. The second w is computed
+    from the z of another image of the batch, and from the image's own class. A batch of one image is not mixed. Samples
+    and metrics use one w for each image.
 
     When to use: with a generator that has a mapping network, such as `stylegan2`, if the styles of two images will be
     combined, as in `gankit stylegrid`.
-    When not: on small or varied images, such as CIFAR-10, where Karras 2020 (appendix D) leaves it out.
+    When not: on small or varied images, such as CIFAR-10, where Karras 2020 (appendix D) does not use style mixing.
     """
 
     name = "style_mixing"

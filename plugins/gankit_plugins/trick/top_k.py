@@ -19,7 +19,7 @@ def kept_share(iteration: int, decay: float, every: int, final: float) -> float:
 
 
 def top_k(step: Step, share: float) -> Step:
-    """Return a step with only the generated images with the largest logits, but at least one image.
+    """Return a step with a share of the generated images, at least one image: those with the largest logits.
 
     If D has several logits for an image, their mean is used.
     """
@@ -29,7 +29,7 @@ def top_k(step: Step, share: float) -> Step:
 
 
 class TopK(Plugin):
-    """Loss of G on only those generated images of a batch that have the largest logits.
+    """Loss of G over only the generated images with the largest logits in a batch.
 
     Source: Sinha 2020 (Top-k Training of GANs), section 3.1. The gradients of the worst images can point away from the
     data. The number of images, k, starts at the batch size. After every `every` iterations, k is multiplied by `decay`,

@@ -68,9 +68,8 @@ class TrainingMonitor(Plugin):
     """Warnings about mode collapse, a D loss near 0, oscillating losses and NaN, with remedies from papers.
 
     Source: Meng 2021, section 3.1, for D's loss; Salimans 2016, Metz 2016 and Lin 2018 for collapse; Salimans 2016,
-    section 3.3, for oscillation. A warning is printed and logged in log.jsonl. The same warning is repeated only
-    after `repeat_after` further checks. The training does not change. D's loss is checked only if it is a cross
-    entropy.
+    section 3.3, for oscillation. A warning is printed and logged in log.jsonl. The same warning is repeated only after
+    `repeat_after` further checks. The training does not change. D's loss is checked only if it is a cross entropy.
 
     When to use: in the first runs of a new recipe.
     When not: for the highest speed, because the CPU waits for the device at each check.

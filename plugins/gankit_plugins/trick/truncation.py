@@ -16,9 +16,9 @@ ORTHOGONAL = ("orthogonal_regularization", "relaxed_orthogonal_regularization")
 class Truncation(Plugin):
     """Samples from z near the centre of the prior: better images but less variety.
 
-    Source: Brock 2018, section 3.1: values of z beyond the threshold are drawn again until they are within it. The
-    trick acts on image grids, metrics and samples of the saved generator. Training uses the whole prior. The command
-    `gankit sample --truncation` truncates z without this trick.
+    Source: Brock 2018, section 3.1: values of z beyond the threshold are drawn again until they are within the
+    threshold. The trick acts on image grids, metrics and samples of the saved generator. Training uses the whole prior.
+    The command `gankit sample --truncation` truncates z without this trick.
 
     When to use: to show typical images of a generator that was trained with orthogonal regularisation.
     When not: to compute metrics, which should cover all images that a generator can produce.

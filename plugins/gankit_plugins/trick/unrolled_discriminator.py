@@ -51,7 +51,7 @@ def with_parameters(network: nn.Module, theta: Parameters) -> Discriminator:
     def discriminator(images: Tensor, condition: Tensor | None) -> Any:
         # Call the network with copies of its buffers, so that a simulated step does not change batch norm's statistics.
         buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-        # Replace torch's batch, instance and layer norm, because their third derivatives are wrong.
+        # Replace PyTorch's batch, instance and layer norm, because their third derivatives are wrong.
         with DifferentiableNorms():
             return functional_call(network, {**buffers, **theta}, (images, condition))
 
@@ -122,7 +122,7 @@ class UnrolledDiscriminator(Plugin):
 
 
 def _check_gradient(theta: Parameters, fake: Tensor) -> None:
-    """Raise an InputError if torch cannot differentiate the parameters `theta` with respect to the generated images."""
+    """Raise an InputError if PyTorch cannot differentiate `theta` with respect to the generated images."""
     try:
         with torch.autocast(fake.device.type, enabled=False):
             total = sum((t.sum() for t in theta.values()), torch.zeros((), device=fake.device))
