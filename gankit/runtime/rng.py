@@ -43,7 +43,7 @@ class RandomState:
     python: tuple[Any, ...]
     numpy_state: tuple[Any, ...]
     torch_states: dict[str, Tensor]
-    """States of PyTorch's random number generators, by device type: `cpu` and the accelerator's, such as `cuda`."""
+    """States of PyTorch's random number generators, by device type: `cpu`, and the type of the accelerator, if any."""
 
     @classmethod
     def capture(cls, device: torch.device) -> RandomState:

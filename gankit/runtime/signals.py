@@ -22,7 +22,7 @@ neither SIGHUP nor SIGUSR1.
 
 
 def handled_signals() -> list[signal.Signals]:
-    """Return the signals to handle: all of `SIGNALS`, but not SIGHUP if the process ignores SIGHUP, as with `nohup`."""
+    """Return all `SIGNALS`, but without SIGHUP if the process ignores this signal, for example under `nohup`."""
     hangup = getattr(signal, "SIGHUP", None)
     return [n for n in SIGNALS if n != hangup or signal.getsignal(n) != signal.SIG_IGN]
 

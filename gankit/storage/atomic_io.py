@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TEMPORARY = ".tmp-"
-"""Prefix of the names of incomplete files and folders, which remain on disk if the process is killed."""
+"""Prefix of the names of incomplete files and folders, which stay on disk if the process is killed."""
 
 
 @contextmanager

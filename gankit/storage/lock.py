@@ -16,7 +16,7 @@ class Lock:
 
     def __init__(self, folder: Path, what: str) -> None:
         self.path, self.what = folder / ".lock", what
-        # A lock that is not thread-local allows a thread to release a lock that another thread has acquired.
+        # With `thread_local=False`, a thread can release a lock that another thread has acquired.
         self._lock = FileLock(self.path, thread_local=False)
 
     def acquire(self) -> None:

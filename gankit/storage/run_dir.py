@@ -100,7 +100,7 @@ class RunDir:
         self._lock.release()
 
     def is_locked(self) -> bool:
-        """Return True if a process has locked the directory. This means that the process is training the run."""
+        """Return True if a process has locked the directory. A process locks the directory while it trains the run."""
         return self._lock.is_held()
 
     def write_recipe(self, recipe: Recipe) -> None:

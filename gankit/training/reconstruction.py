@@ -99,7 +99,8 @@ def reconstruct(
 def encode(run: TrainingRun, images: Tensor) -> Tensor:
     """Return z, (B, latent_size) in float32, which a plugin's encoder computes from images (B, C, H, W) in [-1, 1].
 
-    All networks of the run are in evaluation mode. Afterwards, their mode and the random state are restored.
+    During this call, all networks of the run are in evaluation mode. Their previous mode and the random state are
+    restored afterwards.
 
     Raises:
         PluginError: the shape of z is wrong, or no plugin returns a value.

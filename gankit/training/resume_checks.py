@@ -1,4 +1,4 @@
-"""Checks before a run is resumed. They cover the results, the settings, the data and the plugin files of the run."""
+"""Checks of a run's results, settings, data and plugin files before the run is resumed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gankit.recipe.toml import Raw
 from gankit.storage.run_dir import RunDir
 
 RESUMABLE = ("train.iterations", "train.device", "output.")
-"""Settings that `resume` may change; `output.` stands for the whole table. Paths to moved files may change too."""
+"""Settings that a resumed run may change. `output.` includes all settings of this table. Paths may change too."""
 
 
 def is_path(key: str, value: Any) -> bool:
@@ -97,7 +97,7 @@ def check_data(recorded: DataRecord, now: DataRecord, source: Path, allow_change
 
 
 def check_no_results(directory: RunDir, damaged: list[str], checkpoint_every: int) -> None:
-    """Check that a run has no results that a new start would overwrite. The run has no undamaged checkpoint.
+    """Check that a run without an undamaged checkpoint has no results that a new start would overwrite.
 
     A run that was killed before its first checkpoint may start again.
 
@@ -115,7 +115,7 @@ def check_no_results(directory: RunDir, damaged: list[str], checkpoint_every: in
 
 @contextmanager
 def hint_at_moved_data(directory: RunDir) -> Iterator[None]:
-    """Add the command that sets a new data path to each error about missing data in the `with` block."""
+    """Extend each error about missing data in the `with` block by a hint: the command that sets a new data path."""
     try:
         yield
     except RecipeError as error:
