@@ -71,7 +71,7 @@ def train(
 
     Args:
         recipe: a `Recipe`, the path to a recipe file, or the name of a bundled recipe.
-        out: run directory. If None, the run directory is `runs/NAME/TIME`.
+        out: run directory. If None, the run directory is `NAME/TIME` in the recipe's `output.directory`.
         overrides: changed settings, as `key=value`. Not allowed if `recipe` is a `Recipe`.
         drop: keys to remove from the recipe, as with `--drop`. Not allowed if `recipe` is a `Recipe`.
 
@@ -224,7 +224,7 @@ class Session:
             seed: random seed for z.
 
         Raises:
-            InputError: the generator does not have the condition in `wanted`, or `count` is below 1.
+            InputError: the generator does not accept the condition in `wanted`, or `count` is below 1.
         """
         return Sampler.of_run(self.run).sample(count, _requested(count, wanted), seed)
 
@@ -241,8 +241,8 @@ class Session:
     def metrics(self, samples: Tensor | None = None, condition: Tensor | None = None) -> dict[str, float]:
         """Compute the recipe's metrics for the current generator, and return their values by name.
 
-        The call does not affect the training. The data plugin may compute further metrics. The dictionary is empty if
-        no plugin computes metrics.
+        The call does not affect the training. The result may also contain metrics from the data plugin. The result is
+        an empty dictionary if no plugin computes metrics.
 
         Args:
             samples: samples (N, *shape) to compare with the data, as uint8 or as floats in [-1, 1]. If None, the

@@ -36,6 +36,6 @@ def peak_of_process() -> int:
         return int(match[1]) * 1024
     try:
         import resource
-    except ImportError:  # Windows
+    except ImportError:  # Windows has no module `resource`
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * GETRUSAGE_UNIT

@@ -103,7 +103,7 @@ class Ranks:
             )
         return f"cuda:{self.local_rank}"
 
-    # Collective operations. All ranks must call them, in the same order.
+    # Collective operations. All ranks must call these methods, in the same order.
 
     def mean(self, x: Tensor) -> Tensor:
         """Return the mean of x over all ranks. The operation can be differentiated any number of times.

@@ -55,7 +55,7 @@ class RandomState:
         return cls(random.getstate(), state, states)
 
     def restore(self, device: torch.device) -> None:
-        """Set all random number generators to this state. If `device` is an accelerator, set its generator too."""
+        """Set all random number generators to this state, including that of `device` if it is an accelerator."""
         random.setstate(self.python)
         numpy.random.set_state(self.numpy_state)
         torch.set_rng_state(self.torch_states["cpu"])

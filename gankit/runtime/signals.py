@@ -68,7 +68,7 @@ class Interrupt:
         self._previous_handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        # Python can install signal handlers only in the main thread. In any other thread, signals are not handled here.
+        # Python can install signal handlers only in the main thread. In other threads, this class handles no signals.
         if threading.current_thread() is threading.main_thread():
             self._previous_handlers = {number: signal.signal(number, self._handle) for number in handled_signals()}
         return self

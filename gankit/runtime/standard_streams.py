@@ -1,4 +1,4 @@
-"""Standard streams that ignore write errors, such as a closed pipe, a full disk or a closed terminal."""
+"""Standard streams that ignore write errors, for example if a pipe or terminal is closed, or if the disk is full."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LossyFile(io.FileIO):
             else:
                 if written is not None:
                     return written
-        # FileIO's `write` returns None if a non-blocking descriptor cannot accept data now. Then drop only these data.
+        # FileIO's `write` returns None if a non-blocking descriptor cannot accept data now. Drop only these data.
         return memoryview(data).nbytes
 
 

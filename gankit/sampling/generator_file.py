@@ -36,7 +36,7 @@ SHAPING_HOOKS = (
 """Hook points that affect the samples of a saved generator.
 
 Sampling needs the plugins that implement these hook points. It also needs the plugins that change the
-structure of the generator in `wrap_network`.
+structure of the generator with the hook `wrap_network`.
 """
 
 
@@ -84,7 +84,7 @@ def save_generator(run: SampledRun, path: Path) -> None:
 
 
 def untrusted_uses(card: dict[str, Any]) -> list[str]:
-    """Return the required plugins that a generator file names by module or path, such as `./trick.py:MyTrick`.
+    """Return the required plugins that a generator file specifies by module or path, such as `./trick.py:MyTrick`.
 
     `card` is the metadata of the file.
     """
@@ -93,9 +93,9 @@ def untrusted_uses(card: dict[str, Any]) -> list[str]:
 
 
 def refuse_untrusted(path: Path, uses: Iterable[str]) -> None:
-    """Raise InputError if a file names plugins by module or path. The import of such a plugin could run unknown code.
+    """Raise InputError if a file specifies plugins by module or path. Importing such a plugin could run unknown code.
 
-    `uses` contains the plugins that the file `path` names.
+    `uses` contains the plugins that the file `path` specifies.
     """
     if untrusted := sorted({use for use in uses if ":" in use}):
         raise InputError(f"{path} imports {', '.join(untrusted)}; if you trust it, add --trust")

@@ -48,7 +48,7 @@ def grid_layout(
     seed: int = 0,
     sources: Tensor | None = None,
 ) -> Layout:
-    """Return the layout of a grid of about `count` images. The other arguments are as in `Sampler.conditions`.
+    """Return the layout of a grid of about `count` images. The other arguments are those of `Sampler.conditions`.
 
     For a generator with classes, each row shows one class and has at least one image. If there are more than `MAX_ROWS`
     classes, the grid is almost square and shows evenly spaced classes from the first to the last. The grid is also

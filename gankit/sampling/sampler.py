@@ -61,7 +61,7 @@ class Sampler:
         hooks: hooks of the plugins that sampling needs.
         spec: image size, latent size and other properties for which the network was built.
         device: device on which the generator runs.
-        examples: conditions of some real images, (n, ...). None if the condition is a class, or without a condition.
+        examples: conditions of some real images, (n, ...). None if the condition is a class or does not exist.
     """
 
     def __init__(
@@ -74,10 +74,7 @@ class Sampler:
         """Metadata of the generator file. The dictionary is empty if the generator belongs to a run."""
 
         self.condition = spec.condition if spec.conditional else None
-        """Description of the generator's condition, or None for an unconditional generator.
-
-        An unconditional generator can be trained on a dataset with a condition.
-        """
+        """Description of the generator's condition, or None for an unconditional generator."""
 
         self._examples = examples
         self._sampling_conditions = hooks.sole("sampling_conditions")
@@ -100,7 +97,7 @@ class Sampler:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the image classes. Empty if the condition is not a class."""
+        """Names of the image classes. The tuple is empty if the condition is not a class."""
         return () if self.condition is None else self.condition.class_names
 
     @classmethod
@@ -122,8 +119,8 @@ class Sampler:
         Args:
             path: path of the generator file, or of a run directory with such a file.
             device: device on which the generator runs.
-            trust: if True, plugins that the file names by module or by path are imported. If False, such a file
-                causes an InputError, because the import could run unknown code.
+            trust: True to import plugins that the file specifies by module or path. False to raise InputError for such
+                a file, because the import could run unknown code.
             registry: plugins that the file may use. Default: the installed plugins.
             overrides: changed settings of plugins that sampling needs, such as `tricks.truncation.threshold=0.5`.
 
@@ -207,7 +204,7 @@ class Sampler:
 
     @torch.no_grad()
     def conditions_of_plugin(self, count: int, requested: Requested, seed: int) -> Tensor | None:
-        """Return the conditions from a plugin's hook `sampling_conditions`, on the CPU, or None if it returns none.
+        """Return the conditions from a plugin's hook `sampling_conditions` on the CPU, or None without such a hook.
 
         The arguments are the same as those of `conditions`. The random state is restored afterwards.
         """
@@ -307,7 +304,7 @@ class Sampler:
         truncation: float | None = None,
         sources: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return images, (count, C, H, W) uint8, and their condition, such as labels (count,).
+        """Return uint8 images (count, C, H, W) and their condition, such as labels (count,).
 
         The condition is None if G is unconditional. The errors are the same as those of `conditions` and `latent`.
 

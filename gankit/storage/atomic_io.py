@@ -39,8 +39,8 @@ def write_bytes(path: Path, data: bytes, shared: bool = False) -> None:
         path: path of the file.
         data: new content of the file.
         shared: True if several processes may write the file at the same time. Each process then has its own temporary
-            file. If False, the temporary file has a fixed name, so the next write replaces a file that a killed process
-            left.
+            file. If False, the temporary file has a fixed name, so the next write replaces the temporary file of a
+            killed process.
     """
     write_parts(path, [data], shared)
 

@@ -39,7 +39,7 @@ class Lock:
             return False
         try:
             import fcntl
-        except ImportError:  # Windows
+        except ImportError:  # Windows has no module `fcntl`
             try:
                 FileLock(self.path, thread_local=False).acquire(blocking=False).lock.release()
             except Timeout:

@@ -24,8 +24,8 @@ from gankit.storage.lock import Lock
 State = Literal["finished", "stopped", "interrupted", "failed", "cut short", "running"]
 """State of a run.
 
-`stopped`: a plugin ended the run early. `interrupted`: a signal ended the run. `failed`: an error ended the run.
-`cut short`: the process was killed. `running`: a process is training the run.
+`finished`: all iterations are done. `stopped`: a plugin ended the run early. `interrupted`: a signal ended the
+run. `failed`: an error ended the run. `cut short`: the process was killed. `running`: a process is training the run.
 """
 
 

@@ -49,7 +49,7 @@ OTHER_RUNS: tuple[Raw, ...] = (
     {"data": {"condition": "tokens"}},
     {"data": {"condition": "image"}},
 )
-"""Changes to the recipe of the tiny run. With each change, a plugin must train or raise an InputError."""
+"""Changes to the recipe of the tiny run. With each change, the run must either train or raise an InputError."""
 
 
 def devices() -> list[str]:
@@ -79,13 +79,13 @@ def check_plugin(
         changes: tables that are merged into the recipe of the tiny run. The tables may select other plugins that
             this plugin needs, for example by path: `{"discriminator": {"use": "./critic.py:Critic"}}`. A relative path
             starts at the folder of this plugin's file.
-        classes: numbers of image classes to test. Use `(0,)` for a plugin that does not accept labels.
+        classes: numbers of image classes in the test runs. Use `(0,)` for a plugin that does not accept labels.
         affects: True if the plugin must change the training. False for a plugin that must not change it, such as a
             logger.
         stand_in: False for a plugin with operators that the stand-in accelerator cannot run.
         unreached: prefixes of the names of parameters that get no gradient in the first four iterations. Example:
             `"levels.3."` in a network that grows during training.
-        linear_output: True for a generator whose last layer is linear, so that values may leave [-1, 1] in training.
+        linear_output: True for a generator with a linear last layer, whose output may be outside [-1, 1].
     """
     assert not isinstance(unreached, str), "unreached is a list of names, such as ['levels.3.']"
     unreached = tuple(unreached)

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
 STAND_IN = "lazy"
-"""Name of the device type."""
+"""Name of the PyTorch device type that the stand-in accelerator uses."""
 
 SIZE_FROM_VALUES = ("aten.nonzero", "aten.masked_select", "aten.unique", "aten._unique", "aten.bincount")
 """Operators whose output size depends on the values of the input. The CPU must wait for the GPU to get the size."""
@@ -130,7 +130,8 @@ def stand_in_accelerator() -> Iterator[list[str]]:
 def _created_on_cpu(create: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return a replacement for `torch.tensor` or `torch.as_tensor` that can create tensors on the stand-in accelerator.
 
-    The replacement creates the tensor on the CPU and then moves it. PyTorch's own functions do not call the fallback.
+    The replacement creates the tensor on the CPU and then moves it, because the original function does not call the
+    fallback.
     """
 
     def created(data: Any, *, device: Any = None, **options: Any) -> Tensor:

@@ -31,7 +31,7 @@ from gankit.training.memory_check import check_memory
 from gankit.training.run import TrainingRun
 
 CHECKED_CLASSES = 16
-"""Maximum number of image classes in the batch for `check_networks`. Balanced batches contain all classes."""
+"""Maximum number of image classes in the batch of `check_networks`, unless training batches are balanced."""
 
 
 def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) -> TrainingRun:
@@ -190,7 +190,7 @@ def _multiples_near(number: int, unit: int) -> str:
 
 
 def build_networks(run: TrainingRun) -> None:
-    """Build all networks. Set `run.networks`, and the parameters that each player trains or freezes."""
+    """Build all networks of a run, and set the lists of parameters that each player trains or freezes."""
     recipe = run.recipe
     run.networks, run.wrapped_by = {}, {}
     for player in PLAYERS:

@@ -97,8 +97,8 @@ def resume(
 
     Args:
         path: run directory.
-        overrides: changed settings such as `train.iterations=2000`. Only settings in `RESUMABLE` and paths are
-            accepted.
+        overrides: changed settings, as `key=value`. Only `train.iterations`, `train.device`, the settings of `output`
+            and paths to moved files may change.
         reporter: object that receives the events of the run, and messages about damaged checkpoints and changed
             plugins.
         restart: True to move the results to a folder `before-N`, and to start again from the beginning.
@@ -194,8 +194,7 @@ def prepare_torch(recipe: Recipe) -> None:
     # cuDNN's benchmark mode measures which kernel is fastest. The chosen kernel may differ between runs.
     torch.backends.cudnn.benchmark = not recipe.train.deterministic
     if recipe.train.deterministic:
-        # cuBLAS is deterministic only with a fixed workspace size. cuBLAS reads the size from this variable at its
-        # start.
+        # cuBLAS is deterministic only with a fixed workspace size. It reads the size from this variable when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.train.deterministic)
 

@@ -113,7 +113,7 @@ def follow(run: TrainingRun) -> Outcome:
 
 @contextmanager
 def closing_plugins(run: TrainingRun) -> Iterator[None]:
-    """Run the `with` block. If it fails, call `on_stop` of all plugins, so that the plugins close their files."""
+    """Run the `with` block. If the block fails, call `on_stop` of all plugins, so that they close their files."""
     try:
         yield
     except Exception as error:
@@ -158,7 +158,7 @@ def check_finite(run: TrainingRun) -> None:
 
 
 def scheduled_values(run: TrainingRun) -> dict[str, float]:
-    """Return the value of each setting with a schedule, by key in the recipe, such as `tricks.r1.gamma`.
+    """Return the value of each setting with a schedule, by its key in the recipe, such as `tricks.r1.gamma`.
 
     The values are those of the next iteration, like the learning rates in the log.
     """

@@ -17,16 +17,16 @@ from gankit.recipe.toml import Raw
 from gankit.storage.run_dir import RunDir
 
 RESUMABLE = ("train.iterations", "train.device", "output.")
-"""Settings that a resumed run may change. `output.` includes all settings of this table. Paths may change too."""
+"""Keys, or prefixes of keys, of the settings that a resumed run may change. Paths may change too."""
 
 
 def is_path(key: str, value: Any) -> bool:
-    """Return True if a setting of a resolved recipe is a path, which may differ between machines."""
+    """Return True if the value of a setting is a path, which may differ between machines."""
     return isinstance(value, str) and (os.sep in value or key.endswith(".path"))
 
 
 def fixed_settings(recipe: Recipe) -> dict[str, Any]:
-    """Return the settings that must stay the same in a resumed run and on all ranks, by dotted key.
+    """Return the settings that must be equal on all ranks and after a resume, by key, such as `train.batch_size`.
 
     Paths are left out. For a plugin from a file, only the name of its Python class is kept.
     """
@@ -60,10 +60,10 @@ def check_overrides(overrides: Raw, recipe: Raw, source: Path) -> None:
 
 
 def check_settings(recorded: dict[str, Any], recipe: Recipe, source: Path) -> None:
-    """Check that the fixed settings in a run's recipe are equal to the fixed settings in its checkpoint.
+    """Check that all settings which a resumed run must keep are equal in its recipe and in its checkpoint.
 
     Raises:
-        InputError: a fixed setting in `recipe.toml` has changed since the checkpoint was written.
+        InputError: such a setting in `recipe.toml` has changed since the checkpoint was written.
     """
     now = fixed_settings(recipe)
     for key in sorted(recorded.keys() | now.keys()):
@@ -144,7 +144,7 @@ def find_moved_plugins(recipe: Raw, directory: RunDir) -> list[str]:
 
 
 def replace_setting(recipe: Raw, key: str, value: Any) -> None:
-    """Set the value at a dotted key of a recipe, in place.
+    """Set the value at a key of a recipe, such as `train.device`, in place.
 
     If the value is the name of a plugin, the other settings in the plugin's table are kept. An override would remove
     these settings.

@@ -203,7 +203,7 @@ class TrainingRun(Run):
 
     @property
     def _balanced_classes(self) -> int:
-        """Number of classes if each batch has equally many images of each class, otherwise 0."""
+        """Number of classes if each batch contains the same number of images of each class, otherwise 0."""
         return self.spec.classes if self.spec.class_balanced else 0
 
     def _to_device(self, rows: Rows) -> Rows:
