@@ -37,7 +37,7 @@ class Trained:
     """Result of a run that has ended, returned by `train` and `resume`."""
 
     path: Path
-    """Run directory, with the same files as the command `gankit run` writes."""
+    """Run directory, with the same files that the command `gankit run` writes."""
 
     iterations: int
     seconds: float
@@ -50,7 +50,7 @@ class Trained:
     """Warnings about the recipe and the run."""
 
     metrics: dict[str, float]
-    """Metrics of the last evaluation in this process, by name. Empty if there was no evaluation."""
+    """Metrics of the last evaluation in this process, by name. The dict is empty if there was no evaluation."""
 
     @property
     def generator_file(self) -> Path:
@@ -71,7 +71,7 @@ def train(
 
     Args:
         recipe: a `Recipe`, the path to a recipe file, or the name of a bundled recipe.
-        out: run directory. If None, the run directory is `runs/NAME/TIME`.
+        out: run directory. If None, the run directory is `NAME/TIME` in the recipe's `output.directory`.
         overrides: changed settings, as `key=value`. Not allowed if `recipe` is a `Recipe`.
         drop: keys to remove from the recipe, as with `--drop`. Not allowed if `recipe` is a `Recipe`.
 
@@ -221,10 +221,10 @@ class Session:
             count: number of images.
             wanted: name or index of the image class to draw, or a dict such as `{"age": 30}` or `{"text": "a circle"}`.
                 If None, the images cycle through all classes, or through conditions of real images.
-            seed: random seed of z.
+            seed: random seed for z.
 
         Raises:
-            InputError: the generator does not have the condition in `wanted`, or `count` is below 1.
+            InputError: the generator does not accept the condition in `wanted`, or `count` is below 1.
         """
         return Sampler.of_run(self.run).sample(count, _requested(count, wanted), seed)
 
@@ -241,12 +241,12 @@ class Session:
     def metrics(self, samples: Tensor | None = None, condition: Tensor | None = None) -> dict[str, float]:
         """Compute the recipe's metrics for the current generator, and return their values by name.
 
-        The call does not affect the training. The data plugin may compute further metrics. The dictionary is empty if
-        no plugin computes metrics.
+        The call does not affect the training. The result may also contain metrics from the data plugin. The result is
+        an empty dictionary if no plugin computes metrics.
 
         Args:
-            samples: samples (N, *shape), uint8 or in [-1, 1], to compare with the data. If None, the current generator
-                generates the samples. The given samples may come from several generators, for example.
+            samples: samples (N, *shape) to compare with the data, as uint8 or as floats in [-1, 1]. If None, the
+                current generator generates the samples.
             condition: condition of `samples`, such as labels (N,). None for samples without a condition.
 
         Raises:

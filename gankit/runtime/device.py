@@ -1,4 +1,4 @@
-"""Selection of the device for a run, and information about devices: the CPU, and accelerators of any type."""
+"""Selection of the device for a run, and properties of devices, such as the free memory of an accelerator."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from gankit.errors import InputError
 
 
 def accelerators() -> list[str]:
-    """Return a list with the type of this machine's accelerator, such as `cuda`, `mps` or `xpu`, or an empty list.
+    """Return a list with the type of this machine's accelerator, such as `cuda`, `mps` or `xpu`.
 
-    PyTorch also uses the name `cuda` for AMD GPUs with ROCm.
+    Without an accelerator, the list is empty. PyTorch also uses the name `cuda` for AMD GPUs with ROCm.
     """
     # Without an accelerator, `current_accelerator` raises an error in torch 2.6.
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
@@ -42,7 +42,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def accelerator_module(device_type: str) -> ModuleType | None:
-    """Return PyTorch's module for a type of accelerator, such as `torch.cuda`. None for the CPU and unknown types."""
+    """Return PyTorch's module for a device type, such as `torch.cuda`, or None for the CPU and for unknown types."""
     if device_type == "cpu":
         return None
     try:
@@ -52,13 +52,13 @@ def accelerator_module(device_type: str) -> ModuleType | None:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the free memory of an accelerator in bytes. None if it is unknown or shared with the CPU (`mps`)."""
+    """Return the free memory of a device in bytes, or None if PyTorch does not report it, as for the CPU and `mps`."""
     mem_get_info = getattr(accelerator_module(device.type), "mem_get_info", None)
     return None if mem_get_info is None else int(mem_get_info(device)[0])
 
 
 def computes_in_bf16(device: torch.device) -> bool:
-    """Return True if the device supports bfloat16 in hardware. Otherwise, bfloat16 is slower than float32."""
+    """Return True if the device supports bfloat16 in hardware. On other devices, bfloat16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":

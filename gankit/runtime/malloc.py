@@ -1,8 +1,8 @@
 """Options of glibc's memory allocator that keep freed memory for later allocations.
 
 Each training step allocates and frees large blocks of memory of the same sizes. By default, glibc maps new memory for
-each block, which causes a page fault for each page, and the kernel fills the page with zeros. With images of 96x96
-pixels, these page faults take up to 40% of the time of a step.
+each block. The first access to each page of this memory causes a page fault, and the kernel fills the page with zeros.
+With images of 96x96 pixels, these page faults take up to 40% of the time of a step.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Files with the memory limit of a container, in version 2 and version 1 of Linux's control groups."""
+"""Files that contain the memory limit of a container: one for Linux control groups v2, and one for v1."""
 
 
 def memory_limit() -> int | None:
@@ -28,7 +28,7 @@ def memory_limit() -> int | None:
 def _address_space() -> int | None:
     try:
         import resource
-    except ImportError:  # Windows
+    except ImportError:  # Windows has no module `resource`
         return None
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if limit == resource.RLIM_INFINITY else limit
@@ -36,7 +36,7 @@ def _address_space() -> int | None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return True if an error means that memory cannot be allocated, on the CPU or on a GPU."""
-    # `torch.OutOfMemoryError` is compared by name, because an import of torch takes two seconds.
+    # Compare the name of the class, because importing torch to get `torch.OutOfMemoryError` takes two seconds.
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

@@ -13,8 +13,7 @@ from gankit.runtime.device import accelerator_module
 STATUS = Path("/proc/self/status")
 """Path to the file in which Linux reports the peak memory of this process.
 
-The value in this file is more accurate than the value from `getrusage`, which may include the memory of the program
-that started this process.
+The value from `getrusage` is less accurate, because it may include the memory of the program that started this process.
 """
 
 GETRUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -22,7 +21,7 @@ GETRUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Return the peak memory in bytes: `process` for the whole process and, if a GPU is used, `gpu` for its tensors."""
+    """Return the peak memory in bytes: `process` for the whole process, and `gpu` for tensors on the GPU, if any."""
     peak = {"process": peak_of_process()}
     max_memory_allocated = getattr(accelerator_module(device.type), "max_memory_allocated", None)
     if max_memory_allocated is not None:
@@ -37,6 +36,6 @@ def peak_of_process() -> int:
         return int(match[1]) * 1024
     try:
         import resource
-    except ImportError:  # Windows
+    except ImportError:  # Windows has no module `resource`
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * GETRUSAGE_UNIT

@@ -46,7 +46,7 @@ class Ranks:
     """Rank of this process, and its communication with the other ranks.
 
     Args:
-        place: rank of this process and number of ranks, for all machines together and for this machine.
+        place: rank of this process and number of ranks, both in the whole run and on this machine.
         store: key-value store for messages about failures. The store works even when collective operations fail. None
             for a single process.
     """
@@ -55,7 +55,7 @@ class Ranks:
         self.rank, self.size, self.local_rank, self.local_size = place
         self.store = store
         self.run_number = 0
-        """Number of runs started so far. The store's keys contain this number, to ignore messages of earlier runs."""
+        """Number of runs started so far. Keys in the store contain it, so messages of earlier runs are ignored."""
 
         self._depth = 0
 
@@ -66,7 +66,7 @@ class Ranks:
         The call waits until all ranks are connected.
 
         Raises:
-            InputError: the environment variable `MASTER_ADDR` or `MASTER_PORT`, the address of rank 0, is not set.
+            InputError: the environment variable `MASTER_ADDR` or `MASTER_PORT` with the address of rank 0 is not set.
         """
         if place.size == 1:
             return cls()
@@ -78,7 +78,7 @@ class Ranks:
         if torch.cuda.is_available() and place.local_rank < torch.cuda.device_count():
             torch.cuda.set_device(place.local_rank)
         store, rank, size = next(dist.rendezvous("env://"))
-        # Use gloo for CPU tensors. Short messages are CPU tensors, so that they do not wait for GPU kernels.
+        # Use gloo for CPU tensors. Short messages are CPU tensors, so sending a message does not wait for GPU kernels.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(
             backend, store=dist.PrefixStore("group", store), rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT
@@ -103,7 +103,7 @@ class Ranks:
             )
         return f"cuda:{self.local_rank}"
 
-    # Collective operations. All ranks must call them, in the same order.
+    # Collective operations. All ranks must call these methods, in the same order.
 
     def mean(self, x: Tensor) -> Tensor:
         """Return the mean of x over all ranks. The operation can be differentiated any number of times.
@@ -115,7 +115,7 @@ class Ranks:
 
     @torch.no_grad()
     def mean_(self, tensors: Iterable[Tensor]) -> None:
-        """Replace each tensor by its mean over all ranks, in place. Call it only with several ranks.
+        """Replace each tensor by its mean over all ranks, in place. Call this method only with several ranks.
 
         All tensors are sent in a single collective operation.
         """
@@ -164,7 +164,7 @@ class Ranks:
     def _pad(self, data: bytes) -> tuple[Tensor, list[int]]:
         """Return `data` as a uint8 tensor, and a list with the length of each rank's `data` in bytes.
 
-        The tensor is padded with zeros to the largest length, because `all_gather` needs tensors of equal size.
+        The tensor is padded with zeros to the largest length, because collective operations need tensors of equal size.
         """
         own = torch.tensor([len(data)])
         gathered = [torch.empty_like(own) for _ in range(self.size)]
@@ -208,7 +208,7 @@ class Ranks:
         if not failed:
             return
         # A user's mistake usually causes an error on all ranks. Then each rank raises its own error, and rank 0 reports
-        # it. Unexpected exceptions are always raised unchanged, to keep their traceback.
+        # the mistake. Unexpected exceptions are always raised unchanged, to keep their traceback.
         if failure is not None and (failed[0] == 0 or not isinstance(failure, GankitError)):
             raise failure
         kind, text = texts[failed[0]][0], texts[failed[0]][1:]
@@ -237,7 +237,7 @@ class Ranks:
     def shared_failures(self) -> Iterator[None]:
         """Run the `with` block. If the block fails on one rank, raise an error on all ranks.
 
-        The attribute `rank` of the error is the number of the rank that reports it to the user.
+        The attribute `rank` of the error is the number of the rank that reports the error to the user.
 
         Raises:
             LostRankError: another rank has ended. The error names the rank and the cause.
@@ -283,8 +283,7 @@ class Ranks:
         Set `error.rank` to the number of the rank that reports the error to the user.
         """
         self._post("failed", _message(error))
-        # Wait for the messages of the other ranks, so that an error that occurs on all ranks, such as a NaN loss, is
-        # reported only once.
+        # Wait for the messages of the other ranks. Then an error on all ranks, such as a NaN loss, is reported once.
         self._wait(SHARED_FAILURE_SECONDS, lambda: all(self._posted("failed", rank) for rank in range(self.size)))
         # After this call, ranks that wait for this rank in a collective operation get a RuntimeError.
         _disconnect()
@@ -296,7 +295,7 @@ class Ranks:
 
     def _lost_rank_error(self) -> LostRankError:
         """Return an error that contains the number of the lowest rank that has ended, and the reason why it ended."""
-        # Disconnect, so that all ranks that wait for this rank also fail. In this way, every rank detects the error.
+        # Disconnect, so that the ranks that wait for this rank also fail and detect the error.
         self._post("running", "yes")
         _disconnect()
         # If a rank has posted no message after `RESPONSE_SECONDS` seconds, assume that this rank was killed.
@@ -344,7 +343,7 @@ def current_ranks() -> Ranks:
 
 
 ALONE = Ranks()
-"""`Ranks` object for a run with a single process. This object needs no communication."""
+"""`Ranks` object for a run with a single process, which needs no communication."""
 
 
 class _Mean(torch.autograd.Function):
@@ -364,9 +363,9 @@ class _Mean(torch.autograd.Function):
 
 
 def mean_over_ranks(x: Tensor) -> Tensor:
-    """Return the mean of x over all ranks, like `Ranks.mean`, for network layers.
+    """Return the mean of x over all ranks, like the method `Ranks.mean`. Call this function only with several ranks.
 
-    Network layers have no `Ranks` object. Call this function only with several ranks.
+    Network layers use this function, because they have no `Ranks` object.
     """
     return _Mean.apply(x)
 

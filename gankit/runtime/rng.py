@@ -43,7 +43,7 @@ class RandomState:
     python: tuple[Any, ...]
     numpy_state: tuple[Any, ...]
     torch_states: dict[str, Tensor]
-    """States of PyTorch's random number generators, by device type: `cpu` and the accelerator's, such as `cuda`."""
+    """States of PyTorch's random number generators, by device type: `cpu`, and the type of the accelerator, if any."""
 
     @classmethod
     def capture(cls, device: torch.device) -> RandomState:
@@ -55,7 +55,7 @@ class RandomState:
         return cls(random.getstate(), state, states)
 
     def restore(self, device: torch.device) -> None:
-        """Set all random number generators to this state. If `device` is an accelerator, set its generator too."""
+        """Set all random number generators to this state, including that of `device` if it is an accelerator."""
         random.setstate(self.python)
         numpy.random.set_state(self.numpy_state)
         torch.set_rng_state(self.torch_states["cpu"])

@@ -22,7 +22,7 @@ neither SIGHUP nor SIGUSR1.
 
 
 def handled_signals() -> list[signal.Signals]:
-    """Return the signals to handle: all of `SIGNALS`, but not SIGHUP if the process ignores SIGHUP, as with `nohup`."""
+    """Return all `SIGNALS`, but without SIGHUP if the process ignores this signal, for example under `nohup`."""
     hangup = getattr(signal, "SIGHUP", None)
     return [n for n in SIGNALS if n != hangup or signal.getsignal(n) != signal.SIG_IGN]
 
@@ -68,7 +68,7 @@ class Interrupt:
         self._previous_handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        # Python can install signal handlers only in the main thread. In any other thread, signals are not handled here.
+        # Python can install signal handlers only in the main thread. In other threads, this class handles no signals.
         if threading.current_thread() is threading.main_thread():
             self._previous_handlers = {number: signal.signal(number, self._handle) for number in handled_signals()}
         return self

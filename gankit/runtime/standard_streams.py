@@ -1,4 +1,4 @@
-"""Standard streams that ignore write errors, such as a closed pipe, a full disk or a closed terminal."""
+"""Standard streams that ignore write errors, for example if a pipe or terminal is closed, or if the disk is full."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 class LossyFile(io.FileIO):
-    """Output file descriptor that drops everything after the first write error.
+    """Output file that drops all data after the first write error.
 
     Args:
         descriptor: file descriptor to write to. The descriptor stays open when this object is closed.
@@ -24,7 +24,7 @@ class LossyFile(io.FileIO):
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self.error: OSError | None = None
-        """First error of a write, or None if no write has failed."""
+        """First write error, or None if no write has failed."""
 
     def write(self, data: Buffer, /) -> int:
         if self.error is None:
@@ -35,16 +35,16 @@ class LossyFile(io.FileIO):
             else:
                 if written is not None:
                     return written
-        # `write` returns None if a non-blocking descriptor is full. In this case, drop only this data.
+        # FileIO's `write` returns None if a non-blocking descriptor cannot accept data now. Drop only these data.
         return memoryview(data).nbytes
 
 
 def protect_standard_streams() -> LossyFile | None:
     """Replace stdout and stderr by streams that drop output after a write error.
 
-    If the program was started without a standard stream, the null device is opened with the stream's descriptor.
-    Otherwise, the next file that is opened would get this descriptor, and libraries would write their output to that
-    file. Streams that do not write to the standard descriptors, such as those of a test, are not replaced.
+    If a standard stream is closed when the program starts, open the null device with the descriptor of this stream.
+    Otherwise, the next opened file would get this descriptor, and libraries would write their output to that file.
+    Streams that do not write to the standard descriptors, such as the streams that pytest sets, are not replaced.
 
     Returns:
         The `LossyFile` of stdout, or None if stdout is not replaced.
@@ -63,7 +63,7 @@ def protect_standard_streams() -> LossyFile | None:
 
 def _protected(stream: TextIO | None, descriptor: int) -> TextIO:
     if stream is None:
-        # The stream was closed at the start. Another file may have its descriptor by now.
+        # The stream was closed when the program started. Another file may use the stream's descriptor now.
         return open(os.devnull, "w", encoding="utf-8")
     try:
         if stream.fileno() != descriptor:

@@ -32,7 +32,10 @@ class SharedBatchNorm(_BatchNorm):
         """Accept any number of dimensions, because this class replaces BatchNorm1d, BatchNorm2d and BatchNorm3d."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise x (B, C, ...). The result has the same shape and dtype. Statistics are in float32 or float64."""
+        """Normalise x (B, C, ...). The result has the same shape and dtype.
+
+        Statistics are computed in float32, or in float64 if x is float64.
+        """
         if not self.training:
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):

@@ -23,7 +23,7 @@ class Place(NamedTuple):
 
 
 def place_of_process() -> Place:
-    """Return the rank of this process and the number of ranks. Without torchrun, the process is rank 0 of 1.
+    """Return the rank of this process and the number of ranks. Without torchrun, they are 0 and 1.
 
     Raises:
         InputError: the environment variables contradict each other.

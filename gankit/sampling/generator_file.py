@@ -33,9 +33,10 @@ SHAPING_HOOKS = (
     "draw_samples",
     "save_samples",
 )
-"""Hook points that affect the samples of a saved generator. Sampling needs the plugins with these hook points.
+"""Hook points that affect the samples of a saved generator.
 
-Sampling also needs the plugins that change the structure of the generator in `wrap_network`.
+Sampling needs the plugins that implement these hook points. It also needs the plugins that change the
+structure of the generator with the hook `wrap_network`.
 """
 
 
@@ -56,7 +57,10 @@ class SampledRun(Protocol):
 
 
 def save_generator(run: SampledRun, path: Path) -> None:
-    """Write a generator file: the weights of the generator from which the run samples, and metadata to rebuild it."""
+    """Write a generator file with the weights of a run's generator, and metadata to rebuild this generator.
+
+    If a plugin provides another generator for sampling, such as a moving average, the file contains that generator.
+    """
     shaping = {i.key for hook in SHAPING_HOOKS for i in run.hooks.of(hook)}
     shaping |= {"normalization.generator", *run.wrapped_by["generator"]}
     spec = {k: v for k, v in vars(run.spec).items() if k not in ("normalize", "condition")}
@@ -80,7 +84,7 @@ def save_generator(run: SampledRun, path: Path) -> None:
 
 
 def untrusted_uses(card: dict[str, Any]) -> list[str]:
-    """Return the required plugins that a generator file names by module or path, such as `./trick.py:MyTrick`.
+    """Return the required plugins that a generator file specifies by module or path, such as `./trick.py:MyTrick`.
 
     `card` is the metadata of the file.
     """
@@ -89,13 +93,20 @@ def untrusted_uses(card: dict[str, Any]) -> list[str]:
 
 
 def refuse_untrusted(path: Path, uses: Iterable[str]) -> None:
-    """Raise InputError if a generator file names plugins by module or path. Importing them could run unknown code."""
+    """Raise InputError if a file specifies plugins by module or path. Importing such a plugin could run unknown code.
+
+    `uses` contains the plugins that the file `path` specifies.
+    """
     if untrusted := sorted({use for use in uses if ":" in use}):
         raise InputError(f"{path} imports {', '.join(untrusted)}; if you trust it, add --trust")
 
 
 def generator_file(path: Path) -> Path:
-    """Return a generator file: `path`, or that of the run directory `path`. Raise InputError if the run has none."""
+    """Return the path of a generator file. If `path` is a run directory, return its generator file, otherwise `path`.
+
+    Raises:
+        InputError: `path` is a directory without a run or without a generator file.
+    """
     if not path.is_dir():
         return path
     file = RunDir.open(path).generator_file

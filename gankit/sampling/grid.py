@@ -25,11 +25,11 @@ from gankit.sampling.sampler import Sampler
 Names = tuple[str, ...]
 
 MAX_ROWS = 20
-"""Maximum number of classes that a grid always shows. Each class is a row."""
+"""Maximum number of classes for which a grid shows every class. Each row shows one class."""
 
 
 class Layout(NamedTuple):
-    """Conditions of the samples of a grid, and their order."""
+    """Layout of a sample grid: number of samples and columns, conditions of the samples, and names of the rows."""
 
     total: int
     """Number of samples."""
@@ -48,12 +48,12 @@ def grid_layout(
     seed: int = 0,
     sources: Tensor | None = None,
 ) -> Layout:
-    """Return the layout of a grid of about `count` images. The other arguments are as in `Sampler.conditions`.
+    """Return the layout of a grid of about `count` images. The other arguments are those of `Sampler.conditions`.
 
     For a generator with classes, each row shows one class and has at least one image. If there are more than `MAX_ROWS`
-    classes, the grid is almost square and shows evenly spaced classes from the first to the last. The grid is almost
-    square and has no row names if the user requests a class, if a plugin chooses the conditions, or if the generator
-    has no classes.
+    classes, the grid is almost square and shows evenly spaced classes from the first to the last. The grid is also
+    almost square, but without row names, in three cases: the user requests a condition, a plugin chooses the
+    conditions, or the generator has no classes.
     """
     classes = len(sampler.class_names)
     if not classes or requested or sampler.conditions_of_plugin(count, requested, seed) is not None:
@@ -105,22 +105,23 @@ def truncation_rows(
 def class_rows(
     sampler: Sampler, count: int, steps: int, first: str, last: str, seed: int, truncation: float | None = None
 ) -> tuple[Tensor, Layout]:
-    """Return z and the layout for a grid whose rows lead from one class to another, with the same z in a whole row.
+    """Return z and the layout for a grid whose rows change from one class to another.
 
-    The condition is the weights of the classes, (N, K). They change linearly along a row, and so does each class
-    embedding of the generator (Brock 2018, figure 8).
+    All images of a row have the same z. The condition is a tensor of class weights (N, K). The weights change
+    linearly along a row, so the generator interpolates linearly between the embeddings of the two classes (Brock 2018,
+    figure 8).
 
     Args:
         sampler: generator and prior.
         count: number of images. An incomplete row is left out, but there is at least one row.
         steps: number of images in a row, at least 2.
-        first: name or index of the class of the first image of each row.
-        last: name or index of the class of the last image.
-        seed: random seed of z.
+        first: name or index of the class at the start of each row.
+        last: name or index of the class at the end of each row.
+        seed: random seed for z.
         truncation: threshold for z, or None.
 
     Raises:
-        InputError: the generator has no such class, or its conditions cannot be mixed.
+        InputError: the generator does not have one of the classes, or does not accept class weights.
     """
     rows = max(1, count // steps)
     start, end = (sampler.conditions(rows, {"class": name}) for name in (first, last))
@@ -156,7 +157,7 @@ def picture_of(sampler: Sampler, samples: Tensor, layout: Layout) -> Image.Image
 
 
 def sample_grid(samples: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.Image:
-    """Return a picture of samples (N, *shape) in [-1, 1]: a grid of images, or lines for audio and table rows.
+    """Return a picture of samples (N, *shape) in [-1, 1]: a grid of images, or of line plots for audio and table rows.
 
     Args:
         samples: samples, row by row.
@@ -167,7 +168,7 @@ def sample_grid(samples: Tensor, columns: int, row_names: Sequence[str] = ()) ->
 
 
 def like(sources: Tensor, pictures: Tensor) -> Tensor:
-    """Convert source images (N, C, H, W) to the number of channels and the size of other pictures, and return them."""
+    """Return source images (N, C, H, W), converted to the number of channels and the size of `pictures`."""
     channels = pictures.shape[1]
     sources = sources[:, :channels] if sources.shape[1] >= channels else sources[:, :1].expand(-1, channels, -1, -1)
     same_size = sources.shape[2:] == pictures.shape[2:]
@@ -175,7 +176,7 @@ def like(sources: Tensor, pictures: Tensor) -> Tensor:
 
 
 class GridSampler:
-    """Sampler for the sample grids of a run. All grids use the same z and the same condition of each sample."""
+    """Sampler for the sample grids of a run. All grids of the run have the same z and the same conditions."""
 
     def __init__(self, run: SampledRun) -> None:
         self.run = run

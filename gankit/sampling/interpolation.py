@@ -18,8 +18,8 @@ def slerp(p: Tensor, q: Tensor, t: Tensor) -> Tensor:
     """Return the spherical linear interpolation from p (at t = 0) to q (at t = 1).
 
     Vectors of a normal prior with many dimensions lie near a sphere. A straight line between two such vectors contains
-    shorter vectors. The generator was not trained on these vectors. Spherical interpolation follows an arc near the
-    sphere instead. If p and q are parallel or opposite, the interpolation is linear.
+    shorter vectors, on which the generator was not trained. Spherical interpolation follows an arc near the sphere. If
+    p and q are parallel or opposite, the interpolation is linear.
 
     Args:
         p: start vectors, (..., L).
@@ -37,7 +37,7 @@ def slerp(p: Tensor, q: Tensor, t: Tensor) -> Tensor:
 
 
 def rows_of_paths(z: Tensor, columns: int, spherical: bool) -> Tensor:
-    """Return latent vectors that interpolate, in each row of a grid, from the first to the last vector of the row.
+    """Interpolate each row of a grid of latent vectors from its first to its last vector. Return the new grid.
 
     Args:
         z: latent vectors of the grid, (rows * columns, L), row by row.

@@ -1,4 +1,4 @@
-"""Sampling of images from a generator. A generator file is enough; the dataset and run directory are not needed."""
+"""Sampling of images from a generator. Sampling needs a generator file, but no dataset and no run directory."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CHUNK = 64
 """Maximum number of images that one call of the generator generates."""
 
 LONGEST_NAME = 150
-"""Maximum length of the class name or text in the name of a file, in bytes. File systems allow 255 in all."""
+"""Maximum length in bytes of the class name or text in a file name. File systems allow file names of 255 bytes."""
 
 REDRAWS = 10_000
 """Maximum number of redraws of z for truncation. With a normal prior and threshold 0.01, about 1,000 are needed."""
@@ -59,9 +59,9 @@ class Sampler:
     Args:
         generator: network, called as G(z, condition).
         hooks: hooks of the plugins that sampling needs.
-        spec: image size, latent size and other facts from which the network was built.
+        spec: image size, latent size and other properties for which the network was built.
         device: device on which the generator runs.
-        examples: conditions of some real images, (n, ...). None for classes, or if there are none.
+        examples: conditions of some real images, (n, ...). None if the condition is a class or does not exist.
     """
 
     def __init__(
@@ -74,8 +74,7 @@ class Sampler:
         """Metadata of the generator file. The dictionary is empty if the generator belongs to a run."""
 
         self.condition = spec.condition if spec.conditional else None
-        """Description of the generator's condition. None for an unconditional generator, even if its dataset has one.
-        """
+        """Description of the generator's condition, or None for an unconditional generator."""
 
         self._examples = examples
         self._sampling_conditions = hooks.sole("sampling_conditions")
@@ -87,7 +86,7 @@ class Sampler:
         """True if the vectors of the prior lie near a sphere, so that interpolation must be spherical."""
         conditioned = [*hooks.of("build_generator"), *hooks.of("normalization")]
         self.mixes_classes = any(i.plugin.mixes_classes for i in conditioned if i.key != "normalization.discriminator")
-        """True if the generator takes weights of the classes (N, K) in place of labels (N,)."""
+        """True if the generator also accepts class weights (N, K) in place of labels (N,)."""
 
         self._truncate_latent = hooks.sole("truncate_latent")
         self._changes = hooks.calls("sampling_latent")
@@ -98,7 +97,7 @@ class Sampler:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the image classes. Empty if the condition is not a class."""
+        """Names of the image classes. The tuple is empty if the condition is not a class."""
         return () if self.condition is None else self.condition.class_names
 
     @classmethod
@@ -120,14 +119,14 @@ class Sampler:
         Args:
             path: path of the generator file, or of a run directory with such a file.
             device: device on which the generator runs.
-            trust: if True, plugins that the file names by module or by path are imported. If False, such a file
-                causes an InputError, because the import could run unknown code.
+            trust: True to import plugins that the file specifies by module or path. False to raise InputError for such
+                a file, because the import could run unknown code.
             registry: plugins that the file may use. Default: the installed plugins.
-            overrides: settings of plugins that act when samples are drawn, such as `tricks.truncation.threshold=0.5`.
+            overrides: changed settings of plugins that sampling needs, such as `tricks.truncation.threshold=0.5`.
 
         Raises:
-            InputError: the file cannot be read, or needs plugins that are not trusted, not installed or incompatible,
-                or an override is no setting of a plugin that sampling needs.
+            InputError: the file cannot be read, a plugin that sampling needs is untrusted, missing or incompatible, or
+                an override is not a setting of such a plugin.
         """
         path, overrides = generator_file(Path(path)), tuple(overrides)
         card, tensors = read_generator_file(path)
@@ -165,7 +164,7 @@ class Sampler:
                 f"{' '.join(str(error).split())[:200]}"
             ) from error
         if card["recipe"].get("train", {}).get("channels_last"):
-            # The memory format is that of the run, because random numbers inside G depend on it.
+            # Use the memory format of the run, because random numbers inside G depend on the memory format.
             to_channels_last(generator)
         target = choose_device(device)
         sampler = cls(generator.to(target).eval(), hooks, spec, target, examples)
@@ -179,13 +178,14 @@ class Sampler:
 
         Args:
             count: number of samples.
-            requested: what the user asks for, such as `{"class": "cat"}` or `{"age": 30}`. If it is empty, labels cycle
-                through the classes, and other conditions are those of real images.
-            seed: random seed, for plugins that draw conditions at random.
-            sources: source images, (n, C, H, W), for a generator that takes them. They are repeated if necessary.
+            requested: condition that the user requests, such as `{"class": "cat"}` or `{"age": 30}`. If it is empty,
+                labels cycle through the classes, and other conditions are taken from real images.
+            seed: random seed for plugins that draw conditions at random.
+            sources: source images (n, C, H, W), for an image-to-image generator. If n is below `count`, the images are
+                repeated.
 
         Raises:
-            InputError: the generator has no such condition, or needs one that is not given.
+            InputError: the generator does not accept the condition, or a condition that it needs is missing.
         """
         if self.condition is None:
             if requested or sources is not None:
@@ -204,9 +204,9 @@ class Sampler:
 
     @torch.no_grad()
     def conditions_of_plugin(self, count: int, requested: Requested, seed: int) -> Tensor | None:
-        """Return what the hook `sampling_conditions` of a plugin returns, on the CPU. None without this hook.
+        """Return the conditions from a plugin's hook `sampling_conditions` on the CPU, or None without such a hook.
 
-        The arguments are those of `conditions`. Afterwards, the random state is restored.
+        The arguments are the same as those of `conditions`. The random state is restored afterwards.
         """
         if self._sampling_conditions is None or self.condition is None:
             return None
@@ -229,7 +229,7 @@ class Sampler:
         `truncation` is the threshold for the prior's hook `truncate_latent`. If it is None, z is not truncated.
 
         Raises:
-            InputError: a threshold is given, and the prior does not allow truncation.
+            InputError: `truncation` is given, but the prior does not support truncation.
         """
         randomness = torch.Generator().manual_seed(seed)
         cpu = torch.device("cpu")
@@ -255,18 +255,19 @@ class Sampler:
         return z if truncation in (None, math.inf) else truncate(z, truncation)
 
     def images(self, z: Tensor, condition: Tensor | None) -> Iterator[Tensor]:
-        """Generate images from z (N, latent_size) and their condition, or None.
+        """Generate images from z (N, latent_size). `condition` is the condition of each image, or None.
 
-        Yield them in uint8 tensors (n, C, H, W) on the CPU. n is at most `CHUNK`.
+        Yield the images as uint8 tensors (n, C, H, W) on the CPU. n is at most `CHUNK`.
         """
         yield from (to_bytes(chunk) for chunk in self.outputs(z, condition))
 
     @torch.no_grad()
     def outputs(self, z: Tensor, condition: Tensor | None) -> Iterator[Tensor]:
-        """Generate images from z (N, latent_size) and their condition, or None. Source images may be whole numbers.
+        """Generate images from z (N, latent_size). `condition` is the condition of each image, or None.
 
-        Yield them in float32 tensors (n, C, H, W), in [-1, 1], on the CPU. n is at most `CHUNK`. The generator runs in
-        evaluation mode. Afterwards, its previous mode and the random state are restored.
+        Yield the images as float32 tensors (n, C, H, W) in [-1, 1] on the CPU. n is at most `CHUNK`. The generator runs
+        in evaluation mode. Afterwards, its previous mode and the random state are restored. If the condition is a
+        source image, it may have data type uint8.
         """
         with eval_mode(self.generator), fork_rng(self.device):
             for start in range(0, len(z), CHUNK):
@@ -275,10 +276,11 @@ class Sampler:
                 yield self.generator(z[chunk].to(self.device), some).float().cpu()
 
     def save(self, z: Tensor, condition: Tensor | None, folder: Path, described: Sequence[str] = ()) -> None:
-        """Generate samples from z and their condition, and write each to its own file in a new folder.
+        """Generate samples from z and their condition, and write each sample to a separate file in `folder`.
 
-        The files are those of a plugin's `save_samples`, and otherwise PNG files. Each name contains a number, and an
-        element of `described`, by default the class name or the text. If there are more samples, they are repeated.
+        The files are PNG images, unless a plugin's hook `save_samples` writes files of another type. Each file name
+        contains a number and an element of `described`. By default, `described` contains the class name or text of each
+        sample. If `described` has fewer elements than z, its elements are repeated.
         """
         names = [f"{number:06d}" for number in range(len(z))]
         if not described and self.condition is not None and condition is not None:
@@ -302,26 +304,26 @@ class Sampler:
         truncation: float | None = None,
         sources: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return images, (count, C, H, W) uint8, and their condition, such as labels (count,).
+        """Return uint8 images (count, C, H, W) and their condition, such as labels (count,).
 
-        The condition is None if G is unconditional. Errors are those of `conditions` and `latent`.
+        The condition is None if G is unconditional. The errors are the same as those of `conditions` and `latent`.
 
         Args:
             count: number of images.
-            wanted: name or index of a class, or a dict such as `{"age": 30}` or `{"text": "a circle"}`. None for all
-                classes in turn, or conditions of real images.
-            seed: random seed of z.
+            wanted: name or index of a class, or a dict such as `{"age": 30}` or `{"text": "a circle"}`. If None, the
+                images cycle through all classes, or through conditions of real images.
+            seed: random seed for z.
             truncation: threshold for z, or None.
-            sources: source images, (n, C, H, W), for a generator that takes them.
+            sources: source images (n, C, H, W), for an image-to-image generator.
         """
         condition = self.conditions(count, requested_by(wanted), seed, sources)
         return torch.cat(list(self.images(self.latent(count, condition, seed, truncation), condition))), condition
 
 
 def safe_name(name: str) -> str:
-    """Return a name as a part of the name of a file.
+    """Return a name in a form that is safe in a file name: shortened, and with special characters replaced by `_`.
 
-    The name may come from an untrusted generator file. A `/` in it would put the file in another folder.
+    The name may come from an untrusted generator file. A `/` in the name would put the file in another folder.
     """
     return re.sub(r"[^\w.+-]", "_", name).encode()[:LONGEST_NAME].decode(errors="ignore")
 
@@ -330,7 +332,7 @@ def examples_of(condition: Condition | None, rows: Any) -> Tensor | None:
     """Return the example conditions from the metadata of a generator file as a tensor, or None if there are none.
 
     Raises:
-        TypeError, ValueError: they do not fit the condition.
+        TypeError, ValueError: the examples do not fit the condition.
     """
     if condition is None or rows is None:
         return None
@@ -341,7 +343,16 @@ def examples_of(condition: Condition | None, rows: Any) -> Tensor | None:
 
 
 def check_override(key: str, needed: Iterable[str], path: Path) -> None:
-    """Raise InputError unless `key` is a setting of one of the plugins with the keys `needed`, but not its name."""
+    """Check that an override changes a setting of a plugin that sampling needs, and does not replace the plugin.
+
+    Args:
+        key: key of the override in the recipe.
+        needed: keys of the plugins that sampling needs.
+        path: path of the generator file, for error messages.
+
+    Raises:
+        InputError: the override is not allowed.
+    """
     if not any(key.startswith(f"{plugin}.") for plugin in needed):
         raise InputError(
             f"{key}: is not a setting of a plugin that acts when {path} draws samples; these do: {', '.join(needed)}"
@@ -351,7 +362,7 @@ def check_override(key: str, needed: Iterable[str], path: Path) -> None:
 
 
 def truncated(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor:
-    """Redraw the elements of z that exceed the threshold in absolute value, until none does. Return the new z.
+    """Redraw elements of z until no absolute value exceeds the threshold. Return the new z.
 
     Args:
         z: latent vectors of any shape.

@@ -11,21 +11,21 @@ from gankit.sampling.interpolation import lerp, slerp
 from gankit.sampling.sampler import Sampler
 
 DRAWS = 10_000
-"""Maximum number of draws of z, until each sample has all its key points."""
+"""Maximum number of draws of z to find the key points of all samples."""
 
 
 def codes(z: Tensor) -> Tensor:
-    """Return which numbers of z, (N, L), are exactly 0 or 1, as in the one-hot codes of InfoGAN and MGAN."""
+    """Return a mask of the elements of z (N, L) that are exactly 0 or 1, as in one-hot codes of InfoGAN and MGAN."""
     return (z == 0) | (z == 1)
 
 
 def key_points(
     sampler: Sampler, condition: Tensor | None, count: int, keys: int, seed: int, truncation: float | None = None
 ) -> Tensor:
-    """Draw z of the key points of each sample's path, (keys, count, L).
+    """Draw the key points of each sample's path: latent vectors (keys, count, L).
 
-    Between two one-hot codes there is no valid code. So all key points of a sample have the same numbers wherever its
-    first key point has a 0 or a 1: the codes of a sample are constant, and samples differ in their codes.
+    Interpolation between two different one-hot codes gives no valid code. Therefore all key points of one sample have
+    the same code: the elements that are 0 or 1 in the first key point. Different samples may have different codes.
 
     Args:
         sampler: generator and prior.
@@ -36,7 +36,7 @@ def key_points(
         truncation: threshold for z, or None.
 
     Raises:
-        InputError: z of the prior cannot be truncated, or almost all codes of the prior differ.
+        InputError: z of the prior cannot be truncated, or the prior has too many different codes.
     """
     first = sampler.latent(count, condition, seed, truncation)
     code = codes(first)
@@ -55,11 +55,11 @@ def key_points(
 def loop_position(points: Tensor, t: float, spherical: bool) -> Tensor:
     """Return z at position t in [0, 1) of closed paths through key points. Position 0 is the first key point.
 
-    The path between two key points is an arc or a line, and the last key point is followed by the first.
+    A path connects consecutive key points by arcs or lines, and returns from the last key point to the first.
 
     Args:
-        points: z of the key points, (keys, count, L).
-        t: position. All pieces between two key points have the same length in t.
+        points: key points, (keys, count, L).
+        t: position. Each of the arcs or lines covers an interval of length 1 / keys.
         spherical: True for `slerp`, False for `lerp`.
     """
     keys = len(points)

@@ -26,7 +26,7 @@ PACKAGE = {
 """Files of a new plugin package: path of each file in the package, and path of its template."""
 
 READ_ONLY: tuple[Kind, ...] = ("logger",)
-"""Kinds of plugin that do not change the training."""
+"""Kinds of plugins that do not change the training."""
 
 MAX_LENGTH = 60
 """Maximum length of a plugin name. File names contain the plugin name, and file systems limit their length."""

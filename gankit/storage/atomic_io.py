@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TEMPORARY = ".tmp-"
-"""Prefix of the names of incomplete files and folders, which remain on disk if the process is killed."""
+"""Prefix of the names of incomplete files and folders, which stay on disk if the process is killed."""
 
 
 @contextmanager
@@ -39,8 +39,8 @@ def write_bytes(path: Path, data: bytes, shared: bool = False) -> None:
         path: path of the file.
         data: new content of the file.
         shared: True if several processes may write the file at the same time. Each process then has its own temporary
-            file. If False, the temporary file has a fixed name, so the next write replaces a file that a killed process
-            left.
+            file. If False, the temporary file has a fixed name, so the next write replaces the temporary file of a
+            killed process.
     """
     write_parts(path, [data], shared)
 

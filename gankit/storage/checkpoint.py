@@ -82,7 +82,7 @@ def verify(place: Path) -> dict[str, Any]:
 
 
 def newest_whole_checkpoint(directory: RunDir) -> tuple[Path | None, list[str]]:
-    """Return the path of the newest undamaged checkpoint, and a message for each damaged checkpoint after it.
+    """Return the path of the newest undamaged checkpoint, and a message for each damaged checkpoint that is newer.
 
     If there is no undamaged checkpoint, the path is None.
     """

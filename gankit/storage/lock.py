@@ -16,7 +16,7 @@ class Lock:
 
     def __init__(self, folder: Path, what: str) -> None:
         self.path, self.what = folder / ".lock", what
-        # A lock that is not thread-local allows a thread to release a lock that another thread has acquired.
+        # With `thread_local=False`, a thread can release a lock that another thread has acquired.
         self._lock = FileLock(self.path, thread_local=False)
 
     def acquire(self) -> None:
@@ -39,7 +39,7 @@ class Lock:
             return False
         try:
             import fcntl
-        except ImportError:  # Windows
+        except ImportError:  # Windows has no module `fcntl`
             try:
                 FileLock(self.path, thread_local=False).acquire(blocking=False).lock.release()
             except Timeout:

@@ -24,8 +24,8 @@ from gankit.storage.lock import Lock
 State = Literal["finished", "stopped", "interrupted", "failed", "cut short", "running"]
 """State of a run.
 
-`stopped`: a plugin ended the run early. `interrupted`: a signal ended the run. `failed`: an error ended the run.
-`cut short`: the process was killed. `running`: a process is training the run.
+`finished`: all iterations are done. `stopped`: a plugin ended the run early. `interrupted`: a signal ended the
+run. `failed`: an error ended the run. `cut short`: the process was killed. `running`: a process is training the run.
 """
 
 
@@ -100,7 +100,7 @@ class RunDir:
         self._lock.release()
 
     def is_locked(self) -> bool:
-        """Return True if a process has locked the directory. This means that the process is training the run."""
+        """Return True if a process has locked the directory. A process locks the directory while it trains the run."""
         return self._lock.is_held()
 
     def write_recipe(self, recipe: Recipe) -> None:

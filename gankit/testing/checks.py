@@ -49,7 +49,7 @@ OTHER_RUNS: tuple[Raw, ...] = (
     {"data": {"condition": "tokens"}},
     {"data": {"condition": "image"}},
 )
-"""Changes to the recipe of the tiny run. With each change, a plugin must train or raise an InputError."""
+"""Changes to the recipe of the tiny run. With each change, the run must either train or raise an InputError."""
 
 
 def devices() -> list[str]:
@@ -70,21 +70,22 @@ def check_plugin(
 ) -> None:
     """Run all checks for the kind of the plugin: with and without labels, in fp32 and bf16, on CPU and GPU.
 
-    Some checks also run on the stand-in accelerator. It finds tensors on the wrong device without a GPU.
+    Some checks also run on the stand-in accelerator, a simulated device. It raises an error for tensors on the wrong
+    device, and needs no GPU.
 
     Args:
         plugin_class: Python class of the plugin.
         settings: settings of the plugin, if the default settings do not work in a tiny run.
-        changes: tables that are merged into the recipe of the tiny run. The tables may name other plugins that this
-            plugin needs, also by path: `{"discriminator": {"use": "./critic.py:Critic"}}`. A relative path is relative
-            to the folder of this plugin's file.
-        classes: numbers of image classes to test. Use `(0,)` for a plugin that does not accept labels.
+        changes: tables that are merged into the recipe of the tiny run. The tables may select other plugins that
+            this plugin needs, for example by path: `{"discriminator": {"use": "./critic.py:Critic"}}`. A relative path
+            starts at the folder of this plugin's file.
+        classes: numbers of image classes in the test runs. Use `(0,)` for a plugin that does not accept labels.
         affects: True if the plugin must change the training. False for a plugin that must not change it, such as a
             logger.
         stand_in: False for a plugin with operators that the stand-in accelerator cannot run.
-        unreached: beginnings of the names of parameters that no gradient reaches in the first four iterations, such as
-            `"levels.3."` in a network that grows.
-        linear_output: True for a generator whose last layer is linear, so that values may leave [-1, 1] in training.
+        unreached: prefixes of the names of parameters that get no gradient in the first four iterations. Example:
+            `"levels.3."` in a network that grows during training.
+        linear_output: True for a generator with a linear last layer, whose output may be outside [-1, 1].
     """
     assert not isinstance(unreached, str), "unreached is a list of names, such as ['levels.3.']"
     unreached = tuple(unreached)
@@ -105,7 +106,7 @@ def check_plugin(
     check_repeat(parts, merge(tables[-1], changes))
     for table in tables:
         class_changes = merge(table, changes)
-        if not is_data:  # the check removes the plugin, and the other networks may need its data
+        if not is_data:  # the check removes the plugin, but other plugins may need its data
             check_effect(parts, class_changes, affects=affects)
         for device, precision in product(devices(), PRECISIONS):
             train = {"train": {"device": device, "precision": precision, "deterministic": True}}
@@ -157,11 +158,11 @@ def check_training(
 ) -> TrainingRun:
     """Train a tiny run with the plugins for four iterations, check the run, and return it.
 
-    Losses and weights must be finite, gradients must reach all trainable parameters, and the weights of both networks
+    Losses and weights must be finite, all trainable parameters must get gradients, and the weights of both networks
     must change. Plugins must not call `backward()` or an optimiser's `step()`, and must not change real images in
     place.
 
-    `unreached` contains beginnings of the names of parameters that gradients need not reach. With `linear_output`, fake
+    `unreached` contains prefixes of the names of parameters that may have no gradient. With `linear_output`, fake
     images may have values outside [-1, 1].
     """
     allowed = tuple(unreached)
@@ -252,14 +253,14 @@ def check_repeat(parts: Parts, changes: Raw | None = None) -> None:
 def check_samples(parts: Parts, changes: Raw | None = None) -> None:
     """Check that a saved generator gives the same images after loading.
 
-    Check also that sample grids, metrics and the encoder of the hook `encode` work.
+    Also check that sample grids, metrics and the encoder of the hook `encode` work.
     """
     run = train_iterations(tiny_run(parts, changes), 2)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "generator.safetensors"
         save_generator(run, path)
         loaded = Sampler.load(path, run.device.type, trust=True, registry=tiny_registry(parts))
-    # A generator file has no source images.
+    # A generator file contains no source images, so use the source images of the run.
     sources = run.condition_examples if isinstance(loaded.condition, ImageCondition) else None
     images, loaded_images = (sampler.sample(4, sources=sources)[0] for sampler in (Sampler.of_run(run), loaded))
     assert torch.equal(images, loaded_images), "the saved generator draws other images than the generator of the run"
@@ -348,7 +349,9 @@ def check_effect(parts: Parts, changes: Raw | None = None, *, affects: bool = Tr
 
 
 def check_order(parts: Parts, changes: Raw | None = None, *, matters: bool = True) -> None:
-    """Check that the order of the tricks changes the trained weights. With `matters=False`, check that it does not.
+    """Check that the order of the tricks changes the trained weights.
+
+    With `matters=False`, check that the order does not change the weights.
 
     Example for `LouderFakes`, a trick under test:
 

@@ -60,7 +60,7 @@ def tiny_recipe(parts: Parts | None = None, changes: Raw | None = None) -> Recip
         parts: plugins with their settings. Tricks and metrics are added to the recipe. Any other plugin replaces the
             tiny plugins of the same kind.
         changes: tables that are merged into the recipe, such as `{"data": {"classes": 2}}` or
-            `{"train": {"precision": "bf16"}}`. They may use any installed plugin.
+            `{"train": {"precision": "bf16"}}`. The tables may select any installed plugin.
 
     Raises:
         RecipeError: the recipe is invalid.
@@ -84,7 +84,7 @@ def tiny_registry(parts: Parts) -> Registry:
 
 
 def recipe_table(plugin: type[Plugin] | str, settings: Mapping[str, Any]) -> Raw:
-    """Return a recipe table. A recipe with which this table is merged uses the plugin with the given settings."""
+    """Return a recipe table that selects a plugin with the given settings, for merging into a recipe."""
     if isinstance(plugin, str):
         return {"tricks": {plugin: dict(settings)}}
     kind, table = plugin.kind, {"use": plugin.name, **settings}

@@ -18,7 +18,7 @@ from gankit.training.run import TrainingRun
 
 
 class Watch:
-    """Recorder of a run's gradients, optimiser steps, generated images and in-place changes of real images."""
+    """Recorder of a run's gradients, optimiser steps, largest pixel value and in-place changes of real images."""
 
     def __init__(self, run: TrainingRun) -> None:
         self.has_gradient: dict[Player, bool] = dict.fromkeys(PLAYERS, False)
@@ -106,7 +106,7 @@ def reseeded_steps(run: TrainingRun) -> TrainingRun:
 def deterministic_algorithms() -> Iterator[None]:
     """Make PyTorch use deterministic algorithms in the `with` block, as `train.deterministic` does for a run."""
     before = torch.are_deterministic_algorithms_enabled()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads this variable when it starts
     torch.use_deterministic_algorithms(True)
     try:
         yield

@@ -1,9 +1,9 @@
 """Stand-in accelerator: a device with which tests find tensors on the wrong device without a GPU.
 
-PyTorch's CPU build has the device type `lazy`, but no kernels for this device. Autograd for `lazy` runs in the calling
-thread. This module registers a fallback for the dispatch key of `lazy`. The fallback runs each operator on data in the
-CPU's memory. Like a GPU, it refuses operands on two devices. The fallback also records each value that is copied to the
-host, because the CPU would have to wait for a GPU at each copy.
+PyTorch's CPU build has the device type `lazy`, but no kernels for this device. For the dispatch key of `lazy`, this
+module registers a fallback, which runs each operator on data in the CPU's memory. As on a GPU, operands on two devices
+cause an error. The fallback also records each copy of a value to the host, because the CPU would wait for a GPU at each
+of these copies. Autograd for `lazy` runs in the calling thread.
 
 Streams, pinned memory, memory limits and the random number generator of a device are not simulated. Random numbers come
 from the generator of the CPU. Autocast is accepted, but has no effect, because PyTorch applies autocast before the
@@ -23,16 +23,16 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
 STAND_IN = "lazy"
-"""Name of the device type."""
+"""Name of the PyTorch device type that the stand-in accelerator uses."""
 
 SIZE_FROM_VALUES = ("aten.nonzero", "aten.masked_select", "aten.unique", "aten._unique", "aten.bincount")
-"""Operators whose result has a size that depends on values. The CPU must wait for the GPU to get the size."""
+"""Operators whose output size depends on the values of the input. The CPU must wait for the GPU to get the size."""
 
 _host_reads: list[str] = []
 
 
 class StandInTensor(Tensor):
-    """Tensor that reports the stand-in device. Its data are in the CPU's memory."""
+    """Tensor whose device is the stand-in accelerator, and whose data are in the CPU's memory."""
 
     data_on_cpu: Tensor
 
@@ -57,12 +57,13 @@ class StandInTensor(Tensor):
 
 
 def run_on_cpu(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Run an operator on the data of its operands. The result is on the stand-in if an operand or `device` is.
+    """Run an operator on the CPU, and return its result.
 
-    As on CUDA, a tensor on the CPU may be an operand if it has no dimensions or is an index.
+    The result is on the stand-in accelerator if an operand is on it, or if the argument `device` selects it. As with
+    CUDA, a CPU tensor may be an operand together with stand-in tensors if it has no dimensions or is an index.
 
     Raises:
-        RuntimeError: operands are on two devices.
+        RuntimeError: the operands are on two devices.
     """
     name, device = str(operator), kwargs.get("device")
     if name.startswith("aten._to_copy"):
@@ -110,7 +111,7 @@ def _on_stand_in(device: Any) -> bool:
 
 @contextmanager
 def stand_in_accelerator() -> Iterator[list[str]]:
-    """Make the device `lazy` usable in the `with` block. Return the list of operators that copied values to the CPU."""
+    """Make the device `lazy` usable in the `with` block. Yield a list of operators that copied values to the CPU."""
     _register()
     _host_reads.clear()
     autocast = torch.autocast.__init__
@@ -129,7 +130,8 @@ def stand_in_accelerator() -> Iterator[list[str]]:
 def _created_on_cpu(create: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return a replacement for `torch.tensor` or `torch.as_tensor` that can create tensors on the stand-in accelerator.
 
-    The replacement creates the tensor on the CPU and then moves it. PyTorch's own functions do not call the fallback.
+    The replacement creates the tensor on the CPU and then moves it, because the original function does not call the
+    fallback.
     """
 
     def created(data: Any, *, device: Any = None, **options: Any) -> Tensor:

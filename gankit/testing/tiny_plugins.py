@@ -1,4 +1,4 @@
-"""Small plugins for every slot of a tiny run, so that tests need no installed plugins."""
+"""Small plugins for all parts of a tiny run, so that tests need no installed plugins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gankit.sampling.sampler import truncated
 
 
 class TinyData(Plugin):
-    """Dataset of noise images. The brightness of an image depends on its class or other condition, if any."""
+    """Dataset of noise images. The brightness of an image depends on its class or on its other condition, if any."""
 
     name = "tiny"
     kind = "data"
@@ -98,7 +98,7 @@ class TinyLatent(Plugin):
 
 
 class ConditionNumbers(nn.Module):
-    """Module that maps a condition of any kind to numbers, (B, size). Without a condition, `size` is 0."""
+    """Module that converts a condition of any kind to a float tensor (B, size). Without a condition, `size` is 0."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()

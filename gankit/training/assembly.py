@@ -31,7 +31,7 @@ from gankit.training.memory_check import check_memory
 from gankit.training.run import TrainingRun
 
 CHECKED_CLASSES = 16
-"""Maximum number of image classes in the batch for `check_networks`. Balanced batches contain all classes."""
+"""Maximum number of image classes in the batch of `check_networks`, unless training batches are balanced."""
 
 
 def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) -> TrainingRun:
@@ -190,7 +190,7 @@ def _multiples_near(number: int, unit: int) -> str:
 
 
 def build_networks(run: TrainingRun) -> None:
-    """Build all networks. Set `run.networks`, and the parameters that each player trains or freezes."""
+    """Build all networks of a run, and set the lists of parameters that each player trains or freezes."""
     recipe = run.recipe
     run.networks, run.wrapped_by = {}, {}
     for player in PLAYERS:
@@ -258,7 +258,7 @@ def extra_network_mistake(name: str, extra: ExtraNetwork, others: Mapping[str, n
 
 
 def placed(run: TrainingRun, key: str, network: nn.Module) -> nn.Module:
-    """Check the state of a network. Return the network on the device of the run, in the run's memory format."""
+    """Check the state of a network, and return the network on the device and in the memory format of the run."""
     check_state(run.recipe, key, network)
     if run.recipe.train.channels_last:
         to_channels_last(network)
@@ -350,8 +350,9 @@ def resolve_hooks(run: TrainingRun) -> None:
 def check_networks(run: TrainingRun) -> None:
     """Run both networks on a small batch. Raise RecipeError if a network fails or a shape is wrong.
 
-    The batch contains all image classes. If there are more than `CHECKED_CLASSES` classes, the batch contains only some
-    classes, including the first and the last. A batch with all classes could need more memory than the training.
+    The batch contains all image classes. If there are more than `CHECKED_CLASSES` classes and training batches are not
+    balanced, the batch contains only some classes, including the first and the last. A batch with all classes could
+    need more memory than the training.
     """
     spec = run.spec
     classes = spec.classes if spec.class_balanced else min(spec.classes, CHECKED_CLASSES)

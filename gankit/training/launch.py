@@ -97,8 +97,8 @@ def resume(
 
     Args:
         path: run directory.
-        overrides: changed settings such as `train.iterations=2000`. Only settings in `RESUMABLE` and paths are
-            accepted.
+        overrides: changed settings, as `key=value`. Only `train.iterations`, `train.device`, the settings of `output`
+            and paths to moved files may change.
         reporter: object that receives the events of the run, and messages about damaged checkpoints and changed
             plugins.
         restart: True to move the results to a folder `before-N`, and to start again from the beginning.
@@ -194,8 +194,7 @@ def prepare_torch(recipe: Recipe) -> None:
     # cuDNN's benchmark mode measures which kernel is fastest. The chosen kernel may differ between runs.
     torch.backends.cudnn.benchmark = not recipe.train.deterministic
     if recipe.train.deterministic:
-        # cuBLAS is deterministic only with a fixed workspace size. cuBLAS reads the size from this variable at its
-        # start.
+        # cuBLAS is deterministic only with a fixed workspace size. It reads the size from this variable when it starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(recipe.train.deterministic)
 
@@ -248,8 +247,8 @@ def _resumed_run(
         if (then := saved.get("ranks", 1)) != ranks.size:
             reporter.informed(_changed_ranks(run, then))
         # The checkpoint may contain a plugin's reason to stop. If the run directory records this stop, the user has
-        # resumed a stopped run on purpose, so the reason is cleared. Otherwise the process was killed before the stop
-        # was recorded. Then the reason is kept, and the run stops again.
+        # resumed a stopped run on purpose, so the reason is cleared. Otherwise the process was killed before it
+        # recorded the stop, so the reason is kept and the run stops again.
         if directory.has_stopped_at(run.iteration):
             run.stop_reason = None
     iterations = recipe.train.iterations
@@ -345,7 +344,10 @@ def train_and_conclude(run: TrainingRun, evaluator: Evaluator | None, directory:
 
 
 def _failure(error: BaseException) -> tuple[State, str | None]:
-    """Return the final state of a run that ended with `error`, and the error message, or None for KeyboardInterrupt."""
+    """Return the final state of a run that ended with `error`, and the error message.
+
+    For KeyboardInterrupt, the message is None.
+    """
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", None
     return "failed", str(error) if isinstance(error, GankitError) else f"{type(error).__name__}: {error}"
@@ -360,7 +362,7 @@ def conclude(
     reason: str | None,
     reporter: Reporter,
 ) -> None:
-    """Record in `environment.json` how the run ended. If this fails, report a message instead of raising an error."""
+    """Record in `environment.json` how the run ended. If the file cannot be written, report a message."""
     ended: dict[str, Any] = {
         "state": state,
         "reason": reason,

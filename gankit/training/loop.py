@@ -113,7 +113,7 @@ def follow(run: TrainingRun) -> Outcome:
 
 @contextmanager
 def closing_plugins(run: TrainingRun) -> Iterator[None]:
-    """Run the `with` block. If it fails, call `on_stop` of all plugins, so that the plugins close their files."""
+    """Run the `with` block. If the block fails, call `on_stop` of all plugins, so that they close their files."""
     try:
         yield
     except Exception as error:
@@ -158,9 +158,9 @@ def check_finite(run: TrainingRun) -> None:
 
 
 def scheduled_values(run: TrainingRun) -> dict[str, float]:
-    """Return the value of each setting with a schedule, by key in the recipe, such as `tricks.r1.gamma`.
+    """Return the value of each setting with a schedule, by its key in the recipe, such as `tricks.r1.gamma`.
 
-    Each value is the one for the next iteration. The same holds for the learning rates in the log.
+    The values are those of the next iteration, like the learning rates in the log.
     """
     return {
         f"{component.key}.{name}": setting.at(run)
@@ -174,7 +174,7 @@ def plugin_values(run: TrainingRun) -> dict[str, float]:
     """Return the numbers from the `log_values` hooks. This call makes the CPU wait for the GPU.
 
     If two plugins use the same name, the second name starts with the key of its plugin. NaN and infinite numbers are
-    left out, because JSON does not have them.
+    left out, because JSON cannot represent these numbers.
     """
     values: dict[str, float] = {}
     names: set[str] = set()
@@ -218,7 +218,10 @@ def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
 
 
 def evaluate(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:
-    """Compute the metrics and log them with their protocol. If a metric fails, show a warning and continue."""
+    """Compute the metrics, and log them together with the facts that affect their values.
+
+    If a metric fails, show a warning and continue.
+    """
     row = evaluator.row(strict=False)
     pass_on_warnings(run, directory, reporter)
     log(run, directory, row)

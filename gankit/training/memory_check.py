@@ -17,7 +17,7 @@ GIB = 2**30
 
 
 def least_bytes(recipe: Recipe, spec: Spec, ranks: int) -> int:
-    """Return a lower bound of the memory of a D step, in bytes.
+    """Return a lower bound of the memory that a D step needs, in bytes.
 
     The bound counts real images, generated images and z in float32. Networks, activations and gradients are not
     counted, so a step needs several times as much memory.

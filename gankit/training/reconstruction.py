@@ -33,7 +33,7 @@ from gankit.training.state import load_networks
 
 
 class Reconstruction(NamedTuple):
-    """Original images and their reconstructions, each (N, C, H, W) uint8 on the CPU."""
+    """Original images and their reconstructions, as uint8 tensors (N, C, H, W) on the CPU."""
 
     originals: Tensor
     reconstructions: Tensor
@@ -55,7 +55,7 @@ def reconstruct(
             dataset are used.
         count: maximum number of images. If there are more images, `count` evenly spaced images are chosen.
         device: device to use.
-        trust: True if the Python files and modules that the run's recipe names may be imported.
+        trust: True to import plugins that the run's recipe specifies by module or path.
 
     Raises:
         InputError: the run does not exist, has no encoder or has no checkpoint, or the images cannot be used.
@@ -99,7 +99,8 @@ def reconstruct(
 def encode(run: TrainingRun, images: Tensor) -> Tensor:
     """Return z, (B, latent_size) in float32, which a plugin's encoder computes from images (B, C, H, W) in [-1, 1].
 
-    All networks of the run are in evaluation mode. Afterwards, their mode and the random state are restored.
+    During this call, all networks of the run are in evaluation mode. Their previous mode and the random state are
+    restored afterwards.
 
     Raises:
         PluginError: the shape of z is wrong, or no plugin returns a value.
@@ -120,7 +121,7 @@ def recipe_of(directory: RunDir, trust: bool) -> Recipe:
     """Return the recipe of a run. If a plugin file does not exist, the run's copy of this file is used.
 
     Raises:
-        InputError: the recipe is invalid, or names Python files or modules and `trust` is False.
+        InputError: the recipe is invalid, or it specifies plugins by module or path and `trust` is False.
     """
     raw, source = read_toml(directory.recipe_file), directory.recipe_file
     if not trust:

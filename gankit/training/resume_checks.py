@@ -1,4 +1,4 @@
-"""Checks before a run is resumed. They cover the results, the settings, the data and the plugin files of the run."""
+"""Checks of a run's results, settings, data and plugin files before the run is resumed."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from gankit.recipe.toml import Raw
 from gankit.storage.run_dir import RunDir
 
 RESUMABLE = ("train.iterations", "train.device", "output.")
-"""Settings that `resume` may change; `output.` stands for the whole table. Paths to moved files may change too."""
+"""Keys, or prefixes of keys, of the settings that a resumed run may change. Paths may change too."""
 
 
 def is_path(key: str, value: Any) -> bool:
-    """Return True if a setting of a resolved recipe is a path, which may differ between machines."""
+    """Return True if the value of a setting is a path, which may differ between machines."""
     return isinstance(value, str) and (os.sep in value or key.endswith(".path"))
 
 
 def fixed_settings(recipe: Recipe) -> dict[str, Any]:
-    """Return the settings that must stay the same in a resumed run and on all ranks, by dotted key.
+    """Return the settings that must be equal on all ranks and after a resume, by key, such as `train.batch_size`.
 
     Paths are left out. For a plugin from a file, only the name of its Python class is kept.
     """
@@ -60,10 +60,10 @@ def check_overrides(overrides: Raw, recipe: Raw, source: Path) -> None:
 
 
 def check_settings(recorded: dict[str, Any], recipe: Recipe, source: Path) -> None:
-    """Check that the fixed settings in a run's recipe are equal to the fixed settings in its checkpoint.
+    """Check that all settings which a resumed run must keep are equal in its recipe and in its checkpoint.
 
     Raises:
-        InputError: a fixed setting in `recipe.toml` has changed since the checkpoint was written.
+        InputError: such a setting in `recipe.toml` has changed since the checkpoint was written.
     """
     now = fixed_settings(recipe)
     for key in sorted(recorded.keys() | now.keys()):
@@ -97,7 +97,7 @@ def check_data(recorded: DataRecord, now: DataRecord, source: Path, allow_change
 
 
 def check_no_results(directory: RunDir, damaged: list[str], checkpoint_every: int) -> None:
-    """Check that a run has no results that a new start would overwrite. The run has no undamaged checkpoint.
+    """Check that a run without an undamaged checkpoint has no results that a new start would overwrite.
 
     A run that was killed before its first checkpoint may start again.
 
@@ -115,7 +115,7 @@ def check_no_results(directory: RunDir, damaged: list[str], checkpoint_every: in
 
 @contextmanager
 def hint_at_moved_data(directory: RunDir) -> Iterator[None]:
-    """Add the command that sets a new data path to each error about missing data in the `with` block."""
+    """Extend each error about missing data in the `with` block by a hint: the command that sets a new data path."""
     try:
         yield
     except RecipeError as error:
@@ -144,7 +144,7 @@ def find_moved_plugins(recipe: Raw, directory: RunDir) -> list[str]:
 
 
 def replace_setting(recipe: Raw, key: str, value: Any) -> None:
-    """Set the value at a dotted key of a recipe, in place.
+    """Set the value at a key of a recipe, such as `train.device`, in place.
 
     If the value is the name of a plugin, the other settings in the plugin's table are kept. An override would remove
     these settings.

@@ -36,7 +36,8 @@ Event = Callable[..., None]
 class TrainingRun(Run):
     """State of one training run. `assemble` creates this object, the training loop updates it, and checkpoints save it.
 
-    Plugins may use the attributes and methods that `gankit.Run` declares. All others are for the core only.
+    Plugins may use the attributes and methods that `gankit.Run` declares. All other attributes and methods are only for
+    the core.
 
     Args:
         recipe: recipe of the run.
@@ -70,7 +71,7 @@ class TrainingRun(Run):
 
     parameters: dict[Player, list[nn.Parameter]]
     frozen_parameters: dict[Player, list[nn.Parameter]]
-    """For each player, parameters of other networks that have no gradients in the steps of this player."""
+    """For each player, parameters of other networks. In the steps of this player, these parameters get no gradients."""
 
     optimizers: dict[Player, torch.optim.Optimizer]
     terms: dict[Player, list[LossTerm]]
@@ -202,7 +203,7 @@ class TrainingRun(Run):
 
     @property
     def _balanced_classes(self) -> int:
-        """Number of classes if each batch has equally many images of each class, otherwise 0."""
+        """Number of classes if each batch contains the same number of images of each class, otherwise 0."""
         return self.spec.classes if self.spec.class_balanced else 0
 
     def _to_device(self, rows: Rows) -> Rows:
@@ -210,7 +211,7 @@ class TrainingRun(Run):
         return Rows(self._as_input(images), None if condition is None else self._as_input(condition), fields)
 
     def _as_input(self, tensor: Tensor) -> Tensor:
-        """Convert images or a condition to the form that networks take. Images get the run's memory format."""
+        """Convert images or a condition to network input: scale images to [-1, 1], and set the run's memory format."""
         tensor = as_input(tensor)
         if self.recipe.train.channels_last and tensor.dim() == 4:
             tensor = tensor.contiguous(memory_format=torch.channels_last)

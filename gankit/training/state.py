@@ -82,7 +82,7 @@ def _read_checkpoint(place: Path, names: Iterable[str]) -> tuple[dict[str, Any],
 
 @contextmanager
 def _mismatches(place: Path) -> Iterator[None]:
-    """Convert an error in the `with` block to an InputError. The block restores the state from a checkpoint."""
+    """Convert an error in the `with` block, which restores a checkpoint, to an InputError."""
     try:
         yield
     except (KeyError, RuntimeError, ValueError, IndexError) as error:
