@@ -18,8 +18,8 @@ from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
 from gankit.plugin.hooks import NOTE
 
-# Environment variables of Ray. They disable telemetry and increase timeouts, because Ray's default timeouts are too
-# short for a busy machine.
+# Environment variables that disable Ray's telemetry and increase its timeouts. The default timeouts are too short for a
+# busy machine.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_raylet_start_wait_time_s": "300",
@@ -34,7 +34,7 @@ FOLDER_NOT_VISIBLE = -1000  # exit code that a Ray task returns if its machine c
 
 
 def run_task(command: list[str], output: str, study_file: str, folder: str, environment: dict[str, str]) -> int:
-    """Start the process of a run, wait for its end and return its exit code.
+    """Start the process of a run, wait until it ends, and return its exit code.
 
     If the Ray task is cancelled, stop the run and wait until it has written a checkpoint.
     """
@@ -143,9 +143,9 @@ class RayExecutor:
 
 
 def error_summary(error: Exception) -> str:
-    """Return the line of a Ray error message that names the cause.
+    """Return the line of a Ray error message that describes the cause.
 
-    If the message contains a traceback, this is the last line. Otherwise, it is the first line.
+    Return the last line of a message with a traceback, and the first line of any other message.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.strip().startswith(NOTE)]
     lines = lines or [type(error).__name__]

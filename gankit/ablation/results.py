@@ -15,7 +15,7 @@ VARIANT_FACTS = ("generator", "labels")
 """Keys of a metric's protocol that are ignored when variants are compared, because a trick may change their values."""
 
 TAIL_BYTES = 32_768
-"""Number of bytes that `read_last_rows` reads from the end of a log file. These bytes contain many rows."""
+"""Number of bytes that `read_last_rows` reads from the end of a log file, enough for many rows."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MetricValue:
 
 
 def metrics_at(rows: Iterable[dict[str, Any]], iteration: int) -> dict[str, MetricValue]:
-    """Return the metrics at an iteration, by name. If a metric has two values, use the newer value."""
+    """Return the metrics at an iteration, by name. If a metric was computed twice, return the newer value."""
     newest: dict[str, MetricValue] = {}
     for row in rows:
         if row["iteration"] == iteration:

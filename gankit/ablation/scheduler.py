@@ -39,7 +39,7 @@ class Executor(Protocol):
     def ended(self) -> Sequence[tuple[StudyRun, int | GankitError]]:
         """Return the runs that ended since the last call, each with the exit code of its process.
 
-        A run that was lost with its machine has no exit code. Such a run is returned with an error instead.
+        A run that was lost, for example because its machine failed, is returned with an error instead of an exit code.
         """
 
     def stop(self) -> None:

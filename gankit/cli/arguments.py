@@ -67,7 +67,11 @@ def condition_options(command: Command) -> Command:
 
 
 def requested_by(label: str | None, numbers: tuple[str, ...], text: str | None) -> dict[str, str]:
-    """Return the condition that the user asks for, by name. Raise InputError if it is not of the form NAME=VALUE."""
+    """Return the requested values of the condition by name: the class, the text and the numbers.
+
+    Raises:
+        InputError: an element of `numbers` is not of the form NAME=VALUE, or a name is given twice.
+    """
     requested = {}
     for number in numbers:
         name, equals, value = number.partition("=")
@@ -80,7 +84,11 @@ def requested_by(label: str | None, numbers: tuple[str, ...], text: str | None) 
 
 
 def sources_of(sampler: Sampler, path: Path) -> SourceImages:
-    """Return the source images at a path, for a generator that takes them. Raise InputError if they cannot be used."""
+    """Return the source images at a path.
+
+    Raises:
+        InputError: the images cannot be read, or the generator takes no source images.
+    """
     from gankit.data.user_images import source_images
     from gankit.plugin.condition import ImageCondition
 

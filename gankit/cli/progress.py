@@ -199,7 +199,8 @@ def _values(values: dict[str, float]) -> list[Text]:
 def run_progress(quiet: bool, status: StatusLine | None = None) -> RunProgress:
     """Return the progress display of a run.
 
-    This is a live display if `quiet` is false and stdout is a terminal that supports it, otherwise a plain display.
+    The display is live if `quiet` is false and stdout is a terminal that supports live displays. Otherwise, it is plain
+    text.
     """
     console = live_console(quiet)
     return PlainProgress(status) if console is None else LiveProgress(console, status)

@@ -216,7 +216,8 @@ def format_outcome(outcome: dict[str, Any]) -> str:
 def study_progress(study: Study, quiet: bool) -> StudyProgress:
     """Return the progress display of an ablation study.
 
-    This is a live display if `quiet` is false and stdout is a terminal that supports it, otherwise a plain display.
+    The display is live if `quiet` is false and stdout is a terminal that supports live displays. Otherwise, it is plain
+    text.
     """
     console = live_console(quiet)
     return PlainStudyProgress(study) if console is None else LiveStudyProgress(study, console)

@@ -33,7 +33,7 @@ from gankit.sampling.sampler import Sampler
 LONG_PREPARATION = 5.0  # seconds; if the preparation of the metrics takes longer, a message is printed
 
 MIN_TRIAL = 32
-"""Minimum number of images in a trial evaluation. The time of a full evaluation is estimated from its time."""
+"""Minimum number of images in a trial evaluation, whose duration is used to estimate that of a full evaluation."""
 
 DATA_LABELS, EVEN_LABELS, EXAMPLES = "as in the data", "even shares", "examples of the training data"
 """Values of the entry `labels` in the protocol of a metric. A protocol lists the facts that affect the metric's value.
@@ -116,7 +116,7 @@ class Evaluator:
         return metrics_row(self.run.iteration, results, protocol, self.run.recipe.components, seconds)
 
     def metrics_of(self, fake: Rows) -> dict[str, float]:
-        """Return the metrics of n given samples, by name. They are compared with the first n real samples, or fewer.
+        """Return the metrics of n given samples, by name. The samples are compared with at most n real samples.
 
         Floating-point samples in [-1, 1] are converted to uint8 if the data are images.
 

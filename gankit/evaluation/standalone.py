@@ -176,7 +176,7 @@ def data_table(against: str) -> Raw:
 
 
 def select_metrics(tables: Raw, names: Collection[str]) -> Raw:
-    """Return the tables with only the metrics in `names`.
+    """Return the tables with only the metrics in `names`, or unchanged if `names` is empty.
 
     Each name is the name of a metric's table or of its plugin.
     """

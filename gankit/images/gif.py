@@ -1,6 +1,6 @@
-"""Animated GIF that shows the image grids of a run.
+"""Writing of animated GIFs, for example from the image grids of a run.
 
-This module writes frames one at a time, because Pillow would keep all frames in memory.
+The frames are written one at a time, because Pillow would keep all frames in memory.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def as_input(tensor: Tensor) -> Tensor:
-    """Return a tensor in the form that networks take. Convert uint8 and uint16 images to [-1, 1].
+    """Return a tensor in the form of a network input. Convert uint8 and uint16 images to float32 in [-1, 1].
 
     All other tensors are returned unchanged, including labels and tokens, which are int64.
     """
