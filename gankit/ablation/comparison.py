@@ -156,7 +156,7 @@ def _pairs(study: Study, variant: Variant, results: Results) -> dict[int, Pair]:
 
 
 def _left_out(study: Study, results: Results) -> list[LeftOut]:
-    """Return the runs that have no finite value of a metric at the last iteration, grouped by metric and reason."""
+    """Return the runs that have no finite value of a metric at the last iteration, by metric, variant and reason."""
     seeds: dict[tuple[str, str, Reason], list[int]] = {}
     for variant in study.variants:
         for seed in study.seeds:

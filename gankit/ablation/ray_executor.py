@@ -46,7 +46,8 @@ def run_task(command: list[str], output: str, study_file: str, folder: str, envi
     # Use the Python interpreter of this machine, because its path may differ between the machines of the cluster.
     process = start_worker([sys.executable, *command[1:]], Path(output), environment, cwd)
     try:
-        # Poll the process, because Ray cancels a task with a KeyboardInterrupt, which a blocking `wait` would delay.
+        # Poll the process instead of calling `wait`. Ray cancels a task with a KeyboardInterrupt, which a blocking
+        # `wait` would delay.
         while (code := process.poll()) is None:
             time.sleep(TASK_POLL_SECONDS)
         return code
@@ -75,7 +76,7 @@ class RayExecutor:
         if not ray.is_initialized():
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            except Exception as error:  # after a timeout, Ray raises a plain Exception, not a subclass
+            except Exception as error:  # after a timeout, Ray raises the base class Exception
                 reason = " ".join(str(error).split())
                 raise InputError(
                     f"--ray {address}: no connection to the cluster ({reason}); `--ray local` starts one on this "

@@ -47,9 +47,9 @@ def _protocol(row: dict[str, Any], name: str) -> str:
 def seconds_per_iteration(rows: Iterable[dict[str, Any]]) -> float | None:
     """Return the median training time per iteration, in seconds, or None if the log has no times.
 
-    The median is taken over the intervals between consecutive log rows with losses. The median is robust to the few
-    intervals in which a grid or a checkpoint was written. The time until the first row includes the slow start of
-    training, so this time is used only if there is no other interval. An interval in which the run was resumed is
+    The result is the median over the intervals between consecutive log rows with losses. The median is insensitive to
+    the few intervals in which a grid or a checkpoint was written. The time until the first row includes the slow start
+    of training, so this time is used only if there is no other interval. An interval in which the run was resumed is
     ignored, because the time in the log restarts at 0.
     """
     times = [(row["iteration"], row["seconds"]) for row in rows if "loss" in row]

@@ -65,7 +65,7 @@ class StudyReporter:
         """Show the error of a run that has failed for a reason other than NaN."""
 
     def stopping(self) -> None:
-        """Show a message that a signal, such as Ctrl-C, stops the study. The signal handler calls this method."""
+        """Show a message that a signal, such as Ctrl-C, is stopping the study. The signal handler calls this method."""
 
 
 @dataclass(frozen=True)

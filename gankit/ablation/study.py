@@ -169,7 +169,7 @@ class Study:
 
 
 def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int]) -> None:
-    """Raise InputError if a variant or seed of the existing study is missing from the request, or a variant differs."""
+    """Raise InputError if `variants` or `seeds` omits an element of the existing study, or if a variant has changed."""
     help_text = f"`gankit ablate {existing.path}` resumes the study, and another --out starts a new one"
     requested = {variant.folder: variant for variant in variants}
     for variant in existing.variants:

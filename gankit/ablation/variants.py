@@ -56,7 +56,7 @@ def drop_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
     Args:
         recipe: base recipe.
         only: tricks to leave out, or other optional keys such as `normalization.discriminator`. If empty, all tricks
-            that can affect the training are left out, each in its own variant.
+            that can affect the training are left out, each in a separate variant.
 
     Raises:
         InputError: there is no trick to leave out, or the recipe is not valid without one of the tricks.

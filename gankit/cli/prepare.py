@@ -57,7 +57,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
 
 
 def load_dataset(use: str, settings: tuple[str, ...]) -> Dataset:
-    """Return the dataset of the data plugin `use`. The settings have the form `KEY=VALUE`."""
+    """Return the dataset that the data plugin `use` provides. The settings have the form `KEY=VALUE`."""
     from gankit.errors import recipe_errors
     from gankit.plugin.build import build_plugins
     from gankit.plugin.registry import Registry

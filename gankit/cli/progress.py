@@ -151,7 +151,7 @@ class PlainProgress(RunProgress):
 
 
 class LiveProgress(RunProgress):
-    """Live display: a bar, the losses of both players, the newest metrics, the speed and the time left."""
+    """Live display: a bar, the losses of both networks, the newest metrics, the speed and the time left."""
 
     def __init__(self, console: Console, status: StatusLine | None = None) -> None:
         super().__init__(status)

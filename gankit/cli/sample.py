@@ -86,8 +86,8 @@ def command(
     """Draw images with the generator in FILE, a generator.safetensors file or a run directory.
 
     If the path of --out ends in .png, the command writes one image grid and replaces an existing file. With classes,
-    the grid has a row for each class. Otherwise, the path is a folder, which must be new or empty. The command writes
-    one PNG file for each image into this folder. For data such as audio, a plugin may write other files instead.
+    the grid has a row for each class. Any other path is a folder, which must be new or empty. The command writes one
+    PNG file for each image into this folder. For data such as audio, a plugin may write other files instead.
 
     Without options for the condition, the classes are used in turn: 0, 1, 2, ..., 0, 1, 2, ... Conditions other than
     classes, such as attributes, are taken from the training data. In a grid, each source image is to the left of its

@@ -26,7 +26,7 @@ SECONDS_PER_KEY = 2.0
 """Time between two key points, in seconds. A key point is a random z through which the path of z passes."""
 
 FEWEST_KEYS = 3
-"""Minimum number of key points. With two, the second half of the video would be the first half in reverse."""
+"""Minimum number of key points. With two key points, the second half of the video would repeat the first in reverse."""
 
 GIF_FPS = 50
 """Maximum number of frames per second of a GIF. Browsers slow down GIFs with shorter frames."""

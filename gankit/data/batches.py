@@ -1,7 +1,8 @@
 """Batches of real images, in shuffled order.
 
-Images stay uint8 until they are on the device. The order of an epoch is a permutation that depends only on the seed and
-the epoch number. A checkpoint therefore stores only the epoch number and the position within the epoch.
+Images keep their data type, usually uint8, until they are on the device. The order of an epoch is a permutation that
+depends only on the seed and the epoch number. A checkpoint therefore stores only the epoch number and the position
+within the epoch.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ class Batches:
         index = torch.stack([sequence.take(per_class) for sequence in self.sequences], dim=1).flatten()
         if self.ranks.size > 1:
             # Each rank draws the indices of the whole batch, so that the checkpoint state is equal on all ranks. Then
-            # each rank takes its own slice.
+            # each rank takes a slice.
             index = index.chunk(self.ranks.size)[self.ranks.rank]
         return index
 

@@ -1,9 +1,9 @@
 """Reading and writing of prepared images: decoded images in a safetensors file, which is memory-mapped for training.
 
 A file contains the tensor `images`, (N, *shape). For data with a condition, it also contains the tensor `condition`,
-such as labels, (N,) int64. Further tensors (N, ...) have the names `fields.NAME`. The metadata of the file contains the
-description of the condition, the number of images of each class and the source of the images. The metadata is JSON
-under the key `gankit`.
+such as labels, (N,) int64. Additional tensors of the dataset (fields), (N, ...), have the names `fields.NAME`. The
+metadata of the file contains the description of the condition, the number of images of each class and the source of the
+images. The metadata is JSON under the key `gankit`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ DTYPES = {
 IMAGE_DTYPES = (torch.uint8, torch.uint16, torch.float32)
 
 FIELD = "fields."
-"""Prefix of the name of a tensor that contains a field, an additional value of each image."""
+"""Prefix of the name of a tensor that contains a field. A field is additional data of each image."""
 
 Chunks = Iterable[Rows]
 Card = dict[str, Any]

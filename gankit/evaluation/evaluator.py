@@ -33,7 +33,7 @@ from gankit.sampling.sampler import Sampler
 LONG_PREPARATION = 5.0  # seconds; if the preparation of the metrics takes longer, a message is printed
 
 MIN_TRIAL = 32
-"""Minimum number of images in a trial evaluation, whose duration is used to estimate that of a full evaluation."""
+"""Minimum number of images in a trial evaluation. The trial serves to estimate the duration of a full evaluation."""
 
 DATA_LABELS, EVEN_LABELS, EXAMPLES = "as in the data", "even shares", "examples of the training data"
 """Values of the entry `labels` in the protocol of a metric. A protocol lists the facts that affect the metric's value.
@@ -103,7 +103,7 @@ class Evaluator:
         """Compute the metrics, and return a row for log.jsonl.
 
         The row contains the metrics, their protocol, their settings and the computation time in seconds. If a metric
-        fails, raise InputError when `strict` is true, and otherwise give one warning for each different reason.
+        fails, raise InputError if `strict` is true. Otherwise, show one warning for each different reason.
         """
         before = self.budget.spent
         with self.budget.evaluation():
@@ -161,7 +161,7 @@ class Evaluator:
             return comparison.protocol, compute_all(run.metrics, comparison)
 
     def _warn(self, results: MetricResults) -> None:
-        """Give one warning for each reason why metrics failed or do not apply. The warning names these metrics."""
+        """Show one warning for each reason why metrics failed or do not apply. The warning names these metrics."""
         reasons: dict[str, list[str]] = {}
         for key, error in results.failed.items():
             reasons.setdefault(str(error), []).append(key)
@@ -248,8 +248,8 @@ def cached_features(real: Samples, extractor: Extractor, component: Component) -
 def comparison_facts(components: Mapping[str, Component], real: Samples, fake: Samples, seed: int) -> dict[str, Fact]:
     """Return facts about a comparison of real and generated images. The facts are logged with the metrics.
 
-    The facts are the source of the extractor, the name and the hash of the real images, their split, the numbers of
-    images, and the seed.
+    The facts are the source hash of an extractor from a file or a module, the name, hash and split of the real images,
+    the numbers of images, and the seed.
     """
     data = components["data"]
     source = source_of(components["extractor"]) if "extractor" in components else {}
@@ -320,7 +320,7 @@ def condition_for(sampler: Sampler, count: int, seed: int, real: Samples) -> Ten
 
 
 def samples_of(rows: Rows, condition: Condition | None) -> Samples:
-    """Return `Samples` with the images of the rows in 8 bits, and with the condition of the rows, if any."""
+    """Return `Samples` with the images of the rows, converted from uint16 to uint8, and their condition, if any."""
     images = to_eight_bits(rows.images)
     return Samples(images) if rows.condition is None else Samples(images, rows.condition, condition)
 

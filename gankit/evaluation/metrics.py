@@ -1,4 +1,4 @@
-"""Computation of the metrics that compare generated samples with real samples. Each metric is a plugin."""
+"""Computation of metrics by plugins. The metrics compare generated samples with real samples."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def select_metrics(tables: Raw, names: Collection[str]) -> Raw:
 def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dict[str, Component], Evaluation]:
     """Parse the recipe tables of an evaluation. Return its plugins by recipe key, and its evaluation settings.
 
-    The plugins are the dataset, the extractor and the metrics, as components that are not built yet.
+    The result contains the plugins of the dataset, the extractor and the metrics, which are not built yet.
 
     Args:
         target: path of the evaluated run, generator file or images, for error messages.
