@@ -161,7 +161,7 @@ def combined_error(failures: Sequence[Failure]) -> GankitError:
 
 
 def _process_error(run: StudyRun, code: int) -> GankitError:
-    """Return an error with the reason why the process of a run failed, taken from its exit code and its output."""
+    """Return an error with the reason why a run failed, taken from the exit code and output of the run's process."""
     file = run.output_file
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]

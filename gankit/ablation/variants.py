@@ -93,7 +93,7 @@ def read_only_tricks(recipe: Recipe) -> list[str]:
 
 
 def add_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
-    """Return the base variant, and one variant with the changes of each string in `added`.
+    """Return the base variant, and one variant for each string of changes in `added`.
 
     Args:
         recipe: base recipe.

@@ -90,8 +90,8 @@ def can_resume(directory: RunDir, recipe: Recipe) -> bool:
 def recorded_outcome(directory: RunDir) -> dict[str, Any] | None:
     """Return the outcome of a run from its environment.json, or None if its training has not ended.
 
-    If the process was killed before it wrote outcome.json, the training may have ended although this file is missing. A
-    run whose training has ended must not be resumed, because a plugin may have ended it early.
+    If the process was killed at the end of the training, outcome.json may be missing although the training has ended.
+    Such a run must not be resumed, because a plugin may have ended the training early.
     """
     ended = directory.read_last_environment().get("ended", {})
     if ended.get("state") not in ("finished", "stopped"):

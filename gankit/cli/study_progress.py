@@ -139,7 +139,7 @@ class PlainStudyProgress(StudyProgress):
 
 
 class LiveStudyProgress(StudyProgress):
-    """Live display: one progress bar for the whole study, and below it one for each run that is training."""
+    """Live display: a progress bar for the whole study, followed by a bar for each run that is training."""
 
     def __init__(self, study: Study, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(study, now)

@@ -99,9 +99,9 @@ class Batches:
     Args:
         rows: rows of the dataset, on the device of the run or on the CPU.
         batch_size: B, the number of images in a batch. With several ranks, B is the total over all ranks.
-        classes: number of classes for balanced batches, or 0 for batches that are not balanced. A balanced batch needs
-            labels as the condition of the rows. It has B / classes images of each class, with the classes in the order
-            0, 1, 2, ..., 0, 1, 2, ...
+        classes: number of classes for balanced batches, or 0 for batches that are not balanced. Balanced batches need
+            labels as the condition of the rows. They contain B / classes images of each class, in the order 0, 1, 2,
+            ..., 0, 1, 2, ...
         seed: seed of the shuffled order.
         ranks: ranks that share each batch equally. `next` returns the part of the calling rank.
 
@@ -280,7 +280,7 @@ class PrefetchedBatches:
                 if self.pin:
                     items = [(rows.map(Tensor.pin_memory), state) for rows, state in items]
             except BaseException as error:
-                # The exception goes into the queue, so that `next` raises it in the training thread.
+                # Put the exception into the queue. Then `next` raises the exception in the training thread.
                 items = [error]
             for item in items:
                 if not self.stopping.is_set():

@@ -115,8 +115,8 @@ def write_prepared(
     begin, dtype, count = 0, torch.uint8, 0
     condition = from_card(card["condition"])
     classes = len(condition.names) if isinstance(condition, ClassCondition) else 0
-    # Each tensor is allocated once for all chunks, because small allocations between the chunks would prevent the
-    # allocator from reusing the memory of earlier chunks.
+    # Each tensor is allocated once for all chunks. Small allocations between the chunks would prevent the allocator
+    # from reusing the memory of earlier chunks.
     others: dict[str, Tensor] = {}
     try:
         with _temporary_file(temporary, path) as file:
@@ -219,8 +219,8 @@ def _temporary_file(temporary: Path, path: Path) -> Iterator[BinaryIO]:
 def _others(rows: Rows) -> dict[str, Tensor]:
     """Return the condition and the fields by their names in a file, in ascending order of bytes per value.
 
-    In the file, the images follow these tensors and begin at a multiple of 8 bytes. With the ascending order, each
-    tensor begins at a multiple of the size of its values. Without this alignment, NumPy would copy whole tensors.
+    In the file, the images follow these tensors and begin at a multiple of 8 bytes. Because of the ascending order,
+    each tensor begins at a multiple of the size of its values. Without this alignment, NumPy would copy whole tensors.
     """
     others = {} if rows.condition is None else {"condition": rows.condition}
     others |= {FIELD + name: field for name, field in rows.fields.items()}

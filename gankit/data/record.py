@@ -1,4 +1,4 @@
-"""Record of the data of a run. A checkpoint contains this record, so that a resumed run detects changed data."""
+"""Record of the data of a run. A checkpoint contains this record, so that a resumed run can detect changed data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HASHED_BYTES = 64 * 2**20
 """Maximum size, in bytes, of a tensor whose rows are all hashed. If a tensor is larger, only some rows are hashed."""
 
 IDENTITY = ("shape", "dtype")
-"""Facts that must not change before a run is resumed, in addition to the condition. The networks depend on them."""
+"""Facts, besides the condition, that must not change before a run is resumed. The networks depend on these facts."""
 
 DataRecord = dict[str, Any]
 

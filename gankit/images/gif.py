@@ -111,7 +111,7 @@ def _image_block(frame: Image.Image) -> bytes:
     assert screen & HAS_TABLE, "Pillow writes one colour table for a single frame"
     end = 13 + 3 * 2 ** (1 + (screen & TABLE_SIZE))
     table, at = whole[13:end], end
-    # Skip GIF extensions. An extension has two bytes, then blocks that begin with their length, then an empty block.
+    # Skip GIF extensions. An extension consists of two bytes, blocks that begin with their length, and an empty block.
     while whole[at] == 0x21:
         at += 2
         while whole[at]:

@@ -50,7 +50,7 @@ def to_image(image: Tensor) -> Image.Image:
 
 
 def shown_channels(channels: int) -> int:
-    """Return the number of channels, 1, 3 or 4, with which `to_image` shows an image of `channels` channels."""
+    """Return the number of channels that `to_image` shows for an image with `channels` channels: 1, 3 or 4."""
     return channels if channels in MODES else 3 if channels > 4 else 1
 
 

@@ -13,7 +13,7 @@ MAX_LINES = 4
 """Maximum number of channels that are drawn, one below the other."""
 
 PAPER, FRAME, INK = 1.0, 0.6, -1.0
-"""Pixel values of the background, of the frame and the horizontal line at 0, and of the drawn line."""
+"""Pixel values of the background, the frame and the drawn line. The horizontal line at 0 has the value of the frame."""
 
 
 def as_pictures(samples: Tensor) -> Tensor:

@@ -64,8 +64,8 @@ def write_mp4(path: Path, frames: Iterable[Image.Image], fps: int) -> None:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # ffmpeg does not report why it cannot write a file. Therefore, create the file in Python first, which
-            # reports the reason.
+            # ffmpeg does not report why it cannot write a file. Create the file in Python first, because Python reports
+            # the reason.
             temporary.touch()
             for frame in map(even, frames):
                 if writer is None:
