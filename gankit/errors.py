@@ -14,7 +14,7 @@ class GankitError(Exception):
     exit_code = 1
 
     rank = 0
-    """Number of the rank that reports the error to the user, in a run with several ranks."""
+    """Rank (number of the process) that reports the error to the user, in a run with several ranks."""
 
 
 class NonFiniteError(GankitError):

@@ -1,4 +1,4 @@
-"""Functions that format numbers and durations as text, and `first_line`, which reads a docstring."""
+"""Functions that format numbers and durations as text, and a function that returns the first line of a docstring."""
 
 from __future__ import annotations
 

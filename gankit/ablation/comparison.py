@@ -26,12 +26,12 @@ class Row:
 
     adjusted_p: float | None  # p-value after Holm's correction; None if there is no confidence interval
     verdict: Verdict
-    failed: int  # number of seeds left out, because a run with or without the trick failed with a NaN or infinite value
+    failed: int  # number of seeds whose run with or without the trick failed with a NaN or infinite value
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Runs of a variant without a finite value of a metric at the last iteration, and the reason."""
+    """Runs of one variant that have no finite value of one metric at the last iteration, and the reason."""
 
     metric: str
     variant: str
@@ -61,7 +61,7 @@ class StudyComparison:
 
     ended_early: dict[str, list[int]]  # for each variant, seeds of the runs that a plugin ended early
 
-    unequal: dict[str, list[int]]  # seeds whose runs with and without a trick ended at different iterations, by trick
+    unequal: dict[str, list[int]]  # for each trick, seeds whose runs with and without it ended at different iterations
     left_out: list[LeftOut]
 
     @property
@@ -146,7 +146,7 @@ def compare(study: Study) -> StudyComparison:
 
 
 def _pairs(study: Study, variant: Variant, results: Results) -> dict[int, Pair]:
-    """Return two results for each seed: without and with the variant's trick.
+    """Return two results for each seed: one without the variant's trick, and one with it.
 
     A seed is omitted if one of its two results is missing.
     """
@@ -156,7 +156,7 @@ def _pairs(study: Study, variant: Variant, results: Results) -> dict[int, Pair]:
 
 
 def _left_out(study: Study, results: Results) -> list[LeftOut]:
-    """Return the runs that have no finite value of a metric at the last iteration, grouped by metric and reason."""
+    """Return the runs that have no finite value of a metric at the last iteration, by metric, variant and reason."""
     seeds: dict[tuple[str, str, Reason], list[int]] = {}
     for variant in study.variants:
         for seed in study.seeds:

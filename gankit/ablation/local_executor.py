@@ -1,4 +1,4 @@
-"""Executor that trains the runs of a study on this machine, each in its own process."""
+"""Executor that trains each run of a study in a separate process on this machine."""
 
 import os
 import subprocess
@@ -32,7 +32,8 @@ def default_jobs(gpus: int) -> int:
 def threads_per_run(jobs: int) -> int:
     """Return the number of CPU threads for each run.
 
-    Use OMP_NUM_THREADS if it is set. Otherwise, divide the number of CPU cores by `jobs`, the number of parallel runs.
+    If the environment variable OMP_NUM_THREADS is set, return its value. Otherwise, return the number of CPU cores
+    divided by `jobs`, the number of parallel runs.
     """
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdecimal() and int(given) else max(1, available_cores() // jobs)
@@ -55,8 +56,8 @@ def start_worker(
 ) -> subprocess.Popen[bytes]:
     """Start the process of a run in the working directory `folder`, and write its stdout and stderr to `output`.
 
-    To stop the run, close the stdin of the process. The process runs in a new session, so it does not receive the
-    signal of Ctrl-C. Only the study's process receives this signal. This process then stops each run.
+    To stop the run, close the stdin of its process. The process runs in a new session, so Ctrl-C sends no signal to it.
+    Only the main process of the study receives the signal, and then stops each run.
     """
     with disk_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -18,8 +18,8 @@ from gankit.ablation.worker import INTERRUPTED
 from gankit.errors import GankitError, InputError
 from gankit.plugin.hooks import NOTE
 
-# Environment variables of Ray. They disable telemetry and increase timeouts, because Ray's default timeouts are too
-# short for a busy machine.
+# Environment variables that disable Ray's telemetry and increase its timeouts. The default timeouts are too short for a
+# busy machine.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_raylet_start_wait_time_s": "300",
@@ -34,7 +34,7 @@ FOLDER_NOT_VISIBLE = -1000  # exit code that a Ray task returns if its machine c
 
 
 def run_task(command: list[str], output: str, study_file: str, folder: str, environment: dict[str, str]) -> int:
-    """Start the process of a run, wait for its end and return its exit code.
+    """Start the process of a run, wait until it ends, and return its exit code.
 
     If the Ray task is cancelled, stop the run and wait until it has written a checkpoint.
     """
@@ -46,7 +46,8 @@ def run_task(command: list[str], output: str, study_file: str, folder: str, envi
     # Use the Python interpreter of this machine, because its path may differ between the machines of the cluster.
     process = start_worker([sys.executable, *command[1:]], Path(output), environment, cwd)
     try:
-        # Poll the process, because Ray cancels a task with a KeyboardInterrupt, which a blocking `wait` would delay.
+        # Poll the process instead of calling `wait`. Ray cancels a task with a KeyboardInterrupt, which a blocking
+        # `wait` would delay.
         while (code := process.poll()) is None:
             time.sleep(TASK_POLL_SECONDS)
         return code
@@ -75,7 +76,7 @@ class RayExecutor:
         if not ray.is_initialized():
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            except Exception as error:  # after a timeout, Ray raises a plain Exception, not a subclass
+            except Exception as error:  # after a timeout, Ray raises the base class Exception
                 reason = " ".join(str(error).split())
                 raise InputError(
                     f"--ray {address}: no connection to the cluster ({reason}); `--ray local` starts one on this "
@@ -143,9 +144,9 @@ class RayExecutor:
 
 
 def error_summary(error: Exception) -> str:
-    """Return the line of a Ray error message that names the cause.
+    """Return the line of a Ray error message that describes the cause.
 
-    If the message contains a traceback, this is the last line. Otherwise, it is the first line.
+    Return the last line of a message with a traceback, and the first line of any other message.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.strip().startswith(NOTE)]
     lines = lines or [type(error).__name__]

@@ -15,7 +15,7 @@ VARIANT_FACTS = ("generator", "labels")
 """Keys of a metric's protocol that are ignored when variants are compared, because a trick may change their values."""
 
 TAIL_BYTES = 32_768
-"""Number of bytes that `read_last_rows` reads from the end of a log file. These bytes contain many rows."""
+"""Number of bytes that `read_last_rows` reads from the end of a log file, enough for many rows."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MetricValue:
 
 
 def metrics_at(rows: Iterable[dict[str, Any]], iteration: int) -> dict[str, MetricValue]:
-    """Return the metrics at an iteration, by name. If a metric has two values, use the newer value."""
+    """Return the metrics at an iteration, by name. If a metric was computed twice, return the newer value."""
     newest: dict[str, MetricValue] = {}
     for row in rows:
         if row["iteration"] == iteration:
@@ -47,9 +47,9 @@ def _protocol(row: dict[str, Any], name: str) -> str:
 def seconds_per_iteration(rows: Iterable[dict[str, Any]]) -> float | None:
     """Return the median training time per iteration, in seconds, or None if the log has no times.
 
-    The median is taken over the intervals between consecutive log rows with losses. The median is robust to the few
-    intervals in which a grid or a checkpoint was written. The time until the first row includes the slow start of
-    training, so this time is used only if there is no other interval. An interval in which the run was resumed is
+    The result is the median over the intervals between consecutive log rows with losses. The median is insensitive to
+    the few intervals in which a grid or a checkpoint was written. The time until the first row includes the slow start
+    of training, so this time is used only if there is no other interval. An interval in which the run was resumed is
     ignored, because the time in the log restarts at 0.
     """
     times = [(row["iteration"], row["seconds"]) for row in rows if "loss" in row]

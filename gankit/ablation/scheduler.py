@@ -39,7 +39,7 @@ class Executor(Protocol):
     def ended(self) -> Sequence[tuple[StudyRun, int | GankitError]]:
         """Return the runs that ended since the last call, each with the exit code of its process.
 
-        A run that was lost with its machine has no exit code. Such a run is returned with an error instead.
+        A run that was lost, for example because its machine failed, is returned with an error instead of an exit code.
         """
 
     def stop(self) -> None:
@@ -65,7 +65,7 @@ class StudyReporter:
         """Show the error of a run that has failed for a reason other than NaN."""
 
     def stopping(self) -> None:
-        """Show a message that a signal, such as Ctrl-C, stops the study. The signal handler calls this method."""
+        """Show a message that a signal, such as Ctrl-C, is stopping the study. The signal handler calls this method."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def combined_error(failures: Sequence[Failure]) -> GankitError:
 
 
 def _process_error(run: StudyRun, code: int) -> GankitError:
-    """Return an error with the reason why the process of a run failed, taken from its exit code and its output."""
+    """Return an error with the reason why a run failed, taken from the exit code and output of the run's process."""
     file = run.output_file
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]

@@ -87,7 +87,7 @@ class Study:
 
     @property
     def runs(self) -> list[StudyRun]:
-        """All runs, ordered by seed, so that an interrupted study has trained all variants with its first seeds."""
+        """All runs, ordered by seed. If the study is interrupted, it has trained all variants with the first seeds."""
         return [StudyRun(variant, seed, self.path) for seed in self.seeds for variant in self.variants]
 
     @property
@@ -169,7 +169,7 @@ class Study:
 
 
 def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int]) -> None:
-    """Raise InputError if `variants` or `seeds` lacks a variant or seed of the existing study, or changes a variant."""
+    """Raise InputError if `variants` or `seeds` omits an element of the existing study, or if a variant has changed."""
     help_text = f"`gankit ablate {existing.path}` resumes the study, and another --out starts a new one"
     requested = {variant.folder: variant for variant in variants}
     for variant in existing.variants:

@@ -56,7 +56,7 @@ def drop_each(recipe: Recipe, only: Sequence[str] = ()) -> list[Variant]:
     Args:
         recipe: base recipe.
         only: tricks to leave out, or other optional keys such as `normalization.discriminator`. If empty, all tricks
-            that can affect the training are left out, each in its own variant.
+            that can affect the training are left out, each in a separate variant.
 
     Raises:
         InputError: there is no trick to leave out, or the recipe is not valid without one of the tricks.
@@ -93,12 +93,12 @@ def read_only_tricks(recipe: Recipe) -> list[str]:
 
 
 def add_each(recipe: Recipe, added: Sequence[str]) -> list[Variant]:
-    """Return the base variant, and one variant with the changes of each string in `added`.
+    """Return the base variant, and one variant for each string of changes in `added`.
 
     Args:
         recipe: base recipe.
-        added: strings of changes, separated by spaces. A change is a trick (`r1`), a setting of a trick
-            (`packing.size=2`) or another key of the recipe (`loss=hinge`).
+        added: one string for each variant, with one or more changes separated by spaces. A change is a trick (`r1`), a
+            setting of a trick (`packing.size=2`) or another key of the recipe (`loss=hinge`).
 
     Raises:
         InputError: a trick is unknown, is already in the recipe, or cannot be combined with the recipe.
@@ -137,7 +137,7 @@ def _override(word: str) -> str:
 
 
 def _slug(name: str) -> str:
-    """Return a folder name for a variant's name: replace characters that may be unsafe in a path by `_`."""
+    """Return a name as a folder name. Characters that may be unsafe in a path are replaced with `_`."""
     return re.sub(r"[^\w.=-]+", "_", name)
 
 

@@ -2,7 +2,7 @@
 
 The process starts or resumes the run and writes outcome.json at the end. When its stdin is closed, the process finishes
 the current iteration, writes a checkpoint and ends. The study closes stdin to stop the run. If the study's process is
-killed, the operating system closes stdin.
+killed, the operating system closes stdin, which also stops the run.
 """
 
 import os
@@ -67,8 +67,8 @@ class _PrintingReporter(Reporter):
     """Reporter that prints warnings and messages, and writes the HTML report at the end."""
 
     def informed(self, sentence: str) -> None:
-        # stdout and stderr are written to the same file, and the study reads the error from its last line. Without the
-        # flush, this text could be written after the error.
+        # stdout and stderr are written to the same file, and the study reads the error from the last line of this file.
+        # Without the flush, this text could be written after the error.
         print(sentence, flush=True)
 
     warned = informed
@@ -90,8 +90,8 @@ def can_resume(directory: RunDir, recipe: Recipe) -> bool:
 def recorded_outcome(directory: RunDir) -> dict[str, Any] | None:
     """Return the outcome of a run from its environment.json, or None if its training has not ended.
 
-    If the process was killed before it wrote outcome.json, the training may have ended although this file is missing.
-    Such a run must not be resumed, because a plugin may have ended the run early.
+    If the process was killed at the end of the training, outcome.json may be missing although the training has ended.
+    Such a run must not be resumed, because a plugin may have ended the training early.
     """
     ended = directory.read_last_environment().get("ended", {})
     if ended.get("state") not in ("finished", "stopped"):
@@ -114,7 +114,8 @@ def run_worker(recipe_file: Path, seed: int, path: Path) -> int:
 
 
 if __name__ == "__main__":
-    # The study reads the error from the last line of the output. Line buffering writes all other text before it.
+    # The study reads the error from the last line of the output. With line buffering, all other text is written before
+    # the error.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     threading.Thread(target=stop_when_stdin_closes, daemon=True).start()
     sys.exit(run_worker(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))

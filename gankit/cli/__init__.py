@@ -39,10 +39,10 @@ COMMANDS = {
     "schema": "Write the JSON Schema of recipes, for editors.",
     "prepare": "Convert images to one file that loads fast.",
 }
-"""Help texts of gankit's own subcommands. Each subcommand is the function `command` in the module of the same name."""
+"""Help texts of the built-in subcommands. Each subcommand is the function `command` in the module of the same name."""
 
 FOR_RANKS = ("run", "resume", "ablate")
-"""Subcommands that check the number of ranks themselves. gankit's other subcommands run only with a single rank."""
+"""Subcommands that check the number of ranks themselves. The other built-in subcommands run only with a single rank."""
 
 TRAINING = ("run", "resume", "ablate")
 """Subcommands that write their results to files. They succeed even if stdout cannot be written."""
@@ -66,7 +66,7 @@ class CommandLine(click.Group):
         self, context: click.Context, arguments: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         command = arguments[0]
-        # For gankit's own subcommands, skip the list of installed plugins, because reading this list is slow.
+        # For built-in subcommands, skip the list of installed plugins, because reading this list is slow.
         known = command in COMMANDS or command.startswith("-")
         if not known and command not in (commands := self.list_commands(context)):
             near = nearest(command, commands)
@@ -145,7 +145,7 @@ def cli(context: click.Context) -> None:
     \b
     gankit recipes          list the bundled recipes
     gankit run igan_vn      train from the recipe igan_vn
-    gankit COMMAND --help      show the help of a command, such as run
+    gankit COMMAND --help   show the help of a command, such as run
     """
     command = context.invoked_subcommand
     # Do not check the subcommands of plugins, because a plugin's subcommand may run on several ranks.
@@ -159,8 +159,8 @@ def cli(context: click.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run gankit with the given arguments, then exit. Expected errors are printed without a traceback.
 
-    If stdout or stderr is closed, or its disk is full, a run continues without output. SIGTERM, SIGHUP and SIGUSR1 end
-    the program in the same way as Ctrl-C.
+    If stdout or stderr is closed, or is a file on a full disk, a run continues without output. SIGTERM, SIGHUP and
+    SIGUSR1 end the program in the same way as Ctrl-C.
 
     Exit codes: 0 success, 1 failure, 2 wrong input, 130 interrupted.
     """

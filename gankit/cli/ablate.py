@@ -68,10 +68,10 @@ def command(
 ) -> None:
     """Train RECIPE with and without each of its tricks, with several seeds, and print the effect of each trick.
 
-    With --add, each given trick is added to RECIPE instead. The table contains the effect of each trick on each metric,
-    with a confidence interval. The table also contains the ratio of the training time per iteration with the trick to
-    the time without the trick. After Ctrl-C, every run writes a checkpoint and ends. To resume the study, repeat the
-    command, or use `gankit ablate STUDY`, where STUDY is the folder of the study.
+    With --add, each given trick is added to RECIPE instead. The table shows the effect of each trick on each metric,
+    with a confidence interval, and the cost of each trick. The cost is the training time per iteration with the trick
+    divided by the time without it. After Ctrl-C, every run writes a checkpoint and ends. To resume the study, repeat
+    the command, or use `gankit ablate STUDY`, where STUDY is the folder of the study.
 
     \b
     gankit ablate igan_vn                                       leave out each trick, one at a time
@@ -207,7 +207,7 @@ def _train(study: Study, executor: Executor, quiet: bool) -> None:
 def _checkpoints(stopped: list[StudyRun]) -> str:
     """Return a message about the checkpoints of the stopped runs.
 
-    It also lists the started runs without a checkpoint.
+    The message also lists the started runs that have no checkpoint.
     """
     from gankit.storage.run_dir import RunDir
 

@@ -14,8 +14,8 @@ def command(run: Path, out: Path) -> None:
     """Write the image grids of RUN as an animated GIF. The GIF shows how the samples change during training.
 
     The caption of each frame is the iteration of its grid. The setting output.sample_every is the number of iterations
-    between two grids. All frames use the z of the newest grid. The GIF leaves out grids with a different z, such as
-    grids from before a change of output.sample_count. It also leaves out damaged grids.
+    between two grids. The GIF contains only grids whose images have the same z as the images of the newest grid. For
+    example, a change of output.sample_count changes z. Damaged grids are left out too.
     """
     from gankit.errors import InputError
     from gankit.formatting import plural

@@ -19,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class AboveZero(click.FloatRange):
-    """Click parameter type for numbers above 0. Unlike `click.FloatRange`, it rejects NaN."""
+    """Click parameter type for numbers above 0. Unlike `click.FloatRange`, this type rejects NaN."""
 
     def __init__(self, max: float | None = None) -> None:
         super().__init__(min=0, max=max, min_open=True)
@@ -36,7 +36,7 @@ drop_option = click.option(
 )
 
 overrides_argument = click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
-"""Command-line argument that overrides settings of the recipe, such as `train.iterations=100`. VALUE is TOML."""
+"""Command-line argument that overrides settings of the recipe, such as `train.iterations=100`. The value is in TOML."""
 
 quiet_option = click.option("--quiet", is_flag=True, help="Print a line for each row of log.jsonl; no live display.")
 
@@ -60,14 +60,18 @@ CONDITION_OPTIONS = (
 
 
 def condition_options(command: Command) -> Command:
-    """Add the options for the condition of samples to a command: `label`, `numbers`, `text` and `sources`."""
+    """Add the options for the condition of samples. The command receives `label`, `numbers`, `text` and `sources`."""
     for option in reversed(CONDITION_OPTIONS):
         command = option(command)
     return command
 
 
 def requested_by(label: str | None, numbers: tuple[str, ...], text: str | None) -> dict[str, str]:
-    """Return the condition that the user asks for, by name. Raise InputError if it is not of the form NAME=VALUE."""
+    """Return the requested values of the condition by name: the class, the text and the numbers.
+
+    Raises:
+        InputError: an element of `numbers` is not of the form NAME=VALUE, or a name is given twice.
+    """
     requested = {}
     for number in numbers:
         name, equals, value = number.partition("=")
@@ -80,7 +84,11 @@ def requested_by(label: str | None, numbers: tuple[str, ...], text: str | None) 
 
 
 def sources_of(sampler: Sampler, path: Path) -> SourceImages:
-    """Return the source images at a path, for a generator that takes them. Raise InputError if they cannot be used."""
+    """Return the source images at a path.
+
+    Raises:
+        InputError: the images cannot be read, or the generator takes no source images.
+    """
     from gankit.data.user_images import source_images
     from gankit.plugin.condition import ImageCondition
 

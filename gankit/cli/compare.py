@@ -27,7 +27,7 @@ def command(runs: tuple[Path, ...], html: Path | None) -> None:
 
     The name of a run consists of the settings in which it differs from the other runs. Runs that differ only in the
     seed are shown in one row, with the mean, the minimum and the maximum of their values. If a metric was computed with
-    different protocols, such as different numbers of images, it has a column for each protocol.
+    different protocols, such as different numbers of images, the table has a column for each protocol.
 
     The HTML page that --html writes needs no network connection.
     """

@@ -22,7 +22,7 @@ class Row:
     """Row of the plugin list: the facts about one plugin. The field names are the keys in the output of `--json`."""
 
     name: str
-    kind: str  # kind of the plugin, such as `penalty`; empty if the source code does not contain it
+    kind: str  # kind of the plugin, such as `penalty`; empty if the source code does not define the kind
     hooks: list[str]
     distribution: str
     version: str

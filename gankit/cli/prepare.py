@@ -42,7 +42,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     with ExitStack() as stack:
 
         def written(images: int) -> None:
-            # Start the bar only when the first image is written. Before that, a download may show its own bar.
+            # Start the bar only when the first image is written. Before that, a download may show another bar.
             if not (bar.disable or bar.live.is_started):
                 stack.enter_context(bar)
             bar.advance(task, images)
@@ -57,7 +57,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
 
 
 def load_dataset(use: str, settings: tuple[str, ...]) -> Dataset:
-    """Return the dataset of the data plugin `use`. The settings have the form `KEY=VALUE`."""
+    """Return the dataset that the data plugin `use` provides. The settings have the form `KEY=VALUE`."""
     from gankit.errors import recipe_errors
     from gankit.plugin.build import build_plugins
     from gankit.plugin.registry import Registry

@@ -151,7 +151,7 @@ class PlainProgress(RunProgress):
 
 
 class LiveProgress(RunProgress):
-    """Live display: a bar, the losses of both players, the newest metrics, the speed and the time left."""
+    """Live display: a bar, the losses of both networks, the newest metrics, the speed and the time left."""
 
     def __init__(self, console: Console, status: StatusLine | None = None) -> None:
         super().__init__(status)
@@ -199,7 +199,8 @@ def _values(values: dict[str, float]) -> list[Text]:
 def run_progress(quiet: bool, status: StatusLine | None = None) -> RunProgress:
     """Return the progress display of a run.
 
-    This is a live display if `quiet` is false and stdout is a terminal that supports it, otherwise a plain display.
+    The display is live if `quiet` is false and stdout is a terminal that supports live displays. Otherwise, it is plain
+    text.
     """
     console = live_console(quiet)
     return PlainProgress(status) if console is None else LiveProgress(console, status)

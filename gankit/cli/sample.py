@@ -1,4 +1,4 @@
-"""`gankit sample`: draw images from a generator file, also as interpolations or with several truncation thresholds."""
+"""`gankit sample`: draw images from a generator file, with optional interpolation and truncation."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from gankit.cli.arguments import (
 )
 
 OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
-"""Suffixes of image formats that cannot be written. A path in `--out` with one of them is an error."""
+"""Suffixes of image formats that `gankit sample` cannot write. An `--out` path with such a suffix is an error."""
 
-SWEEP_COLUMNS = 10  # default number of images for each threshold of a truncation sweep
+SWEEP_COLUMNS = 10  # default number of images for each threshold, if several truncation thresholds are given
 
 
 class Thresholds(click.ParamType):
@@ -85,20 +85,22 @@ def command(
 ) -> None:
     """Draw images with the generator in FILE, a generator.safetensors file or a run directory.
 
-    If the path of --out ends in .png, write one grid, with a row for each class, and replace an existing file.
-    Otherwise, create a folder with this path, which must be new or empty, and write one PNG file for each image, or the
-    files of a plugin for other data. The images cycle through the classes, or have conditions from the data, such as
-    attributes. A grid shows each source image left of its sample.
+    If the path of --out ends in .png, the command writes one image grid and replaces an existing file. With classes,
+    the grid has a row for each class. Any other path is a folder, which must be new or empty. The command writes one
+    PNG file for each image into this folder. For data such as audio, a plugin may write other files instead.
 
-    KEY=VALUE changes a setting of a plugin that acts when samples are drawn, such as the trick truncation or the
-    generator.
+    Without options for the condition, the classes are used in turn: 0, 1, 2, ..., 0, 1, 2, ... Conditions other than
+    classes, such as attributes, are taken from the training data. In a grid, each source image is to the left of its
+    sample.
+
+    KEY=VALUE changes a setting of a plugin that is used for sampling, such as the trick truncation or the generator.
 
     \b
     gankit sample RUN --out lines.png --interpolate           interpolate between the first and last image of a row
     gankit sample RUN --out sweep.png --truncation 0.3,1,inf  one row for each threshold; inf is no truncation
     gankit sample RUN tricks.truncation.threshold=0.5 --out cut.png
-    gankit sample RUN --set age=30 --set smile=1 --out p.png  condition of numbers that the data name
-    gankit sample RUN --class cat --to-class dog --out d.png  from class to class, one z in a row
+    gankit sample RUN --set age=30 --set smile=1 --out p.png  set the numbers age and smile of the condition
+    gankit sample RUN --class cat --to-class dog --out d.png  interpolate from cat to dog, with one z for each row
     gankit sample RUN --input edges/ --out photos/            one image for each source image
     """
     from gankit.errors import InputError

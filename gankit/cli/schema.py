@@ -12,7 +12,7 @@ from gankit.storage.atomic_io import write_text
 @click.command("schema")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="File to write. [default: stdout]")
 def command(out: Path | None) -> None:
-    """Write the JSON Schema for recipes. It includes the settings of every installed plugin.
+    """Write the JSON Schema for recipes. The schema includes the settings of every installed plugin.
 
     TOML editor extensions, such as Even Better TOML or taplo, complete and check a recipe whose first line is
     `#:schema gankit.schema.json`.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-LINES_BELOW = 2  # number of terminal lines kept free below the image, for its path and the next prompt
+LINES_BELOW = 2  # number of terminal lines that are kept free below the image, for its path and the next prompt
 
 
 @click.command("show")

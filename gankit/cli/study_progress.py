@@ -139,7 +139,7 @@ class PlainStudyProgress(StudyProgress):
 
 
 class LiveStudyProgress(StudyProgress):
-    """Live display: one progress bar for the whole study, and below it one for each run that is training."""
+    """Live display: a progress bar for the whole study, followed by a bar for each run that is training."""
 
     def __init__(self, study: Study, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(study, now)
@@ -216,7 +216,8 @@ def format_outcome(outcome: dict[str, Any]) -> str:
 def study_progress(study: Study, quiet: bool) -> StudyProgress:
     """Return the progress display of an ablation study.
 
-    This is a live display if `quiet` is false and stdout is a terminal that supports it, otherwise a plain display.
+    The display is live if `quiet` is false and stdout is a terminal that supports live displays. Otherwise, it is plain
+    text.
     """
     console = live_console(quiet)
     return PlainStudyProgress(study) if console is None else LiveStudyProgress(study, console)

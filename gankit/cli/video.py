@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SECONDS_PER_KEY = 2.0
-"""Time from one key point of the path to the next, in seconds."""
+"""Time between two key points, in seconds. A key point is a random z through which the path of z passes."""
 
 FEWEST_KEYS = 3
-"""Minimum number of key points. With two, the second half of the video would be the first half backwards."""
+"""Minimum number of key points. With two key points, the second half of the video would repeat the first in reverse."""
 
 GIF_FPS = 50
 """Maximum number of frames per second of a GIF. Browsers slow down GIFs with shorter frames."""
@@ -75,15 +75,18 @@ def command(
     device: str | None,
     trust: bool,
 ) -> None:
-    """Write a video of images whose z moves, with the generator in FILE, a generator.safetensors file or a run.
+    """Write a video of generated images whose z moves along a closed path.
 
-    Each frame is a grid of images. The z of each image moves from one random point to the next, about 2 seconds each,
-    and at the end back to the first, so that the video can be repeated. The path between two points is an arc for a
-    normal prior, and a line for other priors. Codes of z, such as InfoGAN's categories, stay the same. The conditions
-    are those of `gankit sample`, and they do not change during the video.
+    FILE is a generator.safetensors file or a run directory. Each frame is a grid of images. The z of each image moves
+    through random points, in about 2 seconds from one point to the next. At the end, z returns to the first point, so
+    the video can be played in a loop. The path between two points is an arc for a normal prior, and a line for other
+    priors.
 
-    A name that ends in .mp4 needs ffmpeg: pip install 'gankit[video]'. A name that ends in .gif needs nothing else. An
-    existing file is replaced when the new one is complete.
+    Discrete codes in z, such as InfoGAN's categories, do not change. The condition of each image does not change
+    either. The options for the condition are the same as in `gankit sample`.
+
+    MP4 files require ffmpeg: pip install 'gankit[video]'. GIF files require no other program. An existing file is
+    replaced when the new file is complete.
 
     \b
     gankit video RUN --out walk.gif --count 9 --seconds 4
@@ -133,6 +136,9 @@ def command(
 
 
 def gif_durations(frames: int, fps: int) -> list[float]:
-    """Return the duration of each frame in seconds, in whole hundredths. Their sum is that of the exact durations."""
+    """Return the duration of each frame in seconds, in whole hundredths.
+
+    The sum of the durations is `frames / fps`, rounded to hundredths.
+    """
     ends = [round(100 * number / fps) for number in range(frames + 1)]
     return [(end - start) / 100 for start, end in pairwise(ends)]

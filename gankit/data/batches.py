@@ -1,7 +1,8 @@
 """Batches of real images, in shuffled order.
 
-Images stay uint8 until they are on the device. The order of an epoch is a permutation that depends only on the seed and
-the epoch number. A checkpoint therefore stores only the epoch number and the position within the epoch.
+Images keep their data type, usually uint8, until they are on the device. The order of an epoch is a permutation that
+depends only on the seed and the epoch number. A checkpoint therefore stores only the epoch number and the position
+within the epoch.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from gankit.runtime.ranks import ALONE, Ranks
 State = dict[str, list[int]]
 """Position in the shuffled order, for a checkpoint: a dictionary with two lists, `epoch` and `position`.
 
-Each list has one entry. If the batches are class-balanced (equal numbers of images of each class), each list has one
-entry for each class.
+Each list has one entry, or one entry for each class if the batches are balanced. A balanced batch contains the same
+number of images of each class.
 """
 
 BatchAndState = tuple[Rows, State]
@@ -38,14 +39,15 @@ BatchAndState = tuple[Rows, State]
 def take_rows(tensor: Tensor, index: Tensor) -> Tensor:
     """Return `tensor[index]`, of shape (n, ...), for a tensor (N, ...) and row numbers (n,).
 
-    On the CPU, NumPy copies the rows in the calling thread if possible. torch would start a thread pool for each thread
-    that calls torch. More threads than CPU cores make the training slower.
+    On the CPU, NumPy copies the rows in the calling thread if possible. torch would start a separate thread pool for
+    each calling thread. With more threads than CPU cores, training is slower.
     """
     # NumPy cannot read GPU memory, has no bfloat16, and would first copy a whole non-contiguous tensor.
     if tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16 or not tensor.is_contiguous():
         return tensor[index]
     rows = torch.empty(len(index), *tensor.shape[1:], dtype=tensor.dtype)
-    # With mode="clip", NumPy writes into `rows` without a temporary copy. Nothing is clipped: all indices are valid.
+    # With mode="clip", NumPy writes into `rows` without a temporary copy. No index is clipped, because all indices are
+    # valid.
     tensor.numpy().take(index.numpy(), axis=0, out=rows.numpy(), mode="clip")
     return rows
 
@@ -96,12 +98,12 @@ class Batches:
 
     Args:
         rows: rows of the dataset, on the device of the run or on the CPU.
-        batch_size: B, the number of images in a batch. With several ranks, it counts the images of all ranks together.
-        classes: number of classes for balanced batches, or 0 for batches that are not balanced. A balanced batch needs
-            labels as the condition of the rows. It has B / classes images of each class, with the classes in the order
-            0, 1, 2, ..., 0, 1, 2, ...
+        batch_size: B, the number of images in a batch. With several ranks, B is the total over all ranks.
+        classes: number of classes for balanced batches, or 0 for batches that are not balanced. Balanced batches need
+            labels as the condition of the rows. They contain B / classes images of each class, in the order 0, 1, 2,
+            ..., 0, 1, 2, ...
         seed: seed of the shuffled order.
-        ranks: ranks that each get an equal part of each batch. `next` returns the part of the calling rank.
+        ranks: ranks that share each batch equally. `next` returns the part of the calling rank.
 
     Raises:
         InputError: there are no images, or a class has no images.
@@ -140,9 +142,10 @@ class Batches:
         return len(self.rows.images)
 
     def next(self) -> Rows:
-        """Return the calling rank's part of the next batch: n rows in the form of the dataset.
+        """Return the calling rank's part of the next batch, which has n rows.
 
-        n is `batch_size` divided by the number of ranks. The tensors are on the device of the dataset's images.
+        n is `batch_size` divided by the number of ranks. The tensors have the data types of the dataset's tensors, and
+        are on the device of the dataset's images.
         """
         return self._gather(self._next_indices())
 
@@ -167,7 +170,7 @@ class Batches:
         index = torch.stack([sequence.take(per_class) for sequence in self.sequences], dim=1).flatten()
         if self.ranks.size > 1:
             # Each rank draws the indices of the whole batch, so that the checkpoint state is equal on all ranks. Then
-            # each rank takes its own slice.
+            # each rank takes a slice.
             index = index.chunk(self.ranks.size)[self.ranks.rank]
         return index
 
@@ -277,7 +280,7 @@ class PrefetchedBatches:
                 if self.pin:
                     items = [(rows.map(Tensor.pin_memory), state) for rows, state in items]
             except BaseException as error:
-                # The exception goes into the queue, so that `next` raises it in the training thread.
+                # Put the exception into the queue. Then `next` raises the exception in the training thread.
                 items = [error]
             for item in items:
                 if not self.stopping.is_set():
@@ -301,9 +304,9 @@ def make_batch_source(
 ) -> BatchSource:
     """Return the source of batches for a run on `device`: `PrefetchedBatches` if `prefetch` is true, else `Batches`.
 
-    If `prefetch` is None, it depends on the device. On an accelerator, batches are prefetched if the images need more
-    than a quarter of the free memory. On a CPU, batches are prefetched if the images are memory-mapped. The other
-    arguments are the same as for `Batches`.
+    If `prefetch` is None, the choice depends on the device. On an accelerator, batches are prefetched if the images
+    need more than a quarter of the free memory. On a CPU, batches are prefetched if the images are memory-mapped. The
+    other arguments are the same as for `Batches`.
     """
     if prefetch is None:
         size = sum(tensor.nbytes for tensor in rows.tensors())

@@ -39,8 +39,8 @@ def is_mapped(images: Tensor) -> bool:
     if not MAPS.exists():
         return True
     address = images.data_ptr()
-    # `splitlines` is not used here, because it also splits at form feeds and similar characters, which file names may
-    # contain.
+    # `splitlines` is not used here, because it also splits at form feeds and similar characters. File names may contain
+    # these characters.
     for line in MAPS.read_text(errors="replace").rstrip("\n").split("\n"):
         # Format of a line: begin-end permissions offset device inode path. The inode is 0 for anonymous memory (memory
         # without a file).
@@ -98,7 +98,7 @@ def _advise(address: int, size: int, advice: int) -> None:
 
 
 def _advise_in_one_call(ranges: Tensor) -> bool:
-    """Advise the kernel to read n memory ranges (MADV_WILLNEED). Use one system call (process_madvise) for all of them.
+    """Advise the kernel to read n memory ranges (MADV_WILLNEED), with a single system call (process_madvise).
 
     With one call, Python releases the GIL only once. Return False if process_madvise is not available. This system call
     requires Linux 5.10 or newer, and administrator rights before Linux 6.13.

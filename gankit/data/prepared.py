@@ -1,9 +1,9 @@
 """Reading and writing of prepared images: decoded images in a safetensors file, which is memory-mapped for training.
 
 A file contains the tensor `images`, (N, *shape). For data with a condition, it also contains the tensor `condition`,
-such as labels, (N,) int64. Further tensors (N, ...) have the names `fields.NAME`. The metadata of the file contains the
-description of the condition, the number of images of each class and the source of the images. The metadata is JSON
-under the key `gankit`.
+such as labels, (N,) int64. Additional tensors of the dataset (fields), (N, ...), have the names `fields.NAME`. The
+metadata of the file contains the description of the condition, the number of images of each class and the source of the
+images. The metadata is JSON under the key `gankit`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ DTYPES = {
 IMAGE_DTYPES = (torch.uint8, torch.uint16, torch.float32)
 
 FIELD = "fields."
-"""Beginning of the name of a tensor that is a field."""
+"""Prefix of the name of a tensor that contains a field. A field is additional data of each image."""
 
 Chunks = Iterable[Rows]
 Card = dict[str, Any]
@@ -96,11 +96,12 @@ def write_prepared(
 ) -> int:
     """Write chunks of rows to a file of prepared images. Return the number of images.
 
-    Only the images of one chunk are in memory at a time. The condition and the fields of all chunks are in memory.
+    Only the images of one chunk are in memory at a time. The conditions and fields of all chunks stay in memory until
+    the end.
 
     Args:
         path: file to write.
-        chunks: rows. All their images have one of the data types in `IMAGE_DTYPES`.
+        chunks: chunks of rows. All images must have the same data type, which must be in `IMAGE_DTYPES`.
         at_most: upper limit for the total number of images in all chunks.
         shape: shape of an image, (C, H, W).
         card: metadata with the keys `condition` and `source`. This function adds the total number of images and the
@@ -110,12 +111,12 @@ def write_prepared(
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
     # The number of images is known only after the last chunk, so the header and the other tensors are written last.
     # Leave enough space at the start of the file for the header and the other tensors of `at_most` images. The header
-    # is padded with spaces. The safetensors format allows this padding.
+    # is padded with spaces, which the safetensors format allows.
     begin, dtype, count = 0, torch.uint8, 0
     condition = from_card(card["condition"])
     classes = len(condition.names) if isinstance(condition, ClassCondition) else 0
-    # Each tensor is allocated once for all chunks, because small allocations between the chunks would prevent the
-    # allocator from reusing the memory of earlier chunks.
+    # Each tensor is allocated once for all chunks. Small allocations between the chunks would prevent the allocator
+    # from reusing the memory of earlier chunks.
     others: dict[str, Tensor] = {}
     try:
         with _temporary_file(temporary, path) as file:
@@ -218,9 +219,8 @@ def _temporary_file(temporary: Path, path: Path) -> Iterator[BinaryIO]:
 def _others(rows: Rows) -> dict[str, Tensor]:
     """Return the condition and the fields by their names in a file, in ascending order of bytes per value.
 
-    The last of these tensors ends where the images begin, at a multiple of 8 bytes. In this order, the start of each
-    tensor is a multiple of the size of its values, because the sizes of all later tensors are multiples of this size.
-    NumPy would have to copy a whole tensor with any other start.
+    In the file, the images follow these tensors and begin at a multiple of 8 bytes. Because of the ascending order,
+    each tensor begins at a multiple of the size of its values. Without this alignment, NumPy would copy whole tensors.
     """
     others = {} if rows.condition is None else {"condition": rows.condition}
     others |= {FIELD + name: field for name, field in rows.fields.items()}

@@ -1,4 +1,4 @@
-"""Record of the data of a run. A checkpoint contains this record, so that a resumed run detects changed data."""
+"""Record of the data of a run. A checkpoint contains this record, so that a resumed run can detect changed data."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gankit.plugin.condition import Condition, evenly_spaced, from_card
 from gankit.plugin.dataset import Rows
 
 HASHED_BYTES = 64 * 2**20
-"""Maximum size of a tensor, in bytes, for which all rows are hashed. For a larger tensor, only some rows are hashed."""
+"""Maximum size, in bytes, of a tensor whose rows are all hashed. If a tensor is larger, only some rows are hashed."""
 
 IDENTITY = ("shape", "dtype")
-"""Facts that must be equal to resume a run, in addition to the condition. The run's networks do not fit other data."""
+"""Facts, besides the condition, that must not change before a run is resumed. The networks depend on these facts."""
 
 DataRecord = dict[str, Any]
 
@@ -25,8 +25,8 @@ DataRecord = dict[str, Any]
 def data_record(rows: Rows, condition: Condition | None) -> DataRecord:
     """Return facts about data: number, shape and dtype of the images, the condition, and hashes of all tensors.
 
-    A tensor of up to 64 MiB is hashed completely. For a larger tensor, only evenly spaced rows are hashed, so that a
-    change in the other rows is not detected.
+    A tensor of up to 64 MiB is hashed completely. For a larger tensor, only evenly spaced rows are hashed, and a change
+    in the other rows is not detected.
 
     Args:
         rows: rows of the dataset.

@@ -1,4 +1,4 @@
-"""Images that a user names on the command line: a folder, a zip file, a file of prepared images, or image files."""
+"""Reading of images from paths that a user gives: a folder, a zip file, a file of prepared images, or image files."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ WHOLE = (".zip", ".safetensors")
 
 
 class SourceImages(NamedTuple):
-    """Source images for a generator, and a name for each image."""
+    """Source images, which an image-to-image generator takes as input, and a name for each image."""
 
     images: Tensor
     names: list[str]
-    """Name of each image's file, with the folders that contain the file. Empty for a zip file or a prepared file."""
+    """Name of each image, made from the path of its file. Empty for a zip file or a prepared file."""
 
 
 def source_images(path: Path, shape: tuple[int, ...]) -> SourceImages:
@@ -75,10 +75,9 @@ def user_images(sources: Sequence[Path], shape: tuple[int, ...]) -> Tensor:
 
 
 def read_images(path: Path, shape: tuple[int, ...]) -> tuple[Tensor, str]:
-    """Return images and a note about them. The images come from a folder, a zip file or a file of prepared images.
+    """Return the images in a folder, a zip file or a file of prepared images, and a note about their processing.
 
-    The note describes how the images were processed. Prepared images are not resized. Other images get the channels and
-    the resolution of `shape`.
+    Prepared images are not resized. Other images are converted to the number of channels and the resolution of `shape`.
     """
     table = {"use": "images", "path": str(path.absolute()), "classes": False}
     if path.suffix != ".safetensors":
@@ -97,7 +96,7 @@ def read_images(path: Path, shape: tuple[int, ...]) -> tuple[Tensor, str]:
 
 
 def read_files(files: Sequence[Path], shape: tuple[int, ...]) -> Tensor:
-    """Return the images in the given files, in the order of `files`, with the channels and the size of `shape`."""
+    """Return the images in the given files, in the order of `files`, converted to the channels and size of `shape`."""
     with TemporaryDirectory(prefix="gankit-") as folder:
         # The data plugin `images` reads a folder in the order of the file names. Numbers in the names keep the given
         # order.

@@ -60,7 +60,7 @@ class Budget:
 
     @contextmanager
     def one_time_work(self) -> Iterator[None]:
-        """Measure the time of a `with` block whose work is done only once, such as computing features of real images.
+        """Measure the time of one-time work in the `with` block, such as computing features of real images.
 
         The estimate for the next evaluation excludes this time.
         """

@@ -33,14 +33,14 @@ from gankit.sampling.sampler import Sampler
 LONG_PREPARATION = 5.0  # seconds; if the preparation of the metrics takes longer, a message is printed
 
 MIN_TRIAL = 32
-"""Minimum number of images in a trial evaluation. The time of a full evaluation is estimated from its time."""
+"""Minimum number of images in a trial evaluation. The trial is used to estimate the duration of a full evaluation."""
 
 DATA_LABELS, EVEN_LABELS, EXAMPLES = "as in the data", "even shares", "examples of the training data"
 """Values of the entry `labels` in the protocol of a metric. A protocol lists the facts that affect the metric's value.
 
 `DATA_LABELS`: the generated samples have the labels, or other conditions, of the real samples. `EVEN_LABELS`: each
 class has the same number of generated samples. `EXAMPLES`: the generated samples have conditions from the generator's
-own data.
+training data.
 """
 
 CACHE_VERSION = 1
@@ -55,7 +55,7 @@ class EvaluatedRun(SampledRun, Protocol):
     metrics: dict[str, Metric]  # all implementations of the hook `compute_metrics`, by the key of their plugin
 
     def build_extractor(self) -> Extractor:
-        """Build and return the feature extractor that the recipe names."""
+        """Build and return the feature extractor that the recipe specifies."""
 
     def warn(self, sentence: str) -> None:
         """Show a warning to the user."""
@@ -103,7 +103,7 @@ class Evaluator:
         """Compute the metrics, and return a row for log.jsonl.
 
         The row contains the metrics, their protocol, their settings and the computation time in seconds. If a metric
-        fails, raise InputError when `strict` is true, and otherwise give one warning for each different reason.
+        fails and `strict` is true, raise InputError. If `strict` is false, show one warning for each different reason.
         """
         before = self.budget.spent
         with self.budget.evaluation():
@@ -116,7 +116,7 @@ class Evaluator:
         return metrics_row(self.run.iteration, results, protocol, self.run.recipe.components, seconds)
 
     def metrics_of(self, fake: Rows) -> dict[str, float]:
-        """Return the metrics of n given samples, by name. They are compared with the first n real samples, or fewer.
+        """Return the metrics of n given samples, by name. The samples are compared with at most n real samples.
 
         Floating-point samples in [-1, 1] are converted to uint8 if the data are images.
 
@@ -161,7 +161,7 @@ class Evaluator:
             return comparison.protocol, compute_all(run.metrics, comparison)
 
     def _warn(self, results: MetricResults) -> None:
-        """Give one warning for each reason why metrics failed or do not apply. The warning names these metrics."""
+        """Show one warning for each reason why metrics failed or do not apply. The warning names these metrics."""
         reasons: dict[str, list[str]] = {}
         for key, error in results.failed.items():
             reasons.setdefault(str(error), []).append(key)
@@ -229,7 +229,7 @@ def with_features(
 
 
 def cached_features(real: Samples, extractor: Extractor, component: Component) -> Features:
-    """Return the features of real images from the disk cache. If the cache does not contain them, compute them.
+    """Return the features of real images from the disk cache. Compute missing features and add them to the cache.
 
     The cache key includes the version, source and settings of `component`, the extractor's plugin.
     """
@@ -248,8 +248,8 @@ def cached_features(real: Samples, extractor: Extractor, component: Component) -
 def comparison_facts(components: Mapping[str, Component], real: Samples, fake: Samples, seed: int) -> dict[str, Fact]:
     """Return facts about a comparison of real and generated images. The facts are logged with the metrics.
 
-    The facts are the source of the extractor, the name and the hash of the real images, their split, the numbers of
-    images, and the seed.
+    The facts are the name, hash and split of the real images, the numbers of images, and the seed. For an extractor
+    from a file or a module, the facts also include the hash of its source code.
     """
     data = components["data"]
     source = source_of(components["extractor"]) if "extractor" in components else {}
@@ -320,7 +320,7 @@ def condition_for(sampler: Sampler, count: int, seed: int, real: Samples) -> Ten
 
 
 def samples_of(rows: Rows, condition: Condition | None) -> Samples:
-    """Return `Samples` with the images of the rows in 8 bits, and with the condition of the rows, if any."""
+    """Return `Samples` with the images and the condition of the rows. uint16 images are converted to uint8."""
     images = to_eight_bits(rows.images)
     return Samples(images) if rows.condition is None else Samples(images, rows.condition, condition)
 

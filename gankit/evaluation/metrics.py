@@ -1,4 +1,4 @@
-"""Computation of all metrics that compare generated with real samples. Plugins implement `compute_metrics`."""
+"""Computation of metrics by plugins. The metrics compare generated samples with real samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Metric = Callable[[Comparison], Mapping[str, float] | None]
 
 
 class MetricResults(NamedTuple):
-    """Results of all metrics of one comparison. Keys are the recipe keys of metric plugins, such as `metrics.fid`."""
+    """Results of all metrics of one comparison. A key is the recipe key of a metric's plugin, such as `metrics.fid`."""
 
     numbers: dict[str, float]
     keys: dict[str, str]  # key of the plugin that computed each number: `{"precision": "metrics.precision_recall"}`

@@ -36,7 +36,7 @@ from gankit.sampling.sampler import Sampler
 from gankit.suggest import nearest
 
 DEFAULT_METRICS = ("frechet_distance", "precision_recall", "density_coverage", "modes", "memorisation")
-"""Metrics that are computed if neither the user nor the recipe names metrics."""
+"""Metrics that are computed if neither the user nor the recipe specifies metrics."""
 
 TABLES = ("data", "extractor", "metrics", "evaluation")  # tables of a recipe that affect how metrics are computed
 
@@ -88,8 +88,8 @@ def evaluate(
     calls = {i.key: i.call for i in hooks.of("compute_metrics") if i.key.startswith("metrics.") or not requested}
     own = {key: call for key, call in calls.items() if not key.startswith("metrics.")}
     if own and real.images.is_floating_point() and not chosen(sampler, changes):
-        # The data plugin computes its metrics from the points, so no extractor is needed. A run whose recipe names no
-        # metrics and no extractor computes the same metrics.
+        # The data plugin computes its metrics from the points, so no extractor is needed. A run whose recipe specifies
+        # no metrics and no extractor computes the same metrics.
         calls, components = own, {key: c for key, c in components.items() if key != "extractor"}
         reference = Reference(real)
     else:
@@ -115,7 +115,7 @@ def evaluate(
 
 
 def chosen(sampler: Sampler | None, changes: Raw) -> bool:
-    """Return True if the user or the generator's recipe names metrics or an extractor."""
+    """Return True if the user or the generator's recipe specifies metrics or an extractor."""
     recipe = sampler.card["recipe"] if sampler is not None else {}
     return any(tables.get(name) for tables in (recipe, changes) for name in ("metrics", "extractor"))
 
@@ -135,7 +135,7 @@ def not_applicable(results: MetricResults) -> str:
 
 
 def check_tables(changes: Raw) -> None:
-    """Raise InputError if `changes` contains a table that is not in `TABLES`, because it would have no effect."""
+    """Raise InputError if `changes` contains a table that is not in `TABLES`. Such a table would have no effect."""
     for key in changes:
         if key in Evaluation.model_fields:
             raise InputError(f"{key}: unknown key; did you mean 'evaluation.{key}'?")
@@ -176,7 +176,7 @@ def data_table(against: str) -> Raw:
 
 
 def select_metrics(tables: Raw, names: Collection[str]) -> Raw:
-    """Return the tables with only the metrics in `names`.
+    """Return the tables with only the metrics in `names`. If `names` is empty, return the tables unchanged.
 
     Each name is the name of a metric's table or of its plugin.
     """
@@ -192,9 +192,9 @@ def select_metrics(tables: Raw, names: Collection[str]) -> Raw:
 
 
 def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dict[str, Component], Evaluation]:
-    """Parse the recipe tables of an evaluation. Return its plugins by recipe key, and its evaluation settings.
+    """Parse the recipe tables of an evaluation. Return the plugins by recipe key, and the evaluation settings.
 
-    The plugins are the dataset, the extractor and the metrics, as components that are not built yet.
+    The result contains the plugins of the dataset, the extractor and the metrics, which are not built yet.
 
     Args:
         target: path of the evaluated run, generator file or images, for error messages.
@@ -225,7 +225,7 @@ def settings_from_user(changes: Raw, key: str) -> set[str]:
 
 
 def refuse_paths(target: Path, components: Mapping[str, Component], changes: Raw) -> None:
-    """Raise InputError if a setting from a generator file could execute code, such as the path of a network.
+    """Raise InputError if a setting from a generator file could execute code, such as the path to a network file.
 
     Only numbers, booleans, None and default values are accepted from the file. All settings of `data` are accepted,
     because reading images executes no code.

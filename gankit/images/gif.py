@@ -1,6 +1,6 @@
-"""Animated GIF that shows the image grids of a run.
+"""Writing of animated GIFs, for example from the image grids of a run.
 
-This module writes frames one at a time, because Pillow would keep all frames in memory.
+The frames are written one at a time, because Pillow would keep all frames in memory.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _image_block(frame: Image.Image) -> bytes:
     assert screen & HAS_TABLE, "Pillow writes one colour table for a single frame"
     end = 13 + 3 * 2 ** (1 + (screen & TABLE_SIZE))
     table, at = whole[13:end], end
-    # Skip GIF extensions. An extension has two bytes, then blocks that begin with their length, then an empty block.
+    # Skip GIF extensions. An extension consists of two bytes, blocks that begin with their length, and an empty block.
     while whole[at] == 0x21:
         at += 2
         while whole[at]:

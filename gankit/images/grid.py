@@ -25,7 +25,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def as_input(tensor: Tensor) -> Tensor:
-    """Return a tensor in the form that networks take. Convert uint8 and uint16 images to [-1, 1].
+    """Return a tensor in the form of a network input. Convert uint8 and uint16 images to float32 in [-1, 1].
 
     All other tensors are returned unchanged, including labels and tokens, which are int64.
     """
@@ -50,7 +50,7 @@ def to_image(image: Tensor) -> Image.Image:
 
 
 def shown_channels(channels: int) -> int:
-    """Return the number of channels, 1, 3 or 4, with which `to_image` shows an image of `channels` channels."""
+    """Return the number of channels that `to_image` shows for an image with `channels` channels: 1, 3 or 4."""
     return channels if channels in MODES else 3 if channels > 4 else 1
 
 

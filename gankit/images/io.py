@@ -42,7 +42,7 @@ def read_image(path: Path) -> Image.Image:
 
 
 def over_white(image: Image.Image) -> Image.Image:
-    """Return an image in grey (`L`) or colour (`RGB`), over white where it is transparent."""
+    """Return an image in grey (`L`) or colour (`RGB`). Transparent areas become white."""
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer).convert("RGB")

@@ -1,4 +1,4 @@
-"""Pictures of samples that are not images: lines for audio and rows of tables, frames side by side for video."""
+"""Pictures of samples that are not images: line plots for audio and table rows, and rows of frames for video."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ MAX_LINES = 4
 """Maximum number of channels that are drawn, one below the other."""
 
 PAPER, FRAME, INK = 1.0, 0.6, -1.0
-"""Pixel values of the background, of the frame (with the horizontal line at 0), and of the drawn line."""
+"""Pixel values of the background, the frame and the drawn line. The horizontal line at 0 has the value of the frame."""
 
 
 def as_pictures(samples: Tensor) -> Tensor:
     """Return pictures (N, C, H, W) of samples in [-1, 1].
 
     Images (N, C, H, W) are returned unchanged. Video (N, C, T, H, W) becomes a row of T frames. All other samples, such
-    as audio (N, C, L) or rows of a table (N, F), become lines, one for each channel.
+    as audio (N, C, L) or rows of a table (N, F), become line plots, with one line for each channel.
     """
     if samples.dim() == 4:
         return samples

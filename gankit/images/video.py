@@ -1,4 +1,4 @@
-"""MP4 videos, written by ffmpeg through the package imageio-ffmpeg, which is an extra."""
+"""Writing of MP4 videos with ffmpeg, through the optional package imageio-ffmpeg."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gankit.errors import InputError
 from gankit.storage.atomic_io import TEMPORARY, disk_errors
 
 QUALITY = 9
-"""Quality of the compression, from 0 to 10. Pixels of small images have sharp edges, which need a high quality."""
+"""Quality of the compression, from 0 to 10. Enlarged small images have sharp edges, which need a high quality."""
 
 
 def require_ffmpeg(option: str, out: Path) -> None:
-    """Raise InputError if imageio-ffmpeg or its program is missing."""
+    """Raise InputError if the package imageio-ffmpeg or the program ffmpeg is missing."""
     try:
         import imageio_ffmpeg
 
@@ -37,7 +37,10 @@ def even(image: Image.Image) -> Image.Image:
 
 
 def check_video(path: Path) -> None:
-    """Raise OSError if a video cannot be read. The program ffmpeg reports no error if it fails at the end."""
+    """Raise OSError if a video file cannot be read.
+
+    This check is necessary because ffmpeg reports no error if it fails at the end of the file.
+    """
     import imageio_ffmpeg
 
     try:
@@ -61,7 +64,8 @@ def write_mp4(path: Path, frames: Iterable[Image.Image], fps: int) -> None:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # ffmpeg does not tell why it cannot write, so try to write first.
+            # ffmpeg does not report why it cannot write a file. Create the file in Python first, because Python reports
+            # the reason.
             temporary.touch()
             for frame in map(even, frames):
                 if writer is None:
