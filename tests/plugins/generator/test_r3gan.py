@@ -11,7 +11,7 @@ from gankit import ClassCondition, InputError, Spec
 from gankit.testing import tiny_run, train_iterations
 from gankit.testing.checks import check_resume
 from gankit.training.update import draw_step, due_terms, value_of
-from gankit_plugins.discriminator.r3gan import R3ganDiscriminator
+from gankit_plugins.discriminator.r3gan import FullSizeConv, R3ganDiscriminator
 from gankit_plugins.generator.r3gan import R3gan
 
 
@@ -74,6 +74,11 @@ def test_configurations_of_the_paper(name):
     last = widths[-1]
     assert size_of(G) == trunk(widths) + 16 * last + (64 + embedding) * last + classes * embedding
     assert size_of(D) == trunk(widths) + 16 * last + (last * last + classes * last if classes else last)
+
+
+def test_full_size_convolution_is_a_depthwise_convolution():
+    layer, x = FullSizeConv(6, (4, 3)).double(), torch.randn(5, 6, 4, 3, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), torch.nn.functional.conv2d(x, layer.weight, groups=6))
 
 
 def test_parameters_of_the_papers_table():
