@@ -90,7 +90,10 @@ class Dataset:
     """Upper bound on the number of images that `stream` yields. Required if `stream` is set."""
 
     note: str = ""
-    """Text about the processing of source images, such as cropping. `gankit prepare` stores it in the prepared file."""
+    """Text about the processing of the original images, such as cropping.
+
+    `gankit prepare` stores this text in the prepared file.
+    """
 
     contents: str = ""
     """Text about the number of images and about unused files. Commands show this text beside the image size."""

@@ -41,7 +41,7 @@ class StepContext(Protocol):
 
     spec: Spec
     ranks: Ranks
-    """Processes that train this run together. Usually, there is only one process."""
+    """Processes (ranks) of this run. A run that is not distributed has only one process."""
 
     @property
     def discriminator(self) -> nn.Module:
