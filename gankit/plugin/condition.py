@@ -58,8 +58,8 @@ class Condition(ABC):
     def mistake(self, rows: Tensor) -> tuple[str, str] | None:
         """Return None if rows (N, ...) match the description. Otherwise, return two texts for an error message.
 
-        The first text describes the rows, and follows the words `the condition`. The second text describes valid rows,
-        and follows the words `the data plugin describes it as`. N must be at least 1.
+        In the message, the first text describes the rows and is placed after the words `the condition`. The second text
+        describes valid rows and is placed after the words `the data plugin describes it as`. N must be at least 1.
         """
 
     @abstractmethod
@@ -86,7 +86,7 @@ class Condition(ABC):
         return ()
 
     def name_of(self, row: Tensor) -> str:
-        """Return a text that describes a row in a file name. The text may be empty."""
+        """Return a text that describes a row, for use in a file name. The text may be empty."""
         return ""
 
     def to_card(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ Loaded = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Mapping[str
 
 
 class Fields(dict[str, Tensor]):
-    """Dictionary of further tensors of samples, such as weights, by name. An unknown name raises an InputError."""
+    """Dictionary of the additional tensors of samples, such as weights. An unknown name raises an InputError."""
 
     def __missing__(self, name: str) -> Tensor:
         there = f"they have {', '.join(self)}" if self else "they have none; choose data with this field"
