@@ -31,7 +31,7 @@ def check_plugin() -> Callable[..., None]:
 
 @pytest.fixture(params=["cpu", "accelerator"])
 def gankit_device(request: pytest.FixtureRequest) -> Any:
-    """Return a device name. A test with this fixture runs on the CPU and, if there is an accelerator, also on it."""
+    """Return a device name. A test with this fixture runs on the CPU, and again on the accelerator if there is one."""
     from gankit.testing import devices
 
     if request.param == "cpu":

@@ -6,7 +6,7 @@ Example of a complete plugin of kind `trick`, in a Python file in the folder of 
     from gankit import Plugin, Settings, hookimpl
 
     class LouderFakes(Plugin):
-        \"\"\"Scale the fake images that enter D. Source: own example.\"\"\"
+        \"\"\"Scale the fake images that enter D. Source: none, an example.\"\"\"
 
         name = "louder_fakes"
 
@@ -84,7 +84,8 @@ class Plugin:
     batch_coupled: ClassVar[bool] = False
     """True for a normalisation or a trick that makes a network's output for one image depend on the whole batch.
 
-    An example is batch norm. gankit warns if such a plugin is used with `train.accumulate` or several ranks.
+    An example is batch norm. gankit warns if such a plugin is used with `train.accumulate` above 1, or in a run with
+    several ranks (distributed processes).
     """
 
     per_class_networks: ClassVar[bool] = False
@@ -106,7 +107,7 @@ class Plugin:
     """
 
     state_scope: ClassVar[State] = "shared"
-    """Scope of the plugin's state in a run with several ranks, the processes that train the run together.
+    """Scope of the plugin's state in a run with several ranks (the processes of a distributed run).
 
     "shared": the state is computed only from values that are equal on all ranks, so the state is equal on all ranks
     too. "per_rank": the state differs between ranks, because the state depends on a rank's own images or random

@@ -72,7 +72,7 @@ def structure(network: nn.Module) -> list[tuple[object, ...]]:
     """Return a description of a network's structure, to detect changes.
 
     The description contains the modules with their types and attributes, the names of their parameters and buffers, and
-    the number of their hooks.
+    the number of their forward hooks.
     """
     return [
         (

@@ -20,7 +20,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Samples:
-    """Set of N real or generated images with their condition. The condition of generated images was the input of G."""
+    """Set of N real or generated images with their condition.
+
+    The condition of generated images is the condition that G took as input.
+    """
 
     images: Tensor
     """Images, (N, C, H, W) uint8, on the CPU. Other data, such as 2D points, are floating point in [-1, 1]."""
@@ -29,11 +32,11 @@ class Samples:
     """Condition of the images, (N, ...), such as labels (N,) int64. None for images without a condition."""
 
     described: Condition | None = None
-    """Description of `condition`. If it is None, `condition` contains indices of the extractor's classes."""
+    """Description of `condition`. With None, the rows of `condition` are indices of the extractor's classes."""
 
     @property
     def labels(self) -> Tensor | None:
-        """Class labels, (N,) int64. None if the condition is not a class."""
+        """Class labels, (N,) int64. None if there is no condition, or if the condition is not a class."""
         is_class = self.described is None or isinstance(self.described, ClassCondition)
         return self.condition if is_class else None
 

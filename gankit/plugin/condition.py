@@ -19,16 +19,16 @@ NAMES_SHOWN = 10
 """Maximum number of names (of classes or numbers) that a description shows."""
 
 Requested = Mapping[str, str | float]
-"""Condition that a user requests, as a dict by name: a class, numbers, or a text."""
+"""Condition that a user requests, as a dict such as `{"class": "cat"}`, `{"age": 30}` or `{"text": "a red circle"}`."""
 
 Wanted = str | int | Requested | None
 """Condition that a user requests: a class name, a class index, or a `Requested`.
 
-None requests conditions that are like those of the dataset.
+With None, the conditions are similar to those of the dataset.
 """
 
 FARTHEST = 10.0
-"""Maximum absolute value of a number that has been scaled to about [-1, 1]. Unscaled numbers are usually larger."""
+"""Maximum absolute value of a scaled number. Scaled numbers are near [-1, 1]; a larger number is probably unscaled."""
 
 MAX_LENGTH = 100_000
 """Maximum number of classes, numbers or words. The limit bounds the memory that a damaged description can use."""
@@ -52,14 +52,14 @@ class Condition(ABC):
 
     @abstractmethod
     def describe(self, names: bool = True) -> str:
-        """Return a short description for the user, such as `2 classes: cat, dog`, or `2 classes` without names."""
+        """Return a short description for the user: `2 classes: cat, dog`, or only `2 classes` if `names` is False."""
 
     @abstractmethod
     def mistake(self, rows: Tensor) -> tuple[str, str] | None:
         """Return None if rows (N, ...) match the description. Otherwise, return two texts for an error message.
 
-        The first text describes the rows, and follows the words `the condition`. The second text describes valid rows,
-        and follows the words `the data plugin describes it as`. N must be at least 1.
+        In the message, the first text describes the rows and is placed after the words `the condition`. The second text
+        describes valid rows and is placed after the words `the data plugin describes it as`. N must be at least 1.
         """
 
     @abstractmethod
@@ -86,7 +86,7 @@ class Condition(ABC):
         return ()
 
     def name_of(self, row: Tensor) -> str:
-        """Return a text that describes a row in a file name. The text may be empty."""
+        """Return a text that describes a row, for use in a file name. The text may be empty."""
         return ""
 
     def to_card(self) -> dict[str, Any]:
@@ -300,9 +300,10 @@ class TokenCondition(Condition):
         return _cycled(examples, count)
 
     def tokens(self, text: str) -> Tensor:
-        """Return the numbers (T,) of the words of a text. Raise InputError for an unknown word.
+        """Return the numbers (T,) of the words of a text, followed by zeros. The text is split at its spaces.
 
-        The words are separated by spaces.
+        Raises:
+            InputError: the text has no words, more than T words, or an unknown word.
         """
         words = text.split()
         if not words:
@@ -317,7 +318,7 @@ class TokenCondition(Condition):
         return torch.tensor(numbers + [0] * (self.length - len(numbers)))
 
     def text(self, row: Tensor) -> str:
-        """Return the text of a row (T,)."""
+        """Convert a row (T,) of word numbers back to a text."""
         return " ".join(self.words[number - 1] for number in row.tolist() if number)
 
     def name_of(self, row: Tensor) -> str:

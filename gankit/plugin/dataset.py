@@ -19,7 +19,7 @@ Loaded = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Mapping[str
 
 
 class Fields(dict[str, Tensor]):
-    """Dictionary of further tensors of samples, such as weights, by name. An unknown name raises an InputError."""
+    """Dictionary of the additional tensors of samples, such as weights. An unknown name raises an InputError."""
 
     def __missing__(self, name: str) -> Tensor:
         there = f"they have {', '.join(self)}" if self else "they have none; choose data with this field"
@@ -90,7 +90,10 @@ class Dataset:
     """Upper bound on the number of images that `stream` yields. Required if `stream` is set."""
 
     note: str = ""
-    """Text about the processing of source images, such as cropping. `gankit prepare` stores it in the prepared file."""
+    """Text about the processing of the original images, such as cropping.
+
+    `gankit prepare` stores this text in the prepared file.
+    """
 
     contents: str = ""
     """Text about the number of images and about unused files. Commands show this text beside the image size."""

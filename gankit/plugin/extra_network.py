@@ -1,4 +1,4 @@
-"""Networks of plugins, such as an encoder, that a run has in addition to the generator and the discriminator."""
+"""Networks that plugins add to a run, in addition to the generator and the discriminator, such as an encoder."""
 
 from __future__ import annotations
 

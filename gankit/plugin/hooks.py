@@ -141,7 +141,7 @@ def _several(keys: Iterable[str], name: str) -> str:
 
 
 class _Manager(pluggy.PluginManager):
-    """Plugin manager of pluggy that finds hooks in the plugin's class instead of the instance.
+    """Subclass of pluggy's plugin manager that searches for hooks in the plugin's class instead of the instance.
 
     Reading the attributes of the instance would run the code of its properties.
     """

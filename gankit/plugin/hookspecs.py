@@ -181,7 +181,7 @@ def normalization(player: Player, layer: nn.Module, features: int) -> nn.Module 
 
 @_hook("exactly one")
 def build_generator(spec: Spec, run: Run | None) -> nn.Module | None:
-    """Return the generator `G(z, condition)`. Its output is images (B, C, H, W) in [-1, 1].
+    """Return the generator: a module `G(z, condition)` that returns images (B, C, H, W) in [-1, 1].
 
     The inputs of the generator are z, (B, latent_size), and the condition, which is None for data without a condition.
     The condition has the form that `spec.condition` describes, for example labels (B,) or source images (B, C, H, W) in
@@ -199,7 +199,7 @@ def build_generator(spec: Spec, run: Run | None) -> nn.Module | None:
 
 @_hook("exactly one")
 def build_discriminator(spec: Spec, run: Run) -> nn.Module | None:
-    """Return the discriminator `D(images, condition)`. Its output is a `DiscriminatorOutput`.
+    """Return the discriminator: a module `D(images, condition)` that returns a `DiscriminatorOutput`.
 
     The output contains logits, features (B, F), and optionally further outputs by name. The logits are (B,), or
     (B, ...) if each image has several logits. The features are the input of the discriminator's last layer. If
@@ -235,8 +235,8 @@ def extra_networks(run: Run) -> Mapping[str, ExtraNetwork] | None:
 
     `run.networks` then contains each network under its name, in addition to `generator` and `discriminator`. The run
     manages the device, precision, optimiser, checkpoints and distributed training of these networks, as it does for the
-    generator and the discriminator. In the steps of a player, all networks that this player does not train have
-    `requires_grad=False`.
+    generator and the discriminator. In the steps of a player, the parameters of extra networks that this player does
+    not train have `requires_grad=False`.
 
     Example:
 
@@ -253,7 +253,7 @@ def build_optimizer(
 
     `network` is the player's network. Use `network.named_parameters()` for parameter groups with different learning
     rates. `parameters` also contains the parameters of the extra networks that the player trains. The optimiser must
-    get all `parameters`.
+    contain all `parameters`.
 
     gankit calls the plugin `optimizer.generator` of the recipe for the generator, and `optimizer.discriminator` for the
     discriminator.
@@ -368,7 +368,7 @@ def sampling_conditions(count: int, requested: Mapping[str, str | float], genera
     `requested` contains the values that the user requests, by name. For example, it is `{"class": "cat"}` for
     `gankit sample --class cat`, `{"age": "30"}` for `--set age=30`, and `{"text": "a red circle"}` for `--text`. For
     the sample grids of a run, `requested` is empty. Draw random numbers with `generator`, on the CPU. This hook is
-    called without gradients. It is not called if the user gives source images.
+    called with gradients disabled, and is not called if the user gives source images.
 
     If no plugin returns a tensor, `spec.condition` creates the conditions. If `requested` is empty, the conditions
     cycle through the classes, or are copied from real images. Requested numbers replace the corresponding numbers in
@@ -418,8 +418,8 @@ def draw_step(run: Run, player: Player) -> Step | None:
     """Return the data of a step: real images, z and fake images. Return None to keep the default.
 
     Use this hook for a different batch size, or for fake images that depend on real images. In a D step, the hook is
-    called without gradients. If D's optimiser trains a network, such as an encoder, call this network in a loss term,
-    not in this hook.
+    called with gradients disabled. If D's optimiser trains a network, such as an encoder, call this network in a loss
+    term, not in this hook.
 
     Example:
 
@@ -656,7 +656,7 @@ def save_samples(samples: Tensor, names: Sequence[str], folder: Path) -> Sequenc
 def encode(run: Run, images: Tensor) -> Tensor | None:
     """Return z, (B, latent_size), from which G generates images that are similar to `images`, (B, C, H, W) in [-1, 1].
 
-    This hook is called by `gankit reconstruct`, without gradients. The networks are loaded from the run's newest
+    This hook is called by `gankit reconstruct`, with gradients disabled. The networks are loaded from the run's newest
     checkpoint, and are in evaluation mode. The state of the plugins is restored from the checkpoint, but `on_start` is
     not called.
 

@@ -108,9 +108,9 @@ class Run(StepContext, Protocol):
     """Loss terms of each player, with unique names."""
 
     before_step: dict[Player, Callable[[Run, Step], None]]
-    """Functions by player. Each function calls the hook `before_d_step` or `before_g_step` of all plugins.
+    """Function of each player that calls the hook `before_d_step` or `before_g_step` of all plugins.
 
-    Plugins that run additional steps, such as simulated D steps, call the function of the step's player.
+    A plugin that runs additional steps, such as simulated D steps, calls the function of the step's player.
     """
 
     @property
@@ -126,9 +126,8 @@ class Run(StepContext, Protocol):
     def draw_real(self) -> Rows:
         """Return the next batch on `device`: real images, (B, C, H, W) in [-1, 1], their condition, and fields.
 
-        The batch is a named tuple: `real, condition, fields = run.draw_real()`.
-
-        Each call takes the next batch of the training data, so the following step gets the batch after it.
+        The batch is a named tuple: `real, condition, fields = run.draw_real()`. A second call returns the batch that
+        follows in the training data.
         """
 
     def draw_latent(self, count: int, condition: Tensor | None, generator: torch.Generator | None = None) -> Tensor:

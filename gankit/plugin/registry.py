@@ -221,7 +221,7 @@ def _installed_entries() -> list[Entry]:
             if not _plugin_points(found):
                 # Skip distributions without plugins, because reading the metadata of every distribution is slow.
                 continue
-            # Python may find several copies of a distribution. It imports from the first one on the path.
+            # Python may find several copies of a distribution. It imports from the first one on `sys.path`.
             distribution = metadata.distribution(found.name)
             points = _plugin_points(distribution)
             owner, version = str(distribution.name), str(distribution.version)

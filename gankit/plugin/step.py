@@ -41,7 +41,7 @@ class StepContext(Protocol):
 
     spec: Spec
     ranks: Ranks
-    """Processes that train this run together. Usually, there is only one process."""
+    """Processes (ranks) of this run. A run that is not distributed has only one process."""
 
     @property
     def discriminator(self) -> nn.Module:
@@ -170,7 +170,7 @@ class Step:
     """Discriminator that is used in this step. If None, the discriminator of the run is used."""
 
     input_gradients: Collection[Source] = ()
-    """Inputs of D that require gradients, because a loss term of this step has them in its `input_gradients`."""
+    """Inputs of D that require gradients: the `input_gradients` of all loss terms that are computed in this step."""
 
     simulated: bool = False
     """True in a simulated step, which trains only a temporary copy of D, as in unrolled GANs.

@@ -37,8 +37,8 @@ def locate(value: Any, folder: Path) -> Any:
 def folders_of(settings: dict[str, Any]) -> dict[tuple[str, str], Path]:
     """Return the base folder of each `LocatedText` in a plugin's settings, as a dictionary with keys (setting, text).
 
-    `absolute_path` uses `info.field_name` and the text to find the folder of a path. In a nested model, pydantic sets
-    `info.field_name` to the inner setting. In a dictionary of paths, pydantic sets it to the outer setting. Therefore,
+    `absolute_path` uses `info.field_name` and the text to find the folder of a path. In a nested model,
+    `info.field_name` is the inner setting. In a dictionary of paths, `info.field_name` is the outer setting. Therefore,
     the result has one entry for each key that leads to the text.
     """
 

@@ -1,4 +1,4 @@
-"""Line charts over iterations: axes, ticks and points. A jinja2 template renders them as SVG."""
+"""Line charts over iterations: axes, ticks and points. A jinja2 template renders the charts as SVG."""
 
 import math
 from collections.abc import Sequence

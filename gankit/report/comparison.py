@@ -97,9 +97,10 @@ def _describe_code(group: Group, namesakes: Sequence[Group]) -> str:
 
 
 def _describe_folder(group: Group, namesakes: Sequence[Group]) -> str:
-    """Return a text with the folder of a group's runs, such as `in old`. It distinguishes groups with the same name.
+    """Return a text with the folder of a group's runs, such as `in old`.
 
-    `namesakes` are all groups with this name. The folder is relative to the common folder of these groups.
+    The text distinguishes groups with the same name. `namesakes` are all groups with this name. The folder is relative
+    to the common folder of these groups.
     """
 
     def common(groups: Sequence[Group]) -> str:

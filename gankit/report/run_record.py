@@ -42,7 +42,7 @@ class RunRecord:
 
     path: Path
     recipe: Raw
-    processes: list[dict[str, Any]]  # one record per process that trained the run: versions, device, final state
+    processes: list[dict[str, Any]]  # one record for the start and for each resume: versions, device, final state
 
     rows: list[dict[str, Any]]  # rows of log.jsonl with losses, learning rates and speed
     metrics: dict[Metric, Points]
