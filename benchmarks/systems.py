@@ -9,14 +9,20 @@ in torch's profiler.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from by_hand import inputs_of
 from systems_by_hand import LOOPS
 from timing import Loop, Ratio, Result, command_line, interleaved, machine, table
+from torch import Tensor
+from torch.nn.functional import conv2d
 from torch.profiler import ProfilerActivity, profile
 from workloads import benchmark_run, iteration_of
 
 from gankit.training.run import TrainingRun
+from gankit_plugins.layers.modulated import ModulatedConv2d, demodulation
 
 COPIES = 2
 ROUNDS, SMALL_ROUNDS = 15, 60
@@ -78,6 +84,7 @@ def measure(quick: bool) -> Result:
             "added": added_milliseconds(recipe, 3 if quick else SMALL_ROUNDS),
             "operations": most_expensive(loops["gankit 0"]),
         }
+    result["modulated"] = modulated_forms(quick)
     return result
 
 
@@ -90,6 +97,39 @@ def added_milliseconds(recipe: str, rounds: int) -> Ratio:
     taken = interleaved(loops, rounds, repeats=2)
     torch.set_num_threads(threads)
     return taken.difference("gankit", "hand")
+
+
+def grouped(layer: ModulatedConv2d, x: Tensor, w: Tensor) -> Tensor:
+    """Return the output of a modulated convolution, computed as one grouped convolution with a group for each image."""
+    styles, weight = layer.affine(w), layer.scaled_weight()
+    weights = weight * styles[:, None, :, None, None] * demodulation(weight, styles)[:, :, None, None, None]
+    y = conv2d(x.flatten(0, 1)[None], weights.flatten(0, 1), padding=weight.shape[2] // 2, groups=len(x))
+    return y.view(*x.shape)
+
+
+def modulated_forms(quick: bool) -> Result:
+    """Return the time of a modulated convolution as a grouped one, over the time with scaled maps, by precision.
+
+    Each call has a forward and a backward pass.
+    """
+    batch, channels, side = (2, 4, 8) if quick else (32, 64, 32)
+    layer = ModulatedConv2d(channels, channels, 3, w_size=channels)
+    x, w = torch.randn(batch, channels, side, side, requires_grad=True), torch.randn(batch, channels)
+    x.data = x.data.contiguous(memory_format=torch.channels_last)
+    result: Result = {"batch": batch, "channels": channels, "side": side, "ratios": {}}
+    for precision in ("fp32", "bf16"):
+
+        def pass_of(form: Callable[[Tensor, Tensor], Tensor], bf16: bool = precision == "bf16") -> Loop:
+            def loop() -> None:
+                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                    loss = form(x, w).float().square().mean()
+                loss.backward()
+
+            return loop
+
+        loops = {"scaled": pass_of(layer), "grouped": pass_of(partial(grouped, layer))}
+        result["ratios"][precision] = interleaved(loops, 3 if quick else 40).ratio("grouped", "scaled")
+    return result
 
 
 def most_expensive(loop: Loop) -> list[tuple[str, float]]:
@@ -123,6 +163,15 @@ def section(found: Result) -> str:
         f"On {found['machine']}; random images.",
         "",
         *table(("recipe", "by hand", "gankit", "control", "added", "operations"), cells),
+    ]
+    form = found["modulated"]
+    ratios = " and ".join(f"{Ratio(*ratio)} with {name}" for name, ratio in form["ratios"].items())
+    lines += [
+        "",
+        "StyleGAN2's modulated convolution scales its input and its output by the styles. As one grouped convolution "
+        f"with a group for each image, a forward and a backward pass take {ratios} times as long "
+        f"({form['batch']} images, "
+        f"{form['channels']} channels, {form['side']}x{form['side']} pixels).",
     ]
     return "\n".join(lines) + "\n"
 

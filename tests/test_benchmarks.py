@@ -22,6 +22,7 @@ import performance
 import pytest
 import reconstructions
 import startup
+import systems
 import torch
 import workloads
 from timing import Ratio, Rounds, bytes_of_tensors, command_line, interleaved, peak_of_tensors
@@ -69,6 +70,11 @@ def test_a_benchmark_writes_its_section(name, tmp_path, capsys, monkeypatch):
     assert stored.startswith("## ")
     assert has_table(stored)
     assert "nan" not in stored
+
+
+def test_both_forms_of_a_modulated_convolution_are_equal():
+    layer, x, w = systems.ModulatedConv2d(4, 4, 3, w_size=5), torch.randn(3, 4, 6, 6), torch.randn(3, 5)
+    torch.testing.assert_close(systems.grouped(layer, x, w), layer(x, w))
 
 
 def test_the_cost_of_a_plugin_is_printed(monkeypatch, capsys):
