@@ -65,7 +65,7 @@ def random_maps(p: Tensor, count: int, height: int, width: int) -> Tensor:
 
     Each transformation is applied to each image with probability p, in this order:
 
-    - horizontal flip
+    - horizontal flip (with probability p / 2)
     - rotation by a multiple of 90 degrees
     - shift by whole pixels, up to an eighth of the image
     - scaling by 2^N(0, 0.2^2)
@@ -74,7 +74,7 @@ def random_maps(p: Tensor, count: int, height: int, width: int) -> Tensor:
     - second rotation by any angle
     - shift by N(0, 0.125^2) of the image's width and height
 
-    The two rotations by any angle are an exception: p is the probability that at least one of them is applied.
+    For the two rotations by any angle, p is the probability that at least one of them is applied.
 
     Source:
         Karras 2020, appendix B.
@@ -126,7 +126,7 @@ def colour_matrices(p: Tensor, count: int) -> Tensor:
 
     Each change is applied to each image with probability p, in this order:
 
-    - luma flip
+    - luma flip (with probability p / 2)
     - rotation of the hue by any angle around the grey axis
     - scaling of the saturation by 2^N(0, 1)
     """

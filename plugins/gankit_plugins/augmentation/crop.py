@@ -46,7 +46,8 @@ class Crop(ImageAugmentation):
 
     Pixels outside the original image become black. The shift is differentiable, so gradients reach G.
 
-    Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
+    Source: Zhao 2020 (Differentiable Augmentation for Data-Efficient GAN Training), section 3, for the augmentation of
+    both real and generated images.
 
     When to use: for small datasets, if the position of the objects does not matter.
     When not: for images with bright edges. If the padding is large, G learns to draw the black border.

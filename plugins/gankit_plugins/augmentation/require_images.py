@@ -1,4 +1,4 @@
-"""Base class of augmentation plugins, which rejects data of points and data with source images."""
+"""Base class of augmentation plugins. It rejects points and image-to-image translation."""
 
 from __future__ import annotations
 

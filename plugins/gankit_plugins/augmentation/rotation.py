@@ -18,7 +18,8 @@ class Rotation(ImageAugmentation):
 
     Pixels outside the original image become black. The rotation is differentiable, so gradients reach G.
 
-    Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
+    Source: Zhao 2020 (Differentiable Augmentation for Data-Efficient GAN Training), section 3, for the augmentation of
+    both real and generated images.
 
     When to use: for small datasets whose objects occur at any angle.
     When not: for objects with a fixed orientation, because G learns to draw rotated objects if the angles are large.

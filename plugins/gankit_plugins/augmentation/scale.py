@@ -22,7 +22,8 @@ class Scale(ImageAugmentation):
     The logarithm of the factor is uniformly distributed. Pixels outside the original image become black. The scaling is
     differentiable, so gradients reach G.
 
-    Source: Zhao 2020, section 3, for the augmentation of both real and generated images.
+    Source: Zhao 2020 (Differentiable Augmentation for Data-Efficient GAN Training), section 3, for the augmentation of
+    both real and generated images.
 
     When to use: for small datasets whose objects occur in different sizes.
     When not: for objects of a fixed size, because G would learn to draw all sizes that the scaling produces.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WIDE = 1000
-"""Width of the table if stdout is a file or a pipe, in characters, so that no line is wrapped."""
+"""Width of the table, in characters, if stdout is a file or a pipe. It is large enough to avoid wrapped lines."""
 
 
 @click.command("adagan")

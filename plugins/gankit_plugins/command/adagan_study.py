@@ -52,7 +52,7 @@ RECORD = "adagan.json"
 """Name of the file that identifies the folder of a study."""
 
 TEMPORARY = ".tmp-"
-"""Beginning of the names of incomplete files."""
+"""Prefix of the names of incomplete files."""
 
 MAX_SAMPLES = 20_000
 """Maximum number of samples of the mixture with which the discriminator is trained."""
@@ -93,7 +93,7 @@ class Settings:
         return 1 / step if self.beta is None else self.beta
 
     def seed_of(self, step: int, purpose: str) -> int:
-        """Return a random seed for one purpose in one step. The seed is derived from the seed of the recipe."""
+        """Return the random seed for a purpose, such as `mixture`, in a step. It also depends on the recipe's seed."""
         text = f"adagan/{self.recipe.seed}/{step}/{purpose}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
 
@@ -208,9 +208,9 @@ class Study:
     Args:
         out: folder of the study.
         settings: settings of the study.
-        session: session of the recipe, which holds the data and computes the metrics.
+        session: session of the recipe. It contains the data and computes the metrics.
         record: record of a study that is resumed, or None.
-        show: function that shows a line of text about the progress.
+        show: function that prints a line of text about the progress.
     """
 
     def __init__(
@@ -272,7 +272,7 @@ class Study:
             self.show(f"  {warning}")
 
     def write_data(self, step: int) -> None:
-        """Weight the data for the generator of a step, draw rows with these weights, and write them to a file."""
+        """Compute the weights of the data for a step, draw rows with these weights, and write the rows to a file."""
         settings, real, device = self.settings, self.rows.images, self.session.run.device
         count = min(len(real), MAX_SAMPLES)
         mixture = draw_mixture(self.generators, self.shares(), count, settings.seed_of(step, "mixture"))
@@ -336,10 +336,7 @@ class Study:
 
 
 def has_ended(run: Path) -> bool:
-    """Return True if the training of a run has ended.
-
-    This includes runs that a plugin has stopped, because they must not be resumed.
-    """
+    """Return True if the training of a run has ended: it has finished, or a plugin has stopped it."""
     try:
         record = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

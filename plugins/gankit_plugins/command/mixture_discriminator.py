@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 BATCH, LEARNING_RATE = 128, 1e-3
-"""Number of real rows and of generated samples in a batch, and learning rate of Adam."""
+"""Number of real rows in a batch, equal to the number of generated samples, and learning rate of Adam."""
 
 UNITS, WIDTH, MAX_WIDTH = 128, 32, 128
 """Width of the fully connected layers, and minimum and maximum number of channels of the convolutions."""

@@ -1,6 +1,6 @@
-"""Conversion of Pillow images of any mode to 8 bits, with the brightness that the file specifies.
+"""Functions that convert Pillow images of any mode to 8 bits per channel, without a change of brightness.
 
-Worker processes import this module. It does not import torch, so that they start fast.
+Worker processes import this module. They start fast, because the module does not import torch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Values(NamedTuple):
     """True if the values in the file have 16 bits, independently of the image mode."""
 
     opaque: bool
-    """True if the alpha channel has no meaning."""
+    """True if the alpha channel must be ignored."""
 
 
 def file_values(image: ImageFile, content: bytes) -> Values:

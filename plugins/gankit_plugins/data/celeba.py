@@ -200,7 +200,7 @@ def list_faces(path: Path, names: list[str] | None, table: Attributes | None) ->
         table: attributes of the images. None for images without a condition.
 
     Raises:
-        InputError: an image, or its attributes, are missing.
+        InputError: an image or its attributes are missing.
     """
     with open_files(path) as files:
         paths = {name.rpartition("/")[2]: name for name in files.names()}

@@ -73,8 +73,8 @@ def note(channels: Channels, size: Size, crop: int | None = None) -> str:
 def decode(data: bytes, size: Size, channels: Channels, crop: int | None = None) -> Decoded:
     """Decode the content of an image file to an image of the given height and width.
 
-    The image is rotated according to its EXIF data, and cropped to its largest centred rectangle with the ratio of
-    `size`. Transparent areas become white. With four channels, they stay transparent, and their colour is black. The
+    The image is rotated according to its EXIF data, and cropped to its largest centred rectangle with the aspect ratio
+    of `size`. Transparent areas become white. With four channels, they stay transparent, and their colour is black. The
     rectangle is resized with Pillow's Lanczos filter, which applies antialiasing when it downsizes an image. Smaller
     images are enlarged. 16-bit values are divided by 257 to get 8 bits. Colours are converted to grey by ITU-R BT.601.
     Only the first frame of an animation is used. Colour profiles are ignored.
@@ -118,7 +118,7 @@ def decode(data: bytes, size: Size, channels: Channels, crop: int | None = None)
 
 
 def centre_box(image_size: tuple[int, int], size: Size) -> tuple[int, int, int, int]:
-    """Return the largest centred box with the ratio of `size`, as left, top, right and bottom in pixels.
+    """Return the largest centred box with the aspect ratio of `size`, as left, top, right and bottom in pixels.
 
     `image_size` is the width and height of the image.
     """

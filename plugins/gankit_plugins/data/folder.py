@@ -24,7 +24,7 @@ EXTENSIONS = "png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga jp
 SUFFIXES = tuple(f".{extension}" for extension in EXTENSIONS.split())
 
 UTF8_FLAG = 0x800
-"""Flag of a zip entry whose name is UTF-8."""
+"""Flag of a zip entry whose name is encoded as UTF-8."""
 
 NAMES_IN_MEMORY = 1_000_000
 """Maximum number of file names of a folder that are in memory at the same time."""

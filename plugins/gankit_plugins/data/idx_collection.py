@@ -147,7 +147,7 @@ def read_pair(images: Path, labels: Path) -> tuple[Tensor, Tensor]:
 
 
 def select_classes(images: Tensor, labels: Tensor, classes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Return only the images and labels of the given image classes. The label `classes[k]` becomes k.
+    """Return only the images and labels of the given classes. The label `classes[k]` becomes k.
 
     Args:
         images: (N, ...).
@@ -170,7 +170,7 @@ def first_of_each_class(
     `names` are the names of the classes 0, 1, ..., for the error message.
 
     Raises:
-        InputError: a class has fewer images.
+        InputError: a class has fewer than `count` images.
     """
     if count is None:
         return images, labels

@@ -58,11 +58,11 @@ class Images(Plugin):
     """Your own images, from a folder (with or without a subfolder for each class), a zip file or a prepared file.
 
     Images may have any common format, size and aspect ratio. Each image is cropped to its largest centred square, or to
-    its largest centred rectangle with the ratio of `resolution`, and resized with the Lanczos filter. Transparent areas
-    become white. If `channels` is 4, they stay transparent, and the fourth channel is the opacity. 16-bit images are
-    scaled to 8 bits. Images whose values have no known range (floating-point numbers, signed or 32-bit integers) cannot
-    be used. Colour profiles are ignored. Damaged files are skipped up to a limit, and a message names them. Hidden
-    files are ignored. Files that are not images are counted by their extensions.
+    its largest centred rectangle with the aspect ratio of `resolution`. It is then resized with the Lanczos filter.
+    Transparent areas become white. If `channels` is 4, they stay transparent, and the fourth channel is the opacity.
+    16-bit images are scaled to 8 bits. Images whose values have no known range (floating-point numbers, signed or
+    32-bit integers) cannot be used. Colour profiles are ignored. Damaged files are skipped up to a limit, and a message
+    names them. Hidden files are ignored. Files that are not images are counted by extension.
 
     Each folder in `path` is a class. A folder that contains all other folders is not a class. Classes are in natural
     order (2 before 10). A file with labels replaces the class folders: `labels.csv` with the columns `file` and
@@ -75,7 +75,7 @@ class Images(Plugin):
     The command `gankit prepare images --out FILE path=...` writes a prepared file. Prepared files are memory-mapped, so
     training starts immediately.
 
-    Source: none; there is nothing to cite.
+    Source: none.
 
     When to use: for your own images.
     When not: if images must not be cropped; first pad them to the same aspect ratio. If the images do not fit into
@@ -105,7 +105,7 @@ class Images(Plugin):
         @field_validator("resolution", mode="before")
         @classmethod
         def _check_sides(cls, resolution: Any) -> Any:
-            # Check both forms here, because pydantic would report a separate error for each form.
+            # Check a side and a pair of sides here, because pydantic would report a separate error for each form.
             sides = resolution if isinstance(resolution, list | tuple) else [resolution] * 2
             if resolution is not None and not (
                 len(sides) == 2 and all(type(side) is int and SMALLEST <= side <= LARGEST for side in sides)
@@ -198,7 +198,7 @@ def prepare_command(plugin: str, config: Settings, **resolved: Any) -> str:
 
 @dataclass(frozen=True)
 class UnpreparedImages:
-    """Images in files, which are decoded at each use."""
+    """Image files that are decoded each time the dataset is read."""
 
     path: Path
     """Folder or file of the images, for messages."""
@@ -266,7 +266,7 @@ class UnpreparedImages:
         """Decode the images, and yield images and their condition in chunks. The data are the same as for `load`.
 
         Raises:
-            InputError: too many files are unusable, an image class has no usable file, or files were added or removed.
+            InputError: too many files are unusable, a class has no usable file, or files were added or removed.
         """
         listing, outcome = self.listing, Outcome(self.path, self.listing, self.bad_limit)
         chunk_size = max(1, CHUNK_BYTES // (self.channels * math.prod(self.size)))
@@ -352,7 +352,7 @@ class Outcome:
         """Print messages about skipped files, folders that may not be classes, and dark images.
 
         Raises:
-            InputError: no file is usable, or an image class has no usable file.
+            InputError: no file is usable, or a class has no usable file.
         """
         if self.empty_classes or not self.taken:
             some = f"of class {', '.join(sorted(self.empty_classes))} " if self.taken else ""

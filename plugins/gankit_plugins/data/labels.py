@@ -84,7 +84,8 @@ def read_csv(content: bytes, source: str) -> dict[str, Label]:
     If `class` is the only other column, it contains the classes. Otherwise, the other columns are attributes.
 
     Raises:
-        InputError: the file has other columns, a row is incomplete, or an image has two different rows.
+        InputError: the first row is invalid, a row is incomplete, an image has two different labels, or the only
+            attribute has words.
     """
     try:
         rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))

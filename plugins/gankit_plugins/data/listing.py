@@ -189,7 +189,7 @@ def extensions(counts: Counter[str]) -> str:
 
 
 def shortened(names: Iterable[str]) -> str:
-    """Return names as a list in the given order, shortened after `MAX_NAMED` names."""
+    """Return names as text, separated by commas. After `MAX_NAMED` names, only the number of further names follows."""
     ordered = list(names)
     more = len(ordered) - MAX_NAMED
     return ", ".join(ordered[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

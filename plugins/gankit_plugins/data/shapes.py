@@ -20,7 +20,7 @@ CHUNK = 500
 """Number of images whose random numbers are drawn together. If this number changes, a seed gives different images."""
 
 MAX_PIXELS = 1 << 19
-"""Approximate number of pixels that are drawn at a time. This limits the memory use at any resolution."""
+"""Approximate maximum number of pixels that are drawn at a time. It limits the memory use at any resolution."""
 
 
 def circle(u: Tensor, v: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class Shapes(Plugin):
     gradient, and edges are antialiased. The same seed gives the same images on every machine. Each kind of shape is a
     class. The numbers of images in two classes differ by at most one.
 
-    Source: none; there is nothing to cite.
+    Source: none.
 
     When to use: for tests of a recipe or a trick without a download, and for visual checks of class-conditional
     generation.

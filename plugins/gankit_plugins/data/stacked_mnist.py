@@ -35,10 +35,10 @@ def stack(images: Tensor, labels: Tensor, count: int, classes: int, seed: int) -
 class StackedMnist(Plugin):
     """Colour images with an MNIST digit in each channel. They show how many of 1,000 modes a generator covers.
 
-    The stacked images depend only on the setting `seed` of this plugin. To count modes, use
-    `extractor.use = "classifier"` with `by_channel = true`, and the metric `modes`. A mode is a combination of three
-    digits. It is covered if at least one generated image belongs to it. Srivastava and Lin evaluate 26,000 images: set
-    `evaluation.count = 26000`.
+    The setting `seed` of this plugin determines which digits are stacked, independently of the run's seed. To count
+    modes, use `extractor.use = "classifier"` with `by_channel = true`, and the metric `modes`. A mode is a combination
+    of three digits. It is covered if at least one generated image belongs to it. Srivastava 2017 and Lin 2018 evaluate
+    26,000 images. To evaluate the same number, set `evaluation.count = 26000`.
 
     Source: Metz 2016, section 3.3.1; Srivastava 2017, section 4.2; Lin 2018, section 4.1.
 

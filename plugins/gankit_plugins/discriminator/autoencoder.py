@@ -89,7 +89,8 @@ class EbganDiscriminator(Autoencoder):
     is independent of the size of the image.
 
     When to use: with the loss `ebgan`.
-    When not: with a loss that has targets, such as `non_saturating`, because the logits are never positive.
+    When not: with a loss that has target values for the logits, such as `non_saturating`, because the logits are never
+    positive.
     """
 
     name = "ebgan"
@@ -127,10 +128,11 @@ class BeganDiscriminator(Autoencoder):
     setting `normalization.discriminator` applies to every convolution except the first and the last (paper: none).
 
     The error is the mean over the values of the image. If the side is not 8 times a power of two, the smallest feature
-    maps have a side from 5 to 8. For images below 8x8, they have the size of the image.
+    maps have a side from 5 to 8. For images below 8x8, they have the image's size.
 
     When to use: with the generator `began` and the loss `began`.
-    When not: with a loss that has targets, such as `non_saturating`, because the logits are never positive.
+    When not: with a loss that has target values for the logits, such as `non_saturating`, because the logits are never
+    positive.
     """
 
     name = "began"

@@ -83,9 +83,9 @@ class BiganDiscriminator(Plugin):
     """Discriminator of pairs (image, z), and an encoder E that learns the inverse of G (BiGAN, ALI).
 
     Source: Donahue 2017, equation 3; Dumoulin 2017, equation 2. D separates real pairs (x, E(x)) from generated pairs
-    (G(z), z). G and E are trained on both kinds of pairs, with D's loss for exchanged labels (real and generated). With
-    cross entropy, G and E minimise -E[ln(1 - D(x, E(x)))] - E[ln D(G(z), z)] (Donahue 2017, section 3.4). At the
-    optimum, E is the inverse of G. These loss terms replace the terms of the recipe's `loss` for G.
+    (G(z), z). G and E minimise D's loss with exchanged targets: real pairs count as generated, and generated pairs as
+    real. With cross entropy, G and E minimise -E[ln(1 - D(x, E(x)))] - E[ln D(G(z), z)] (Donahue 2017, section 3.4). At
+    the optimum, E is the inverse of G. These loss terms replace the terms of the recipe's `loss` for G.
     `gankit reconstruct RUN` draws images x beside G(E(x)).
 
     Networks: Donahue 2017, appendix C, for MNIST: D and E have two hidden layers of 1,024 units with LeakyReLU 0.2. The

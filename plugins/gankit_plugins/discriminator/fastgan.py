@@ -13,10 +13,10 @@ from gankit_plugins.layers.fastgan import DownBlock, channels_at, halving
 from gankit_plugins.layers.residual import sizes_of
 
 SMALLEST = 8
-"""Maximum of the smaller side of the last feature map, in pixels."""
+"""Upper limit of the smaller side of the last feature map, in pixels."""
 
 KERNEL = 4
-"""Side of the last convolution's kernel, which maps 8x8 pixels to 5x5 logits."""
+"""Kernel size of the last convolution, which maps an 8x8 feature map to 5x5 logits."""
 
 
 def halved_sizes(image: Size) -> list[Size]:
@@ -46,7 +46,7 @@ class FastganDiscriminatorNetwork(nn.Module):
 
 
 class FastganDiscriminator(Plugin):
-    """FastGAN's discriminator: blocks that are the mean of two paths, and 5x5 logits for each image.
+    """FastGAN's discriminator: blocks that return the mean of two paths, and 5x5 logits for each image.
 
     Source: Liu 2021, section 3.2 and figure 4. Every block halves the size. One path has a convolution with stride 2
     and another convolution. The other path has average pooling and a 1x1 convolution. The setting

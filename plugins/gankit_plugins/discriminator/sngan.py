@@ -11,13 +11,13 @@ from gankit import DiscriminatorOutput, Plugin, Settings, Spec, hookimpl
 from gankit_plugins.layers.residual import WIDEST, down_block, first_block, glorot, sizes_of
 
 SMALLEST = 8
-"""Maximum of the smaller side of the last feature map, in pixels, if all blocks have the same number of channels.
+"""Upper limit of the smaller side of the last feature map, in pixels, if all blocks have the same number of channels.
 
 Source: Miyato 2018, table 4.
 """
 
 SMALLEST_DOUBLED = 4
-"""Maximum of the smaller side of the last feature map, in pixels, if the channels double.
+"""Upper limit of the smaller side of the last feature map, in pixels, if the channels double.
 
 Source: Miyato 2018, tables 5 and 6.
 """

@@ -33,7 +33,8 @@ class BeganGenerator(Plugin):
     the image.
 
     When to use: with the discriminator `began` and the loss `began`.
-    When not: if time is limited, because its convolutions at full size make it several times as expensive as `dcgan`.
+    When not: if time is limited, because convolutions at full size make this generator several times as expensive as
+    `dcgan`.
     """
 
     name = "began"

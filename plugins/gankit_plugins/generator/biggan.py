@@ -88,8 +88,8 @@ class BigGan(Plugin):
     six parts of 20 numbers for 128x128. A linear layer maps the first part to the smallest feature map. Each block gets
     a further part. In a block, linear functions of this part and of the class embedding give the scales and shifts of
     the normalisation. They replace the scales and shifts of `normalization.generator` (paper: batch norm). The scales
-    are centred at 1. In table 4, the class embedding is also an input of the first layer. It is not an input here,
-    because the number of parameters then agrees with table 1.
+    are centred at 1. In table 4, the class embedding is also an input of the first layer. This implementation leaves
+    out that input, because the number of parameters in table 1 does not include it.
 
     Three parts of the paper are separate tricks. `self_attention` is the non-local block at 64x64. `spectral_weights`
     adds spectral norm to all layers. `orthogonal_init` gives the paper's initial weights. Without `orthogonal_init`,

@@ -13,7 +13,7 @@ from gankit_plugins.layers.conditioning import numbers_of, require_numbers
 
 
 class CganGenerator(nn.Module):
-    """Fully connected network with four layers: for z, for the class, for both together, and for the image."""
+    """Fully connected network: a layer for z, a layer for the class, a layer for both together, and an output layer."""
 
     def __init__(self, spec: Spec, config: Cgan.Config) -> None:
         super().__init__()

@@ -12,10 +12,13 @@ from gankit_plugins.layers.residual import sizes_of
 from gankit_plugins.layers.skip_excitation import SkipLayerExcitation
 
 SMALLEST = 4
-"""Maximum of the smaller side of G's first feature map, in pixels."""
+"""Upper limit of the smaller side of G's first feature map, in pixels."""
 
 SOURCES = (1, 2, 3)
-"""Numbers of doublings up to the feature maps that scale the channels of larger ones: 8x8, 16x16 and 32x32."""
+"""Levels of the 8x8, 16x16 and 32x32 feature maps, which scale the channels of larger feature maps.
+
+The level of a feature map is the number of doublings before it.
+"""
 
 DISTANCE = 4
 """Number of doublings between the two feature maps of a skip-layer excitation."""

@@ -55,11 +55,11 @@ class Igan(Plugin):
     """IGAN's generator: two sets of features, enlarged to an image by three paths whose outputs are added.
 
     Source: Meng 2021, section 1.2, figure 3, for 96x96 images with 64 channels. Here height and width of an image may
-    be any multiples of 4. If height and width differ, the smaller set of features has the same ratio. For images with
-    side R, the long path enlarges the side from 4 to R by the prime factors of R/4. A 3x3 convolution comes before each
-    enlargement. The shortcut is one transposed convolution with kernel and stride R/4. The shortcut passes gradients
-    even if the gradients of the long path vanish. The setting `normalization.generator` applies to every convolution.
-    LeakyReLU 0.02 follows each convolution except the last, and tanh follows the last convolution.
+    be any multiples of 4. If height and width differ, the smaller set of features has the aspect ratio of the image.
+    For images with side R, the long path enlarges the side from 4 to R by the prime factors of R/4. A 3x3 convolution
+    comes before each enlargement. The shortcut is one transposed convolution with kernel and stride R/4. It passes
+    gradients even if the gradients of the long path vanish. The setting `normalization.generator` applies to every
+    convolution. LeakyReLU 0.02 follows each convolution except the last, and tanh follows the last convolution.
 
     When to use: for images without classes, where the single path of DCGAN trains badly.
     When not: if memory is scarce. To generate requested classes, use `igan_vn`.

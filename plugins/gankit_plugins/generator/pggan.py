@@ -61,8 +61,8 @@ class Pggan(Plugin):
     to [-1, 1] in samples and metrics.
 
     Images are squares with a side of 4 times a power of two. The trick `progressive_growing` sets the image size of
-    each training phase. Until a size is reached, its layers do not change, and images are upsampled by nearest
-    neighbours.
+    each training phase. In a phase, the layers for larger sizes do not change, and images are upsampled to the full
+    size by nearest neighbours.
 
     When to use: with the discriminator `pggan`, the trick `progressive_growing`, and `normalization.generator` =
     `pixel_norm`, for images of 64x64 and larger.

@@ -11,7 +11,10 @@ from gankit import Plugin, Settings, Spec, hookimpl
 from gankit_plugins.layers.residual import WIDEST, activated, glorot, sizes_of, up_block
 
 SMALLEST = 6
-"""Maximum of the smaller side of G's first feature map, in pixels. The side is 4 for 32x32 and 6 for 48x48 images."""
+"""Upper limit of the smaller side of G's first feature map, in pixels.
+
+The side is 4 for 32x32 images, and 6 for 48x48 images.
+"""
 
 
 class SnganGenerator(nn.Module):

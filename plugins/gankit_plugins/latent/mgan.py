@@ -1,4 +1,4 @@
-"""Prior of MGAN: several generators that share all layers except the first, and a classifier of their images."""
+"""Prior of MGAN, a mixture of generators that share all layers except the first."""
 
 from __future__ import annotations
 

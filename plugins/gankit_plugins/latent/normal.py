@@ -16,7 +16,7 @@ class Normal(Plugin):
 
     Source: Meng 2021, section 1.2, with 100 dimensions. Most other papers use this prior too.
 
-    When to use: nearly always. Truncation and spherical interpolation require it.
+    When to use: nearly always. Spherical interpolation requires this prior.
     When not: to reproduce a paper with a uniform prior, such as Radford 2015; use `uniform`.
     """
 

@@ -17,7 +17,7 @@ class Uniform(Plugin):
     Source: Goodfellow 2014; Radford 2015, with 100 dimensions in [-1, 1].
 
     When to use: to reproduce a paper that uses this prior.
-    When not: with truncation or spherical interpolation, which require `normal`.
+    When not: for spherical interpolation of z, which requires `normal`.
     """
 
     name = "uniform"
