@@ -61,7 +61,7 @@ def pointwise(before: int, after: int) -> nn.Conv2d:
 
 
 def pooling() -> nn.AvgPool2d:
-    """Return average pooling that halves the size, rounding up. At an odd border, a mean is over fewer pixels."""
+    """Return average pooling that halves the size, rounding up. If a side is odd, the last windows are smaller."""
     return nn.AvgPool2d(2, ceil_mode=True)
 
 

@@ -28,7 +28,7 @@ def num_covered(predicted: Tensor, classes: int, share: float) -> Tensor:
 def class_divergence(fake: Tensor, real: Tensor, classes: int) -> Tensor:
     """Return KL(generated || real), in nats, for predicted classes of generated images (M,) and real images (N,).
 
-    A class without real images counts as half a real image, because the divergence would otherwise be infinite.
+    For a class without real images, the count is set to 1/2, because the divergence would otherwise be infinite.
 
     Source:
         Metz 2016, section 3.3; Srivastava 2017.

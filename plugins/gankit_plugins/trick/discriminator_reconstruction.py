@@ -45,7 +45,7 @@ MOST_DOUBLINGS = 4
 def quarter(x: Tensor, bottom: Tensor, right: Tensor) -> Tensor:
     """Return one of the four quarters of each image or feature map.
 
-    If a side is odd, opposite quarters share the row or column in the middle.
+    If a side is odd, neighbouring quarters share the row or column in the middle.
 
     Args:
         x: images or feature maps, (B, C, H, W).
