@@ -51,7 +51,10 @@ def glorot(layer: Layer, gain: float = 1.0) -> Layer:
 
 
 def convolution(before: int, after: int) -> nn.Conv2d:
-    """Return a 3x3 convolution of a residual branch. Its gain compensates for ReLU, which halves the variance."""
+    """Return a 3x3 convolution of a residual branch.
+
+    The gain sqrt(2) of the initial weights compensates for ReLU, which halves the mean square.
+    """
     return glorot(nn.Conv2d(before, after, 3, padding=1), math.sqrt(2))
 
 

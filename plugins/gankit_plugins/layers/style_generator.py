@@ -139,7 +139,7 @@ class StyleGeneratorPlugin(Plugin):
 
     @abstractmethod
     def synthesis(self, spec: Spec) -> Synthesis:
-        """Return the synthesis network for the settings."""
+        """Return a synthesis network with the plugin's settings."""
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:

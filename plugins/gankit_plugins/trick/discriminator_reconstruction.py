@@ -36,7 +36,7 @@ DECODERS = "reconstruction_decoders"
 """Name of the decoders in `run.networks`."""
 
 PART, WHOLE = "map_of_part", "map_of_whole"
-"""Names of the feature maps (B, C, H, W) in `DiscriminatorOutput.extra`."""
+"""Names of the maps (B, C, H, W) in `DiscriminatorOutput.extra` from which quarters and whole images are decoded."""
 
 MOST_DOUBLINGS = 4
 """Maximum number of times that a decoder doubles the size (Liu 2021, section 3.2)."""
@@ -114,7 +114,7 @@ class Decoders(nn.Module):
 
 
 class MappingDiscriminator(nn.Module):
-    """Discriminator that also returns the feature maps of two of its modules: entries PART and WHOLE of `extra`."""
+    """Discriminator whose output also contains the feature maps of two modules: entries PART and WHOLE of `extra`."""
 
     def __init__(self, network: nn.Module, part: str, whole: str) -> None:
         super().__init__()
