@@ -52,7 +52,8 @@ def encoder(spec: Spec, width: int, code: int) -> nn.Sequential:
 def decoder(spec: Spec, player: Player, width: int, code: int) -> nn.Sequential:
     """Return a decoder that maps codes (B, code) to images (B, C, H, W). All feature maps have `width` channels.
 
-    Nearest-neighbour upsampling doubles the side. The last convolution has no activation.
+    Nearest-neighbour upsampling gives the sizes of the encoder's feature maps, in reverse order. The last convolution
+    has no activation.
     """
     small, *larger = reversed(sizes_of(spec))
     layers: list[nn.Module] = [nn.Linear(code, width * math.prod(small)), nn.Unflatten(1, (width, *small))]

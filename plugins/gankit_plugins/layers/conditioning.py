@@ -1,4 +1,4 @@
-"""Functions for conditions, such as classes, that are inputs of networks."""
+"""Functions that convert conditions, such as class labels, to network inputs, and that check the data's condition."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def numbers_of(condition: Tensor, size: int) -> Tensor:
 def embedded(condition: Tensor, table: Tensor) -> Tensor:
     """Return the embeddings (B, N) of labels (B,) or vectors (B, K), from a table (K, N).
 
-    A label selects a row of the table. For a vector, the embedding is the sum of all rows, weighted by the numbers of
-    the vector.
+    A label selects a row of the table. For a vector, the embedding is the sum of all rows, weighted by the components
+    of the vector.
     """
     return F.embedding(condition, table) if condition.dim() == 1 else condition.to(table.dtype) @ table
 

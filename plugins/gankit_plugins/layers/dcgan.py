@@ -57,7 +57,7 @@ def channels_at(level: int, width: int) -> int:
 
 
 def halving(before: int, after: int) -> nn.Conv2d:
-    """Return a convolution with kernel 5 and stride 2, which halves the size, rounding up (Radford 2015, figure 1)."""
+    """Return a 5x5 convolution with stride 2, which halves the size, rounding up (Radford 2015, figure 1)."""
     return initialized(nn.Conv2d(before, after, 5, stride=2, padding=2))
 
 

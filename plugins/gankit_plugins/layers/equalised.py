@@ -86,5 +86,5 @@ class EqualisedConv2d(nn.Conv2d):
         return self._conv_forward(input, self.scaled_weight(), self.bias)
 
     def scaled_weight(self) -> Tensor:
-        """Return c W, (after, before, kernel, kernel)."""
+        """Return the scaled weight c W, (after, before, kernel, kernel)."""
         return self.scale * self.weight

@@ -1,4 +1,4 @@
-"""Function that exchanges real and fake images in a step. Some losses of G are D's loss after this exchange."""
+"""Exchange of real and fake images in a training step. Some losses of G equal D's loss after this exchange."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gankit import Step
 
 
 def exchange_sides(step: Step) -> Step:
-    """Return a copy of the step with the roles of real and fake images exchanged. D's loss of this copy is G's loss."""
+    """Return a copy of a step with real and fake images exchanged. D's loss on this copy is a loss for G."""
     return step.with_outputs(
         step.fake_output,
         step.real_output,

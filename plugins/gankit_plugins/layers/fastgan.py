@@ -52,7 +52,7 @@ def activated(spec: Spec, layer: nn.Module, channels: int) -> nn.Sequential:
 
 
 def halving(before: int, after: int) -> nn.Conv2d:
-    """Return a convolution with kernel 4 and stride 2, which halves the size, rounding down."""
+    """Return a 4x4 convolution with stride 2, which halves the size, rounding down."""
     return initialized(nn.Conv2d(before, after, 4, stride=2, padding=1))
 
 

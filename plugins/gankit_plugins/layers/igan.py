@@ -42,9 +42,9 @@ def image_layer(spec: Spec, channels: int, normalize: bool, groups: int = 1) -> 
 def enlargement(channels: int, factor: int, how: Upsampling, groups: int = 1) -> nn.Module:
     """Return a layer that multiplies the sides of feature maps by `factor`, with `channels` channels in each group.
 
-    With `how` = "transposed", the layer is a transposed convolution with kernel factor + 2. The outputs of neighbouring
-    input pixels overlap. With `how` = "pixel_shuffle", the layer is a 3x3 convolution to factor^2 times the channels,
-    followed by a pixel shuffle (Shi 2016).
+    With `how` = "transposed", the layer is a transposed convolution with kernel size factor + 2. The outputs of
+    neighbouring input pixels overlap. With `how` = "pixel_shuffle", the layer is a 3x3 convolution with factor^2 times
+    as many output channels, followed by a pixel shuffle (Shi 2016).
     """
     c = channels * groups
     if how == "transposed":
@@ -53,7 +53,7 @@ def enlargement(channels: int, factor: int, how: Upsampling, groups: int = 1) ->
 
 
 def single_enlargement(channels: int, factor: int) -> nn.ConvTranspose2d:
-    """Return a transposed convolution with kernel and stride equal to `factor`.
+    """Return a transposed convolution whose kernel size and stride are equal to `factor`.
 
     The outputs of neighbouring input pixels do not overlap. The layer computes the same function as a 1x1 convolution
     followed by PixelShuffle.
@@ -73,11 +73,11 @@ def prime_factors(n: int) -> list[int]:
 
 
 def set_sizes(spec: Spec) -> tuple[Size, Size, int]:
-    """Return the sizes of the generator's small and large set of feature maps, and the ratio of image to small set.
+    """Return the size of the generator's small set of feature maps, the size of the large set, and a factor.
 
-    The large set has a quarter of the image's height and width. The ratio is the greatest common divisor of the large
-    set's height and width, because one factor enlarges both sides. For square images, the small set is 4x4, as in the
-    paper.
+    The factor is the ratio of the image's sides to the sides of the small set. The large set has a quarter of the
+    image's height and width. The factor is the greatest common divisor of these two sides, because it must be the same
+    for both sides. For square images, the small set is 4x4, as in the paper.
 
     Raises:
         InputError: the height or the width of the images is not a multiple of 4, or a side of the small set would

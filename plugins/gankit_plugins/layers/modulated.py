@@ -9,7 +9,7 @@ from gankit_plugins.layers.equalised import EqualisedConv2d, EqualisedLinear
 from gankit_plugins.layers.resampling import WIDE, convolve_up, low_pass_kernel
 
 EPS = 1e-8
-"""Number added to the sum of squares in equation 3. It prevents a division by 0 if all weights are 0."""
+"""Number added to the sum of squares in Karras 2019, equation 3. It prevents a division by 0 if all weights are 0."""
 
 
 def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
@@ -28,9 +28,9 @@ def demodulation(weight: Tensor, styles: Tensor) -> Tensor:
 class ModulatedConv2d(EqualisedConv2d):
     """Convolution without biases, whose weights are scaled for each image by a style and normalised to unit norm.
 
-    The style s has one number for each input channel. It is an affine function of w, with biases that are initially 1.
-    The layer multiplies x by s before the convolution (equation 1), and the output by the factors of equation 3. The
-    result equals that of a grouped convolution with separate weights for each image.
+    The style s has one number for each input channel. It is an affine function of the style vector w, with biases that
+    are initially 1. The layer multiplies x by s before the convolution (equation 1), and the output by the factors of
+    equation 3. The result equals that of a grouped convolution with separate weights for each image.
 
     If `up` is true, the layer uses the function `convolve_up`, which also doubles the size.
 
@@ -83,6 +83,6 @@ class Noise(nn.Module):
         self.strength = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps with the shape and the data type of x, (B, C, H, W)."""
+        """Return x plus noise, with the shape and the data type of x, (B, C, H, W)."""
         noise = torch.randn(len(x), 1, *x.shape[2:], dtype=x.dtype, device=x.device)
         return x + self.strength.to(x.dtype)[:, None, None] * noise

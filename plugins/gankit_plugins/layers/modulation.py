@@ -54,7 +54,7 @@ class Modulation(nn.Module):
 def without_scale_and_shift(norm: nn.Module) -> nn.Module:
     """Remove the trained scale and shift of PyTorch's normalisations in a module, and return the module.
 
-    They are redundant if a `Modulation` follows.
+    The trained scale and shift are redundant if a `Modulation` follows.
     """
     for module in norm.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm):

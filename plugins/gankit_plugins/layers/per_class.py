@@ -54,9 +54,9 @@ def route(labels: Tensor, classes: int, balanced: bool) -> Route:
 def to_groups(x: Tensor, routing: Route | None) -> Tensor:
     """Rearrange x (B, C, ...) to (rows, N * C, ...), with one group of channels for each of N classes.
 
-    A row holds one image of each class, so `routing.rows` is the number of images of a class. If `routing` is None,
-    there is one class, and x is returned unchanged. A training batch with unequal numbers of images per class raises an
-    InputError on the CPU, and causes a device-side assertion failure on a GPU.
+    A row holds at most one image of each class. The groups of classes without an image in this row contain zeros. If
+    `routing` is None, there is one class, and x is returned unchanged. A training batch with unequal numbers of images
+    per class raises an InputError on the CPU, and causes a device-side assertion failure on a GPU.
     """
     if routing is None:
         return x

@@ -62,7 +62,7 @@ def probe_generator(network: nn.Module, spec: Spec) -> Tensor:
 
 
 class FeatureMap(NamedTuple):
-    """Module that returns feature maps (B, C, H, W): its name, and the number of channels and the size of the maps."""
+    """Name of a module that returns feature maps (B, C, H, W), and the number of channels and the size of the maps."""
 
     module: str
     """Name of the module."""

@@ -72,7 +72,7 @@ class Growing(nn.Module):
         self.register_buffer("growth", torch.tensor(self.now))
 
     def grow(self, growth: Growth) -> None:
-        """Set the growth. It may only change between two training steps."""
+        """Set the growth. Call this method only between two training steps."""
         self.now = growth
         for number, value in zip(self.growth, growth, strict=True):
             number.fill_(value)

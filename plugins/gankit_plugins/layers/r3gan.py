@@ -24,7 +24,7 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
 class Architecture(Settings):
-    """Settings that G and D have in common."""
+    """Settings that R3GAN's generator and discriminator have in common."""
 
     width: int = Field(768, ge=1, description="channels of the feature maps at the image's size; each halving doubles")
     max_width: int = Field(768, ge=1, description="largest number of channels; with `width`, all sizes have the same")

@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 BINOMIAL = (1.0, 2.0, 1.0)
-"""Taps of the low-pass filter along each axis, before normalisation to the sum 1 (Karras 2018, appendix C)."""
+"""Taps of the low-pass filter along each axis, before normalisation to a sum of 1 (Karras 2018, appendix C)."""
 
 WIDE = (1.0, 3.0, 3.0, 1.0)
-"""Taps of a filter that combines `BINOMIAL` with doubling each pixel, or with averaging two neighbouring pixels."""
+"""Taps of `BINOMIAL` combined with nearest-neighbour upsampling by 2, or with averaging of two neighbouring pixels."""
 
 
 def low_pass_kernel(taps: tuple[float, ...] = BINOMIAL) -> Tensor:
-    """Return the separable filter with n taps as a kernel (1, 1, n, n) with the sum 1."""
+    """Return the separable filter with n taps as a kernel (1, 1, n, n), normalised to a sum of 1."""
     row = torch.tensor(taps) / sum(taps)
     return torch.outer(row, row)[None, None]
 
@@ -29,7 +29,7 @@ def blur(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """Double each pixel of x, (B, C, H, W), along both axes, and then filter with a 3x3 kernel: (B, C, 2 H, 2 W).
+    """Upsample x, (B, C, H, W), by 2 (nearest neighbour), and then filter it with a 3x3 kernel: (B, C, 2 H, 2 W).
 
     Pixels beyond the border are 0.
 

@@ -51,7 +51,10 @@ def glorot(layer: Layer, gain: float = 1.0) -> Layer:
 
 
 def convolution(before: int, after: int) -> nn.Conv2d:
-    """Return a 3x3 convolution of a residual branch. Its gain compensates for ReLU, which halves the variance."""
+    """Return a 3x3 convolution of a residual branch.
+
+    The gain sqrt(2) of the initial weights compensates for ReLU, which halves the mean square.
+    """
     return glorot(nn.Conv2d(before, after, 3, padding=1), math.sqrt(2))
 
 
@@ -61,7 +64,7 @@ def pointwise(before: int, after: int) -> nn.Conv2d:
 
 
 def pooling() -> nn.AvgPool2d:
-    """Return average pooling that halves the size, rounding up. At an odd border, a mean is over fewer pixels."""
+    """Return average pooling that halves the size, rounding up. If a side is odd, the last windows are smaller."""
     return nn.AvgPool2d(2, ceil_mode=True)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 REDUCTION = 8
-"""Ratio k of the number of channels of x to the number of channels of f, g and h (Zhang 2019, section 3)."""
+"""Ratio k of the channels of x to the channels of the keys f, queries g and values h (Zhang 2019, section 3)."""
 
 
 def attention(f: Tensor, g: Tensor, h: Tensor) -> Tensor:

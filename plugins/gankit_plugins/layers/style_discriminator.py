@@ -52,7 +52,7 @@ def convolutions(before: int, after: int) -> nn.Sequential:
 
 
 class StyleDiscriminator(nn.Module):
-    """Network of a 1x1 convolution, blocks that halve the size down to 4x4, and two linear layers to one logit.
+    """Network of a 1x1 convolution, blocks that halve the size down to 4x4, a 3x3 convolution, and two linear layers.
 
     Args:
         spec: specification of the images.

@@ -31,9 +31,9 @@ def truncate_styles(ws: Tensor, w_mean: Tensor, psi: float, count: int | None) -
 
 
 def mix_styles(ws: Tensor, others: Tensor, probability: float) -> Tensor:
-    """Return ws, where each image is mixed with a given probability: it gets the other w from a random layer on.
+    """Return ws after style mixing: in random images, the other w replaces w from a random layer to the last one.
 
-    This layer is drawn uniformly from all layers except the first one.
+    This layer is drawn for each image, uniformly from all layers except the first one.
 
     Args:
         ws: style vector w of each layer, (B, L, W).
@@ -139,7 +139,7 @@ class StyleGeneratorPlugin(Plugin):
 
     @abstractmethod
     def synthesis(self, spec: Spec) -> Synthesis:
-        """Return the synthesis network for the settings."""
+        """Return a synthesis network with the plugin's settings."""
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:

@@ -90,7 +90,7 @@ class Logger(Plugin):
         for row in rows:
             if "warning" not in row:
                 self.write(row)
-        # Write only the last warning, because loggers that call this method write all warnings of the run each time.
+        # Write only the last warning, because the loggers that use this method write all warnings of the run together.
         for row in [row for row in rows if "warning" in row][-1:]:
             self.write(row)
 

@@ -34,8 +34,8 @@ class Mlflow(Logger):
     To install the library, run `pip install 'gankit[mlflow]'`.
 
     A resumed run continues the same run in MLflow. The resumed run repeats the iterations after its checkpoint. Rows
-    that MLflow already has are not sent again, because the repeated rows are identical. On another machine, the last
-    digits of the repeated rows may differ.
+    that MLflow already has are not sent again, because the resumed run computes the same values. On another machine,
+    the last digits of the values may differ.
 
     Source: the library `mlflow`.
 

@@ -17,8 +17,8 @@ def squared_error(logits: Tensor, target: Tensor | float) -> Tensor:
 class LeastSquares(AdversarialLoss):
     """Squared distance between D's output and its target, for both players (LSGAN).
 
-    Source: Mao 2017, equation 2 with the targets of equation 9: b = 1 for real and a = 0 for generated images, and c =
-    1 for G. b, a and c are `step.real_target`, `step.fake_target` and `step.generator_target`. Images far on the
+    Source: Mao 2017, equation 2 with the targets of equation 9: b = 1 for real images, a = 0 for generated images, and
+    c = 1 for G. b, a and c are `step.real_target`, `step.fake_target` and `step.generator_target`. Images far on the
     correct side of D's decision boundary still have a gradient.
 
     When to use: if cross entropy saturates. This loss is stable at small learning rates.

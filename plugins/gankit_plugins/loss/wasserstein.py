@@ -26,8 +26,8 @@ class Wasserstein(AdversarialLoss):
     """Difference between the critic's mean outputs for generated images and for real images (WGAN).
 
     Source: Arjovsky 2017 (Wasserstein GAN), equations 2 and 3. D is a critic that must be Lipschitz continuous. The
-    negative of D's loss estimates the Wasserstein distance between the two distributions, up to a constant factor. This
-    estimate falls as the images improve.
+    negative of D's loss estimates the Wasserstein distance between the distributions of real and of generated images,
+    up to a constant factor. This estimate falls as the images improve.
 
     When to use: for a loss that shows progress, with `gradient_penalty` and several D steps per iteration.
     When not: without a Lipschitz constraint on D, because the loss then falls without limit.

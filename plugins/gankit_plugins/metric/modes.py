@@ -28,7 +28,7 @@ def num_covered(predicted: Tensor, classes: int, share: float) -> Tensor:
 def class_divergence(fake: Tensor, real: Tensor, classes: int) -> Tensor:
     """Return KL(generated || real), in nats, for predicted classes of generated images (M,) and real images (N,).
 
-    A class without real images counts as half a real image, because the divergence would otherwise be infinite.
+    For a class without real images, the count is set to 1/2, because the divergence would otherwise be infinite.
 
     Source:
         Metz 2016, section 3.3; Srivastava 2017.
@@ -63,9 +63,9 @@ class Modes(Plugin):
     `modes` is the number of covered classes. As in the papers, a class is covered if it has at least one image. The
     setting `share` can require more images. `mode_divergence` is the Kullback-Leibler divergence KL(generated || real)
     of the class histograms. Both histograms are computed from the classifier's predictions. For conditional generators,
-    `as_asked` is the proportion of images that are classified as the requested class, averaged over the classes that
-    both generator and classifier have. `as_asked_worst` is the proportion for the worst class. If fewer than half of
-    the classes are covered in the last evaluation, the run logs a warning.
+    `as_asked` is the proportion of images that are classified as the requested class. This proportion is averaged over
+    the classes that both generator and classifier have. `as_asked_worst` is the proportion for the worst class. If
+    fewer than half of the classes are covered in the last evaluation, the run logs a warning.
 
     Source: Metz 2016, section 3.3; Srivastava 2017, section 4.1; Lin 2018.
 

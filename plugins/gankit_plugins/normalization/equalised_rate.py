@@ -19,7 +19,7 @@ class EqualisedRate(Plugin):
     changed. Layers that tricks add are not equalised, except the layers of `projection` and `self_attention`. In a
     transposed convolution with kernel k and stride s, fan_in is the number of input channels times k^2 / s^2.
 
-    Because c is small, w needs larger steps than usual. The paper's learning rate is 0.001, for weights near 1.
+    Because c is small, w needs larger steps than usual. The paper's learning rate is 0.001, for weights from N(0, 1).
 
     When to use: with Adam, in networks without batch norm whose layers have different sizes.
     When not: with SGD, whose steps depend on the scale of the gradient. Also not with a learning rate for ordinary

@@ -76,7 +76,7 @@ class InputGradientPenalty(Plugin):
     """True if the penalty may make D too flat for a Wasserstein critic, which needs a slope."""
 
     input_gradients: ClassVar[tuple[Source, ...]] = ()
-    """Inputs of D at which the penalty is computed, if it is computed at the inputs themselves."""
+    """Inputs of D at which the penalty is computed: real or fake images. Empty if it is computed at other points."""
 
     class Config(Settings):
         weight: Scheduled = Field(10.0, gt=0, description="lambda, weight of the penalty in D's loss")

@@ -71,10 +71,10 @@ class PathLength(Plugin):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.average: Tensor | None = None
-        """Average of past lengths, a scalar."""
+        """Moving average a of the path lengths ||J^T y||, a scalar. None before the first batch."""
 
         self.parts: list[Tensor] = []
-        """Mean length in each part of the current batch (gradient accumulation), scalars."""
+        """Mean path length in each part of the current batch (gradient accumulation), scalars."""
 
     @hookimpl
     def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:

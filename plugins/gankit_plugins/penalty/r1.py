@@ -47,7 +47,7 @@ class R1(InputGradientPenalty):
         (source,) = self.input_gradients
         images, labels = step.real_inputs if source == "real" else step.fake_inputs
         if source not in step.input_gradients:
-            # A simulated step declares no gradients, so the output of D cannot be shared with the loss.
+            # A simulated step may call D on images that do not require gradients, so call D again.
             return input_gradient(discriminator, images, labels)
         output = step.real_output if source == "real" else step.fake_output
         return output_gradient(output.logits, images)

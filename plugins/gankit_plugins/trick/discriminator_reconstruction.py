@@ -36,7 +36,7 @@ DECODERS = "reconstruction_decoders"
 """Name of the decoders in `run.networks`."""
 
 PART, WHOLE = "map_of_part", "map_of_whole"
-"""Names of the feature maps (B, C, H, W) in `DiscriminatorOutput.extra`."""
+"""Names of the maps (B, C, H, W) in `DiscriminatorOutput.extra` from which quarters and whole images are decoded."""
 
 MOST_DOUBLINGS = 4
 """Maximum number of times that a decoder doubles the size (Liu 2021, section 3.2)."""
@@ -45,7 +45,7 @@ MOST_DOUBLINGS = 4
 def quarter(x: Tensor, bottom: Tensor, right: Tensor) -> Tensor:
     """Return one of the four quarters of each image or feature map.
 
-    If a side is odd, opposite quarters share the row or column in the middle.
+    If a side is odd, neighbouring quarters share the row or column in the middle.
 
     Args:
         x: images or feature maps, (B, C, H, W).
@@ -114,7 +114,7 @@ class Decoders(nn.Module):
 
 
 class MappingDiscriminator(nn.Module):
-    """Discriminator that also returns the feature maps of two of its modules: entries PART and WHOLE of `extra`."""
+    """Discriminator whose output also contains the feature maps of two modules: entries PART and WHOLE of `extra`."""
 
     def __init__(self, network: nn.Module, part: str, whole: str) -> None:
         super().__init__()

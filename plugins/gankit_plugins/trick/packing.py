@@ -12,7 +12,7 @@ from gankit import Plugin, RecipeInfo, Run, Settings, Spec, hookimpl
 from gankit_plugins.layers.conditioning import refuse_other_conditions
 
 PIXELWISE = ("instance_noise",)
-"""Names of tricks that act on each pixel separately. Such tricks may be applied before or after packing."""
+"""Names of tricks that act on each pixel separately. These tricks may be applied before or after packing."""
 
 
 def packs(images: Tensor, size: int) -> Tensor:

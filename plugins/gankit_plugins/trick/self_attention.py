@@ -87,8 +87,8 @@ class SelfAttentionTrick(Plugin):
         place = nearest(maps, self.config.side)
 
         def normalize(layer: nn.Module, features: int) -> nn.Module:
-            # Spectral norm changes the weight of the layer. Other normalisations return an additional layer for the
-            # output. Equation 1 has no such layer.
+            # Ignore the returned module. Spectral norm changes the layer in place, and other normalisations return
+            # additional layers, which equation 1 does not have.
             spec.normalize(player, layer, features)
             return layer
 

@@ -13,7 +13,7 @@ from gankit_plugins.layers.latent_parts import part_sizes
 from gankit_plugins.layers.probe import probe_generator
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
-"""Activation modules before which z can be added."""
+"""Activation modules. The trick adds z to the inputs of some of these modules."""
 
 
 class Latent:

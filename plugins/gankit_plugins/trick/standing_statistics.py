@@ -1,4 +1,4 @@
-"""Standing statistics: batch-norm statistics that are computed from images of the sampled generator."""
+"""Standing statistics: batch-norm statistics for sampling, computed from many generated images."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ class StandingStatistics(Plugin):
     """Batch-norm statistics for sampling, computed from many generated images instead of running averages.
 
     Source: Brock 2018, appendix C.1, typically with 100 forward passes. Running averages come from the weights of
-    earlier iterations, and do not match the weights of `moving_average`. This trick generates `passes` batches. Each
-    has the size of the batches that pass through G in training, which are smaller with several ranks or
-    `train.accumulate`. In each batch norm layer, the trick replaces the running averages by the mean and the variance
-    over all these batches. In each pass, the layers normalise with the statistics of the batch, as in training. z is
-    always drawn with the same seed, and classes are used in turn.
+    earlier iterations, and do not match the weights of `moving_average`. This trick generates `passes` batches. These
+    batches have the same size as the batches that pass through G in training. With several ranks or `train.accumulate`,
+    this size is smaller than `train.batch_size`. In each batch norm layer, the trick replaces the running averages by
+    the mean and the variance over all these batches. In each pass, the layers normalise with the statistics of the
+    batch, as in training. z is always drawn with the same seed, and classes are used in turn.
 
     Grids, metrics and the saved generator use these statistics. The training does not change. Each grid and each
     checkpoint costs `passes` forward passes of G.

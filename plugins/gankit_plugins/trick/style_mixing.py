@@ -10,7 +10,7 @@ from gankit_plugins.layers.style_generator import require_style_generator
 
 
 class StyleMixing(Plugin):
-    """Images from two style vectors in training: one w for the first layers, another w from a random layer on.
+    """Images from two style vectors in training: one w up to a random layer, and another w after this layer.
 
     Source: Karras 2018, section 3.1, with the probability 0.9 of the final networks. The network then cannot rely on
     equal styles in neighbouring layers, so each style controls only the sizes of its layers. The second w is computed
