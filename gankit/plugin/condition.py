@@ -43,7 +43,7 @@ class Condition(ABC):
 
     kind: ClassVar[str]
     dtype: ClassVar[torch.dtype]
-    """Data type of the rows that a network takes as input."""
+    """Data type of the condition tensor that a network takes as input."""
 
     @property
     @abstractmethod
@@ -395,7 +395,11 @@ def values_mistake(images: Tensor) -> tuple[str, str] | None:
 
 
 def requested_by(wanted: Wanted) -> Requested:
-    """Convert a condition of type `Wanted` to type `Requested`. Raise InputError if a name is not a string."""
+    """Convert a user's condition to a mapping from the names of conditions to their values.
+
+    A class name or index becomes `{"class": ...}`, and None an empty mapping. A mapping is returned unchanged. Raise
+    InputError if one of its keys is not a string.
+    """
     if isinstance(wanted, Mapping):
         if wrong := next((name for name in wanted if not isinstance(name, str)), None):
             raise InputError(f"{wrong!r}: the name of a condition must be a text")

@@ -105,7 +105,7 @@ EXPECTED: dict[str, Expected] = {
     "compute_metrics": _instance("a dict of numbers by name", Mapping),
     "log_values": Expected("a dict of numbers or scalar tensors by name", _is_numbers_by_name),
 }
-"""Values that implementations may return, by hook point. The values of all other hook points are ignored."""
+"""Values that implementations may return, by hook point. The return values of all other hook points are ignored."""
 
 
 def check_value(value: Any, hook: str, place: str) -> None:

@@ -36,7 +36,10 @@ class Spec:
     """Description of the condition of the dataset, such as its classes. None for data without a condition."""
 
     fields: tuple[str, ...] = ()
-    """Names of further tensors of the dataset. In a training step, `step.fields` contains these tensors."""
+    """Names of the dataset's tensors beside images and conditions.
+
+    In a training step, `step.fields` contains these tensors.
+    """
 
     latent_size: int = 100
     """Size of the latent vector z."""

@@ -144,7 +144,7 @@ def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[
     for player in PLAYERS:
         _restore_optimizer(run, player, tensors["optimizer.safetensors"], state["optimizer"][player])
     # `plugins.safetensors` also contains the plugin state that belongs only to the first rank. Restore this state only
-    # on the first rank, and only if the number of ranks is the same.
+    # on the first rank, and only if the checkpoint was written with the same number of ranks.
     own_too = state.get("ranks", 1) == run.ranks.size and run.ranks.rank == 0
     shared = {key: plugin for key, plugin in run.plugins.items() if plugin.state_scope == "shared"}
     _restore_plugins(run, run.plugins if own_too else shared, tensors["plugins.safetensors"] | state["plugins"])

@@ -105,7 +105,7 @@ class Images(Plugin):
         @field_validator("resolution", mode="before")
         @classmethod
         def _check_sides(cls, resolution: Any) -> Any:
-            # Check a side and a pair of sides here, because pydantic would report a separate error for each form.
+            # Check one side, or height and width, here. Otherwise pydantic reports a separate error for each form.
             sides = resolution if isinstance(resolution, list | tuple) else [resolution] * 2
             if resolution is not None and not (
                 len(sides) == 2 and all(type(side) is int and SMALLEST <= side <= LARGEST for side in sides)

@@ -52,7 +52,7 @@ class Listing:
     """Attributes as numbers, (N, K), one row for each file."""
 
     row: Mapping[str, int] = field(default_factory=dict)
-    """Row of each file in `numbers`, by its path."""
+    """Mapping from the path of a file to the index of its row in `numbers`."""
 
     @property
     def condition(self) -> Condition | None:

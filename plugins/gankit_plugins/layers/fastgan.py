@@ -30,9 +30,9 @@ def channels_at(level: int, width: int, size: Size) -> int:
 
 
 def gated(spec: Spec, player: Player, layer: nn.Module, channels: int) -> nn.Sequential:
-    """Return a layer with the recipe's normalisation and a gated linear unit.
+    """Return `layer`, followed by the recipe's normalisation and a gated linear unit.
 
-    The layer has 2 * `channels` output channels. The gated linear unit halves this number.
+    `layer` must have 2 * `channels` output channels. The gated linear unit halves this number.
     """
     return nn.Sequential(spec.normalize(player, layer, 2 * channels), nn.GLU(dim=1))
 

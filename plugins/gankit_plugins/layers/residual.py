@@ -14,7 +14,10 @@ SMALLEST_IMAGE = 4
 """Minimum side of an image, in pixels."""
 
 WIDEST = 16
-"""Maximum number of channels, as a multiple of `width`, if each halving of the size doubles the number of channels."""
+"""Upper limit of the number of channels, as a multiple of `width`.
+
+Each halving of the feature maps' size doubles the number of channels, up to this limit.
+"""
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 

@@ -94,7 +94,8 @@ class StyleGenerator(nn.Module):
         """Return w for each layer, (B, L, W), after style mixing in training mode or truncation in evaluation mode."""
         ws = self._same_in_all_layers(z, condition)
         if self.training and self.mixing:
-            # Use the z of another image as the second z, because a network cannot draw from the recipe's prior.
+            # Style mixing needs a second z. Use the z of another image of the batch, because a network cannot draw from
+            # the recipe's prior.
             return mix_styles(ws, self._same_in_all_layers(z.roll(1, 0), condition), self.mixing)
         if not self.training and self.psi != 1:
             return truncate_styles(ws, self.mapping.w_mean, self.psi, self.psi_layers)

@@ -62,7 +62,8 @@ class Neighbours(NamedTuple):
     """Results for N real and M generated images: which k-nearest-neighbour balls contain which images.
 
     The radius of an image's ball is the distance to its k-th nearest neighbour of the same kind (real or generated). k
-    is from 1 to K. The value K + 1 means that no ball contains the image.
+    is from 1 to K. If a field contains the smallest k for which a ball contains an image, K + 1 means that there is no
+    such ball.
     """
 
     fake_in_real: Tensor
@@ -78,7 +79,10 @@ class Neighbours(NamedTuple):
     """Smallest k for which the ball of a real image contains a generated image. One k per real image, (N,)."""
 
     num_pairs: Tensor
-    """Number of pairs of a real image and a generated image inside its ball. One number per k, (K,)."""
+    """Number of pairs of a real and a generated image in which the real image's ball contains the generated image.
+
+    One number per k, (K,).
+    """
 
     fake_to_real: Tensor
     """Distance of each generated image to its nearest real image, (M,)."""

@@ -111,6 +111,6 @@ def fake_class_loss(step: Step) -> Tensor:
 
 
 def loss_of(output: DiscriminatorOutput, labels: Tensor | None) -> Tensor:
-    """Return the class loss of D's output. `labels` are the labels of D's inputs. A pack has one label."""
+    """Return the class loss of D's output. `labels` contains one label for each input of D."""
     assert labels is not None, "adjust_spec refuses data without labels"
     return class_loss(output.extra[CLASS_LOGITS], labels)

@@ -29,7 +29,7 @@ def top_k(step: Step, share: float) -> Step:
 
 
 class TopK(Plugin):
-    """Loss of G over only the generated images with the largest logits in a batch.
+    """Loss of G over the generated images with the largest logits in a batch only.
 
     Source: Sinha 2020 (Top-k Training of GANs), section 3.1. The gradients of the worst images can point away from the
     data. The number of images, k, starts at the batch size. After every `every` iterations, k is multiplied by `decay`,
