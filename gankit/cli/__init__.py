@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import NoReturn
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from gankit.errors import GankitError, InputError, PluginError
 from gankit.plugin.registry import Entry, Registry
@@ -91,12 +92,21 @@ def print_error(error: GankitError) -> None:
 
 
 def _show_usage_error(error: click.ClickException) -> None:
-    """Write a usage error to stderr. If the user gave an option that was renamed, the message contains the new name."""
-    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
-        options = [option for parameter in error.ctx.command.params for option in parameter.opts]
+    """Write a usage error to stderr, as one line. Without arguments, write the help.
+
+    If the user gave an option that was renamed, the message contains the new name.
+    """
+    if isinstance(error, NoArgsIsHelpError):
+        error.show()
+        return
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context is not None else "gankit"
+    message = error.format_message().rstrip(".")
+    if isinstance(error, click.NoSuchOption) and context is not None:
+        options = [option for parameter in context.command.params for option in parameter.opts]
         if (new := new_name(error.option_name, options)) is not None:
-            error = click.UsageError(f"No such option {error.option_name!r}; it is called {new!r} now.", error.ctx)
-    error.show()
+            message = f"No such option {error.option_name!r}; it is called {new!r} now"
+    click.echo(f"error: {command}: {message}; see `{command} --help`", err=True)
 
 
 def _plugin_commands() -> list[Entry]:

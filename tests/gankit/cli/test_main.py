@@ -103,10 +103,12 @@ def test_every_command_has_help(gankit, command):
         (["list-plugins", "extra"], "extra"),
     ],
 )
-def test_wrong_usage_is_exit_code_2(gankit, arguments, expected):
+def test_wrong_usage_is_exit_code_2_and_one_line(gankit, arguments, expected):
     answer = gankit(*arguments)
     assert answer.code == 2
-    assert expected in answer.err
+    (line,) = answer.err.splitlines()
+    assert line.startswith("error: gankit")
+    assert expected in line
     assert answer.out == ""
 
 

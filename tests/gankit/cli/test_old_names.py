@@ -77,7 +77,7 @@ def test_a_step_does_not_have_its_old_fields():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["eval", "run", "--measure", "fid"], "No such option '--measure'; it is called '--metric' now."),
+        (["eval", "run", "--measure", "fid"], "No such option '--measure'; it is called '--metric' now;"),
         (["list-plugins", "--kind", "measure"], "it is called 'metric' now"),
         (["list-plugins", "--hook", "turns"], "it is called 'step_order' now"),
         (["describe", "adviser"], "it is called 'training_monitor' now"),
