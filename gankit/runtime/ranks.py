@@ -55,7 +55,7 @@ class Ranks:
         self.rank, self.size, self.local_rank, self.local_size = place
         self.store = store
         self.run_number = 0
-        """Number of runs started so far. Keys in the store contain it, so messages of earlier runs are ignored."""
+        """Number of the current run. Keys in the store contain this number, so messages of earlier runs are ignored."""
 
         self._depth = 0
 
@@ -66,7 +66,7 @@ class Ranks:
         The call waits until all ranks are connected.
 
         Raises:
-            InputError: the environment variable `MASTER_ADDR` or `MASTER_PORT` with the address of rank 0 is not set.
+            InputError: the environment variable `MASTER_ADDR` or `MASTER_PORT`, set by torchrun, is missing.
         """
         if place.size == 1:
             return cls()
@@ -283,7 +283,7 @@ class Ranks:
         Set `error.rank` to the number of the rank that reports the error to the user.
         """
         self._post("failed", _message(error))
-        # Wait for the messages of the other ranks. Then an error on all ranks, such as a NaN loss, is reported once.
+        # Wait for the messages of the other ranks, so that an error on all ranks, such as a NaN loss, is reported once.
         self._wait(SHARED_FAILURE_SECONDS, lambda: all(self._posted("failed", rank) for rank in range(self.size)))
         # After this call, ranks that wait for this rank in a collective operation get a RuntimeError.
         _disconnect()
@@ -401,7 +401,8 @@ def _disconnect() -> None:
 
 
 def _stop_at_once() -> NoReturn:
-    # After the second Ctrl-C, torchrun sends SIGTERM, which would end this rank before it reports the error.
+    # After the second Ctrl-C, torchrun sends SIGTERM, which would end this rank before it sends its last message to the
+    # other ranks.
     _ignore_signals()
     raise KeyboardInterrupt
 

@@ -29,7 +29,7 @@ def handled_signals() -> list[signal.Signals]:
 
 @contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt when one of `SIGNALS` arrives in the `with` block, so that the program cleans up."""
+    """Raise KeyboardInterrupt when one of `SIGNALS` arrives in the `with` block. The program can then clean up."""
     # Python can install signal handlers only in the main thread.
     numbers = handled_signals() if threading.current_thread() is threading.main_thread() else []
     previous = {number: signal.signal(number, signal.default_int_handler) for number in numbers}

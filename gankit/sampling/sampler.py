@@ -1,4 +1,4 @@
-"""Sampling of images from a generator. Sampling needs a generator file, but no dataset and no run directory."""
+"""Sampling of images from a generator. Sampling from a generator file needs no dataset and no run directory."""
 
 from __future__ import annotations
 
@@ -178,8 +178,8 @@ class Sampler:
 
         Args:
             count: number of samples.
-            requested: condition that the user requests, such as `{"class": "cat"}` or `{"age": 30}`. If it is empty,
-                labels cycle through the classes, and other conditions are taken from real images.
+            requested: condition that the user requests, such as `{"class": "cat"}` or `{"age": 30}`. If `requested` is
+                empty, labels cycle through the classes, and other conditions are taken from real images.
             seed: random seed for plugins that draw conditions at random.
             sources: source images (n, C, H, W), for an image-to-image generator. If n is below `count`, the images are
                 repeated.
@@ -204,7 +204,7 @@ class Sampler:
 
     @torch.no_grad()
     def conditions_of_plugin(self, count: int, requested: Requested, seed: int) -> Tensor | None:
-        """Return the conditions from a plugin's hook `sampling_conditions` on the CPU, or None without such a hook.
+        """Return the conditions from a plugin's hook `sampling_conditions` as a CPU tensor, or None if there are none.
 
         The arguments are the same as those of `conditions`. The random state is restored afterwards.
         """

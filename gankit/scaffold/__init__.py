@@ -70,7 +70,7 @@ def run_command(kind: Kind, name: str, location: str = "") -> str:
     Args:
         kind: kind of the plugin.
         name: name of the plugin.
-        location: path and class of a plugin that is not installed: `./file.py:Class`.
+        location: path and class of a plugin that is not installed, such as `./file.py:Class`. Otherwise empty.
     """
     if kind == "command":
         return f"gankit {name} world"
@@ -132,7 +132,7 @@ def write_package(name: str, folder: Path, kind: Kind = "trick") -> list[Path]:
             raise InputError(f"{path}: exists already; choose another name or --out, or remove it")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Write the files to a temporary folder first. If the disk is full, no incomplete package then remains.
+        # Write the files to a temporary folder first, because a full disk would otherwise leave an incomplete package.
         with TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
             for number, template in enumerate(paths.values()):
                 (Path(temporary) / str(number)).write_text(_filled(template, names), encoding="utf-8")

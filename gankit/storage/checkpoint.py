@@ -20,7 +20,7 @@ TensorFile = dict[str, Tensor]
 
 PARTS = ("generator", "discriminator", "optimizer", "plugins", "random")
 FILES = tuple(f"{part}.safetensors" for part in PARTS)
-"""Names of the safetensors files in every checkpoint. Each saved extra network has an additional file."""
+"""Names of the safetensors files in every checkpoint. A saved network that a plugin adds has its own file."""
 
 
 class DamagedError(InputError):

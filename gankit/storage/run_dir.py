@@ -108,7 +108,7 @@ class RunDir:
         write_text(self.recipe_file, recipe.to_toml())
 
     def keep_sources(self, recipe: Recipe) -> None:
-        """Copy the files of plugins that are not in an installed package into `sources/`, as a record of the run."""
+        """Copy the files of plugins without an installed package to the folder `sources`, as a record of the run."""
         for component in recipe.components.values():
             file = Path(component.resolved.origin.rpartition(":")[0])
             copy = self.kept_source(file)

@@ -229,7 +229,7 @@ def check_resume(parts: Parts, changes: Raw | None = None, *, before: int = 1, a
 
 
 def copy_of_checkpoint(run: TrainingRun) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Return copies of the tensors in each checkpoint file, and the values that are saved as JSON."""
+    """Return the content of a checkpoint of the run: copies of the tensors, by file name, and the JSON values."""
     tensors, values = capture(run)
     copies = {file: {name: tensor.clone() for name, tensor in content.items()} for file, content in tensors.items()}
     return copies, json.loads(json.dumps(values))

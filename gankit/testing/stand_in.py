@@ -59,7 +59,7 @@ class StandInTensor(Tensor):
 def run_on_cpu(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Run an operator on the CPU, and return its result.
 
-    The result is on the stand-in accelerator if an operand is on it, or if the argument `device` selects it. As with
+    The result is on the stand-in accelerator if an operand is there, or if the argument `device` selects it. As with
     CUDA, a CPU tensor may be an operand together with stand-in tensors if it has no dimensions or is an index.
 
     Raises:

@@ -218,7 +218,7 @@ def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
 
 
 def evaluate(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:
-    """Compute the metrics, and log them together with the facts that affect their values.
+    """Compute the metrics, and log them with the settings that affect their values, such as the number of images.
 
     If a metric fails, show a warning and continue.
     """

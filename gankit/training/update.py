@@ -123,7 +123,8 @@ def average_over_ranks(run: TrainingRun, player: Player, values: dict[str, Tenso
     Afterwards these values are equal on all ranks, so the updates and the decisions of plugins are equal too.
     """
     parameters = run.parameters[player]
-    # A rank without images of a class has no gradient for the network of this class, so the rank sends zeros.
+    # Some plugins train one network per class. A rank without images of a class has no gradient for the network of
+    # this class, so the rank sends zeros.
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     has_gradient = [float(p.grad is not None) for p in parameters]
     # torch.ones creates values on the device. Copying Python numbers to the device would make the CPU wait.
