@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from gankit.errors import InputError, recipe_errors
-from gankit.formatting import plural
+from gankit.formatting import first_names, plural
 from gankit.storage.trained_network import Origin, read_trained_network
 from gankit.suggest import nearest
 from gankit.training.run import TrainingRun
@@ -47,7 +48,8 @@ def initialise(run: TrainingRun) -> list[str]:
             _check_any(name, origin, matches, list(given))
         load(run.networks[name], matches)
         run.origins[name] = origin
-        unused = [n for n in given if n not in {m.name for m in matches}]
+        own = {m.name for m in matches}
+        unused = [n for n in given if n not in own]
         run.initial_weights[name] = {"origin": origin, "tensors": list(map(_row, matches)), "unused": unused}
         messages += _messages(name, origin, matches, unused)
     return messages
@@ -70,8 +72,8 @@ def _check_any(name: str, origin: Origin, matches: list[Match], given: list[str]
     table = ", ".join(f'"{old}" = "{new}"' for old, new in prefix_table(given, own).items())
     example = f": init.map.{name}='{{{table}}}'" if table else f" (init.map.{name})"
     raise InputError(
-        f"no tensor of {origin['path']} fits: it has {_list(given, 3)}, and the network has {_list(own, 3)}; give "
-        f"another file, or a table of names{example}"
+        f"no tensor of {origin['path']} fits: it has {first_names(given, 3)}, and the network has "
+        f"{first_names(own, 3)}; give another file, or a table of names{example}"
     )
 
 
@@ -88,15 +90,17 @@ def _row(one: Match) -> dict[str, Any]:
 
 def _messages(name: str, origin: Origin, matches: list[Match], unused: list[str]) -> list[str]:
     """Return the summary of a network's first weights, and one message for each reason."""
-    taken = sum(m.value is not None for m in matches)
+    taken = [m for m in matches if m.value is not None]
+    share, whole = (sum(math.prod(m.shape) for m in of) for of in (taken, matches))
     iteration = "" if origin["iteration"] is None else f", iteration {origin['iteration']}"
-    messages = [f"init.{name}: {taken} of {plural(len(matches), 'tensor')} from {origin['path']}{iteration}"]
+    count = f"{len(taken)} of {plural(len(matches), 'tensor')}, {share / whole:.0%} of the weights"
+    messages = [f"init.{name}: {count}, from {origin['path']}{iteration}"]
     for reason in dict.fromkeys(m.reason for m in matches if m.reason):
         rows = [m for m in matches if m.reason == reason]
         what = "begins anew" if rows[0].value is None else "converted"
-        messages.append(f"  {what}, {reason}: {_list([_shapes(m) for m in rows], SHOWN)}")
+        messages.append(f"  {what}, {reason}: {first_names([_shapes(m) for m in rows], SHOWN)}")
     if unused:
-        messages.append(f"  unused: {_list(unused, SHOWN)}")
+        messages.append(f"  unused: {first_names(unused, SHOWN)}")
     return messages
 
 
@@ -108,7 +112,3 @@ def _shapes(one: Match) -> str:
 
 def _shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "scalar"
-
-
-def _list(names: list[str], most: int) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

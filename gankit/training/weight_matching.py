@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import InputError
+from gankit.formatting import first_names
 from gankit.suggest import nearest
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -47,7 +48,7 @@ def renamed(tensors: Mapping[str, Tensor], table: Mapping[str, str]) -> dict[str
         if not any(_applies(name, tensor) for tensor in tensors):
             known = {name, *(".".join(t.split(".")[:depth]) for t in tensors for depth in range(1, t.count(".") + 2))}
             hint = nearest(name, sorted(known - {name}))
-            raise InputError(f"the source has no tensor or module {name!r}; {hint}it has {_some(tensors)}")
+            raise InputError(f"the source has no tensor or module {name!r}; {hint}it has {first_names([*tensors], 4)}")
     result: dict[str, Tensor] = {}
     for old, tensor in tensors.items():
         new = _new_name(old, table)
@@ -157,9 +158,3 @@ def load(network: nn.Module, matches: Iterable[Match]) -> None:
         for one in matches:
             if one.value is not None:
                 own[one.name].copy_(one.value)
-
-
-def _some(names: Iterable[str]) -> str:
-    """Return the first names of tensors as text."""
-    first = list(names)
-    return ", ".join(first[:4]) + (f" and {len(first) - 4} more" if len(first) > 4 else "")

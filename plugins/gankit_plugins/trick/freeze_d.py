@@ -13,10 +13,10 @@ from gankit import InputError, Player, Plugin, RecipeInfo, Run, Settings, hookim
 from gankit_plugins.layers.probe import probe
 
 
-def called_layers(network: nn.Module, run: Run) -> list[str]:
+def finished_modules(network: nn.Module, run: Run) -> list[str]:
     """Return the names of all modules of a discriminator in the order in which they finish.
 
-    Modules that are not called are left out. A parametrisation of a weight is no layer.
+    Modules that are not called are left out, and so are parametrisations of weights.
     """
     finished: list[str] = []
 
@@ -46,7 +46,7 @@ def first_parameters(network: nn.Module, run: Run, count: int) -> list[nn.Parame
     """
     parameters = dict(network.named_parameters())
     with_matrix = {owner(name) for name, parameter in parameters.items() if parameter.dim() > 1}
-    order = called_layers(network, run)
+    order = finished_modules(network, run)
     layers = [name for name in order if name in with_matrix]
     if count >= len(layers):
         raise InputError(

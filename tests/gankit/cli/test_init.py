@@ -35,7 +35,7 @@ def test_the_first_samples_are_those_of_the_source(run, toy, toy_run):
     code, out, err = run("run", "toy.toml", "--out", "new", f"init.generator={source}", *STILL, "train.iterations=1")
     assert (code, err) == (0, "")
     file = source / "checkpoints" / "000012" / "generator.safetensors"
-    assert out.startswith(f"init.generator: 4 of 4 tensors from {file}, iteration 12\n")
+    assert out.startswith(f"init.generator: 4 of 4 tensors, 100% of the weights, from {file}, iteration 12\n")
     assert (pixels(toy / "new/samples/000001.png") == pixels(source / "samples/000012.png")).all()
     run("sample", "new", "--out", "new.png", "--trust")
     run("sample", "source", "--out", "old.png", "--trust")
@@ -49,7 +49,10 @@ def test_paths_are_relative_to_the_recipe(run, toy, toy_run):
     (toy / "sub" / "tuned.toml").write_text(text)
     code, out, _ = run("validate", "sub/tuned.toml")
     assert code == 0
-    assert f"  init.generator: 4 of 4 tensors from {source}/generator.safetensors, iteration 12\n" in out
+    assert (
+        f"  init.generator: 4 of 4 tensors, 100% of the weights, from {source}/generator.safetensors, iteration 12\n"
+        in out
+    )
 
 
 def test_a_killed_run_continues_without_its_source(run, toy, toy_run):

@@ -40,7 +40,10 @@ def test_every_saved_network_can_start_from_a_run(toy_run, source):
     for name in init:
         assert tensors_equal(run.networks[name], checkpoint(source, name), counters)
         assert run.origins[name]["path"] == str(checkpoint(source, name))
-    assert f"init.encoder: 2 of 2 tensors from {checkpoint(source, 'encoder')}, iteration 6" in messages
+    assert (
+        f"init.encoder: 2 of 2 tensors, 100% of the weights, from {checkpoint(source, 'encoder')}, iteration 6"
+        in messages
+    )
 
 
 def test_only_the_named_networks_change(toy_run, source):
@@ -67,6 +70,8 @@ def test_another_number_of_classes_begins_anew_where_it_matters(toy_run, source)
     assert [rows[name]["taken"] for name in ("paint.weight", "paint.bias", "lift.1.running_mean")] == [True] * 3
     assert torch.equal(run.generator.lift[0].weight, before)
     assert "  begins anew, another shape in the source: lift.0.weight 6x8 (6x6)" in messages
+    # Taken: 64 * 6 + 64 numbers of `paint`, and 4 * 6 of batch norm. Anew: 6 * 8 + 6 of `lift`, and a counter.
+    assert messages[0].startswith(f"init.generator: 6 of 9 tensors, {472 / 527:.0%} of the weights, from ")
 
 
 def test_names_from_elsewhere(toy_run, tmp_path):
