@@ -189,7 +189,7 @@ def recipe_page(by_kind: dict[Kind, list[Entry]]) -> str:
         "",
         "## [init]",
         "",
-        "Networks of a new run may [start from trained ones](start-from-trained.md). Each other key is the name of a network of the run, "
+        "Networks of a new run may [start from trained ones](start-from-trained.md). Each key except `map` is the name of a network of the run, "
         "and its value is the path of a file, a checkpoint or a run: `generator = \"runs/old\"`.",
         "",
         *settings_table(Init),
