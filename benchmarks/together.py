@@ -60,6 +60,7 @@ SMALL: dict[str, Change] = {
     "unrolled_discriminator": {"steps": 2},
     "balanced_steps": {"patience": 1},
     "dropout": {"p": 0.3},
+    "freeze_d": {"layers": 1},
     "progressive_growing": {"stable": 1, "fade": 1},
 }
 """Settings for plugins whose defaults do not suit a tiny run."""

@@ -26,7 +26,7 @@ from gankit.plugin.hooks import hooks_of
 from gankit.plugin.registry import Entry, Registry
 from gankit.plugin.schedule import Schedule
 from gankit.plugin.slots import DEFAULT_USE, KINDS, PLAYER_SLOTS, SINGLE_SLOTS, TRICK_KINDS, Kind
-from gankit.recipe.settings import Evaluation, Output, Train
+from gankit.recipe.settings import Evaluation, Init, Output, Train
 
 GENERATED = "<!-- Written by `python docs/generate.py`. -->\n\n"
 
@@ -186,6 +186,13 @@ def recipe_page(by_kind: dict[Kind, list[Entry]]) -> str:
         "## [evaluation]",
         "",
         *settings_table(Evaluation),
+        "",
+        "## [init]",
+        "",
+        "Networks of a new run may [start from trained ones](start-from-trained.md). Each key except `map` is the name of a network of the run, "
+        "and its value is the path of a file, a checkpoint or a run: `generator = \"runs/old\"`.",
+        "",
+        *settings_table(Init),
         "",
         "## Slots",
         "",

@@ -27,6 +27,7 @@ from gankit.sampling.sampler import Sampler
 from gankit.storage.run_dir import RunDir
 from gankit.training import launch
 from gankit.training.assembly import assemble
+from gankit.training.initialisation import initialise
 from gankit.training.loop import check_finite
 from gankit.training.reporter import Outcome, Reporter
 from gankit.training.update import train_iteration
@@ -141,6 +142,7 @@ class Session:
         before = RandomState.capture(device)
         try:
             self.run = assemble(self.recipe)
+            initialise(self.run)
             self.run.load_data()
             self.run.start()
             self._random = RandomState.capture(device)

@@ -1,6 +1,8 @@
-"""Functions that format numbers and durations as text, and a function that returns the first line of a docstring."""
+"""Functions that format numbers, durations and names as text, or return the first line of a docstring."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def plural(number: int, one: str, many: str | None = None) -> str:
@@ -33,6 +35,11 @@ def brief(value: float) -> str:
 def megabytes(count: float) -> str:
     """Return a number of bytes as text in megabytes: `12 MB`, `3,400 MB`."""
     return f"{count / 1e6:,.0f} MB"
+
+
+def first_names(names: Sequence[str], most: int) -> str:
+    """Return at most `most` names as text, and the number of the others: `a, b and 3 more`."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def first_line(documented: type) -> str:

@@ -19,9 +19,11 @@ def command(recipe: str, drop: tuple[str, ...], overrides: tuple[str, ...]) -> N
     from gankit.recipe.bundled import find_recipe
     from gankit.recipe.recipe import Recipe
     from gankit.training.assembly import assemble
+    from gankit.training.initialisation import initialise
 
     loaded = Recipe.load(find_recipe(recipe), overrides, drop)
     run = assemble(loaded)
+    initial = initialise(run)
     tricks = [key.removeprefix("tricks.") for key in loaded.components if key.startswith("tricks.")]
     click.echo(f"{loaded.source}: no mistakes")
     for label, fact in {
@@ -33,5 +35,7 @@ def command(recipe: str, drop: tuple[str, ...], overrides: tuple[str, ...]) -> N
         "device": str(run.device),
     }.items():
         click.echo(f"  {label:13}  {fact}")
+    for sentence in initial:
+        click.echo(f"  {sentence}")
     for warning in run.warnings:
         click.echo(f"warning: {warning}")

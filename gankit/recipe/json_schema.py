@@ -14,7 +14,7 @@ from gankit.plugin.base import Plugin, Settings
 from gankit.plugin.registry import Entry, ResolvedPlugin
 from gankit.plugin.resolve import as_plugin_class
 from gankit.plugin.slots import NAMED_TABLES, PLAYER_SLOTS, PLAYERS, SINGLE_SLOTS, Kind
-from gankit.recipe.settings import Evaluation, Output, Train
+from gankit.recipe.settings import Evaluation, Init, Output, Train
 
 Schema = dict[str, Any]
 
@@ -40,7 +40,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
             broken.append(str(error))
         except PydanticInvalidForJsonSchema as error:
             broken.append(f"{entry.label} of {entry.distribution}: its settings have no schema: {error.message}")
-    models: list[type[Settings]] = [Train, Output, Evaluation]
+    models: list[type[Settings]] = [Train, Output, Evaluation, Init]
     models += [plugin_class.Config for of_kind in plugins.values() for plugin_class in of_kind.values()]
     references, definitions = models_json_schema(
         [(model, "validation") for model in dict.fromkeys(models)], ref_template="#/$defs/{model}"
@@ -101,6 +101,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
         "train": settings_of(Train),
         "output": settings_of(Output),
         "evaluation": settings_of(Evaluation),
+        "init": settings_of(Init),
     }
     single: tuple[Kind, ...] = (*SINGLE_SLOTS, "extractor")
     for kind in single:

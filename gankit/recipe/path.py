@@ -64,11 +64,19 @@ def absolute_path(value: Any, info: ValidationInfo) -> Any:
     """
     if not isinstance(value, (str, Path)):
         return value
-    folder = (info.context or {}).get((info.field_name, str(value)), Path())
+    return below(value, (info.context or {}).get((info.field_name, str(value)), Path()))
+
+
+def below(path: str | Path, folder: Path) -> str:
+    """Return a path, which may be relative to `folder` or begin with `~`, as an absolute path.
+
+    Raises:
+        ValueError: the home folder does not exist.
+    """
     try:
-        return os.path.abspath(folder / Path(value).expanduser())
+        return os.path.abspath(folder / Path(path).expanduser())
     except RuntimeError:
-        raise ValueError(f"{value}: there is no such home folder") from None
+        raise ValueError(f"{path}: there is no such home folder") from None
 
 
 RecipePath = Annotated[Path, BeforeValidator(absolute_path)]

@@ -1,8 +1,9 @@
 """Validated recipe, read from the tables of a TOML file. It can be converted back to TOML.
 
-A recipe has three kinds of table: settings of gankit itself (`train`, `output`, `evaluation`), tables for one plugin
-each (`data`, `generator`, ...), and tables for any number of plugins (`tricks`, `metrics`). The plugins in `tricks` are
-called in the order in which the file lists them. If the recipe is invalid, one RecipeError lists all mistakes.
+A recipe has three kinds of table: settings of gankit itself (`train`, `output`, `evaluation`, `init`), tables for one
+plugin each (`data`, `generator`, ...), and tables for any number of plugins (`tricks`, `metrics`). The plugins in
+`tricks` are called in the order in which the file lists them. If the recipe is invalid, one RecipeError lists all
+mistakes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,15 +38,15 @@ from gankit.plugin.slots import (
     Player,
 )
 from gankit.recipe.bundled import recipes_folder
-from gankit.recipe.path import folders_of
-from gankit.recipe.settings import Evaluation, Output, Train
+from gankit.recipe.path import below, folders_of
+from gankit.recipe.settings import Evaluation, Init, Output, Train
 from gankit.recipe.toml import Raw, drop_key, merge, overrides_from_here, read_toml
 from gankit.suggest import nearest
 
 S = TypeVar("S", bound=Settings)
 
 TOP_LEVEL = (
-    *("name", "seed", "requires", "train", "output", "evaluation"),
+    *("name", "seed", "requires", "train", "output", "evaluation", "init"),
     *SINGLE_SLOTS,
     *PLAYER_SLOTS,
     *NAMED_TABLES,
@@ -71,6 +72,9 @@ class Recipe:
 
     The requirements include the distribution of every plugin, except for gankit itself.
     """
+
+    init: Init = field(default_factory=lambda: Init.model_validate({}))
+    """Trained networks from which the networks of a new run take their first weights."""
 
     @classmethod
     def load(
@@ -133,6 +137,8 @@ class Recipe:
             "output": self.output.model_dump(mode="json"),
             "evaluation": self.evaluation.model_dump(mode="json"),
         }
+        if init := self.init.model_dump(mode="json", exclude_defaults=True):
+            resolved["init"] = init
         for component in self.components.values():
             table, _, name = component.key.partition(".")
             if name:
@@ -256,6 +262,7 @@ class RecipeParser:
         train = self.settings(Train, self.table("train"), "train")
         output = self.settings(Output, self.table("output"), "output")
         evaluation = self.settings(Evaluation, self.table("evaluation"), "evaluation")
+        init = self.init()
         components = {
             key: component for key, kinds, raw in self.places() if (component := self.component(key, kinds, raw))
         }
@@ -263,9 +270,20 @@ class RecipeParser:
             message = f"{train.accumulate} given; it must divide train.batch_size = {train.batch_size}"
             self.problem("train.accumulate", message)
         self.raise_problems()
-        assert train is not None and output is not None and evaluation is not None  # noqa: PT018
+        assert train is not None and output is not None and evaluation is not None and init is not None  # noqa: PT018
         requires = with_distributions(requires, components)
-        return Recipe(name, seed, train, output, evaluation, components, str(self.source), requires)
+        return Recipe(name, seed, train, output, evaluation, components, str(self.source), requires, init)
+
+    def init(self) -> Init | None:
+        """Return the settings in `[init]`, with absolute paths. If there are problems, record them and return None."""
+        table = dict(self.table("init"))
+        for name, value in table.items():
+            if isinstance(value, str):
+                try:
+                    table[name] = below(value, getattr(value, "folder", Path()))
+                except ValueError as error:
+                    self.problem(f"init.{name}", str(error))
+        return self.settings(Init, table, "init")
 
     def requirements(self) -> tuple[str, ...]:
         """Return the recipe's `requires`. Record a problem for each missing distribution or unsuitable version."""

@@ -1,10 +1,10 @@
-"""Settings of gankit itself: the tables `[train]`, `[output]` and `[evaluation]` of a recipe."""
+"""Settings of gankit itself: the tables `[train]`, `[output]`, `[evaluation]` and `[init]` of a recipe."""
 
 import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from gankit.plugin.base import Settings
 
@@ -72,3 +72,24 @@ class Evaluation(Settings):
         if (percent := re.fullmatch(PERCENT, budget)) is None:
             raise ValueError('write "5%" or 0.05')
         return float(percent[1]) / 100
+
+
+class Init(Settings):
+    """Table `[init]`: trained networks from which the networks of a new run take their first weights.
+
+    Each key except `map` is the name of a network of the run, such as `generator`. Its value is the path of a file, of
+    a checkpoint or of a run.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Path]
+
+    map: dict[str, dict[str, str]] = Field(
+        {},
+        description="for a network, names of tensors or modules in the source, and their names in the run",
+    )
+
+    @property
+    def sources(self) -> dict[str, Path]:
+        """Path of the source of each network, by the name of the network."""
+        return self.__pydantic_extra__

@@ -163,7 +163,7 @@ def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
 def _is_plugin_table(place: tuple[str, ...]) -> bool:
     """Return True if the table at the keys `place`, such as `("optimizer", "generator")`, belongs to one plugin."""
     single = place[0] in (*SINGLE_SLOTS, "extractor")
-    return len(place) == (1 if single else 2) and place[0] not in ("train", "output", "evaluation")
+    return len(place) == (1 if single else 2) and place[0] not in ("train", "output", "evaluation", "init")
 
 
 _BARE_WORD = re.compile(r"[^\s\"'\[\]{}=,#][^\"'\[\]{}=,#]*")

@@ -20,6 +20,7 @@ from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
 from gankit.storage.checkpoint import read_tensors
 from gankit.storage.provenance import plugin_record
 from gankit.storage.run_dir import RunDir
+from gankit.storage.trained_network import Origin
 from gankit.version import __version__
 
 FORMAT = 2
@@ -50,6 +51,7 @@ class SampledRun(Protocol):
     iteration: int
     wrapped_by: dict[Player, list[str]]
     condition_examples: Tensor | None
+    origins: dict[str, Origin]
 
     def sampled_generator(self) -> nn.Module: ...
 
@@ -80,6 +82,8 @@ def save_generator(run: SampledRun, path: Path) -> None:
         "plugins": plugin_record(run.recipe.components),
         "needed": [key for key in run.recipe.components if key in shaping and key != "discriminator"],
     }
+    if run.origins:
+        card["origins"] = run.origins
     write_bytes(path, tensors_to_bytes(run.sampled_generator().state_dict(), card))
 
 

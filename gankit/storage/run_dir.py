@@ -3,7 +3,7 @@
 Example of a run directory:
 
 runs/igan_vn/2026-11-20T12-00-00/
-  recipe.toml  environment.json  log.jsonl  evaluations.jsonl  report.html  generator.safetensors
+  recipe.toml  environment.json  init.json  log.jsonl  evaluations.jsonl  report.html  generator.safetensors
   samples/000100.png
   checkpoints/000100/{generator,discriminator,optimizer,plugins,random}.safetensors + state.json
 """
@@ -36,6 +36,7 @@ class RunDir:
         self.path = path
         self.recipe_file = path / "recipe.toml"
         self.environment_file = path / "environment.json"
+        self.init_file = path / "init.json"
         self.log_file = path / "log.jsonl"
         self.evaluations_file = path / "evaluations.jsonl"
         self.report_file = path / "report.html"
@@ -135,6 +136,11 @@ class RunDir:
     def write_environment(self, record: dict[str, Any]) -> None:
         """Write the record of versions, device and plugins to `environment.json`."""
         write_json(self.environment_file, record)
+
+    def write_initial_weights(self, tables: dict[str, dict[str, Any]]) -> None:
+        """Write the tables of networks that start from trained weights to `init.json`. Without tables, do nothing."""
+        if tables:
+            write_json(self.init_file, tables)
 
     def read_environment(self) -> dict[str, Any]:
         """Return the content of `environment.json`, or an empty dictionary if it cannot be read."""

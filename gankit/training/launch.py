@@ -27,6 +27,7 @@ from gankit.storage.checkpoint import newest_whole_checkpoint, verify
 from gankit.storage.provenance import changed_plugins
 from gankit.storage.run_dir import RunDir, State
 from gankit.training.assembly import assemble
+from gankit.training.initialisation import changed_origins, initialise
 from gankit.training.loop import follow, train
 from gankit.training.provenance import changed_machine, environment_record
 from gankit.training.reporter import Outcome, Reporter
@@ -75,6 +76,7 @@ def start(
         path = ranks.all_gather(str(created.path) if created is not None else "")[0]
         directory = created if created is not None else RunDir(Path(path))
         if first:
+            directory.write_initial_weights(run.initial_weights)
             directory.write_environment(environment_record(run))
         try:
             return directory, train_on_ranks(run, evaluator, directory, reporter)
@@ -144,6 +146,8 @@ def _new_run(
     run = assemble(recipe, ranks=ranks)
     for sentence in run.warnings:
         reporter.warned(sentence)
+    for sentence in initialise(run):
+        reporter.informed(sentence)
     evaluator = _load_data(run, reporter)
     for sentence in data_warnings(run):
         reporter.warned(sentence)
@@ -232,6 +236,9 @@ def _resumed_run(
     with hint_at_moved_data(directory):
         run = assemble(recipe, ranks=ranks)
     before, now = directory.read_last_environment(), environment_record(run)
+    if checkpoint is None:
+        for sentence in [*initialise(run), *changed_origins(before, run)]:
+            reporter.informed(sentence)
     for sentence in [*changed_plugins(before, now["plugins"]), *changed_machine(before, now)]:
         reporter.informed(sentence)
     # Load the checkpoint after the data, because loading the data may draw random numbers and change the random state.
@@ -286,6 +293,7 @@ def _record_resume(run: TrainingRun, directory: RunDir) -> None:
     directory.rewind(run.iteration)
     directory.write_recipe(run.recipe)
     directory.keep_sources(run.recipe)
+    directory.write_initial_weights(run.initial_weights)
     resumed = {"resumed": [*began.get("resumed", []), now | {"from": run.iteration}]}
     # After a restart, `environment.json` does not exist, so `began` is empty.
     directory.write_environment(began | resumed if began else now)

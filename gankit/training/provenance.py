@@ -20,7 +20,7 @@ def environment_record(run: TrainingRun) -> dict[str, Any]:
     recipe, device = run.recipe, run.device
     get_name = getattr(accelerator_module(device.type), "get_device_name", None)
     name = get_name(device) if get_name is not None else platform.processor() or platform.machine()
-    return {
+    record = {
         "gankit": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -36,6 +36,7 @@ def environment_record(run: TrainingRun) -> dict[str, Any]:
         "warnings": run.warnings,
         "plugins": plugin_record(recipe.components),
     }
+    return record | ({"origins": run.origins} if run.origins else {})
 
 
 def changed_machine(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

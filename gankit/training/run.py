@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -25,6 +26,7 @@ from gankit.plugin.step import LossTerm, Source, Step
 from gankit.recipe.recipe import Recipe
 from gankit.runtime.ranks import Ranks
 from gankit.runtime.rng import derived_seed, fork_rng
+from gankit.storage.trained_network import Origin
 
 EXAMPLES = 64
 """Maximum number of real images whose conditions are stored, to generate samples for these conditions."""
@@ -62,6 +64,12 @@ class TrainingRun(Run):
     networks: dict[str, nn.Module]
     saved_networks: tuple[str, ...]
     """Names of the networks that checkpoints contain."""
+
+    origins: dict[str, Origin]
+    """Origin of the first weights of each network in the recipe's table `[init]`, by the name of the network."""
+
+    initial_weights: dict[str, dict[str, Any]]
+    """Table of the first weights of each of these networks: tensors taken and tensors that begin anew."""
 
     trained_networks: tuple[str, ...]
     """Names of the networks that at least one player trains."""
@@ -133,6 +141,7 @@ class TrainingRun(Run):
         self.directory = None
         self.pending_warnings = []
         self.batches = None
+        self.origins, self.initial_weights = {}, {}
         self.class_counts = []
         self.condition_examples = None
 

@@ -126,6 +126,8 @@ def capture(run: TrainingRun) -> tuple[dict[str, TensorFile], dict[str, Any]]:
     }
     if run.ranks.size > 1:
         state["ranks"] = run.ranks.size
+    if run.origins:
+        state["origins"] = run.origins
     return files, state
 
 
@@ -152,6 +154,7 @@ def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[
     run.iteration = state["iteration"]
     run.step_counts = state["step_counts"]
     run.stop_reason = state.get("stop_reason")
+    run.origins = state.get("origins", {})
     # The random state is restored last, because the steps above may draw random numbers.
     RandomState.from_json(state, tensors["random.safetensors"]).restore(run.device)
 

@@ -20,6 +20,7 @@ STYLEGAN2 = {"use": "stylegan2", "w_size": 8, "mapping_layers": 2, "channel_base
 SMALL = {
     "virtual_batch_norm": {"size": 8},
     "experience_replay": {"capacity": 8},
+    "freeze_d": {"layers": 1},
     "minibatch_discrimination": {"kernels": 3, "dims": 2},
     "unrolled_discriminator": {"steps": 2},
     "dropout": {"p": 0.3},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import pairwise
 
 from pydantic import Field
@@ -35,7 +36,10 @@ class FastganDiscriminatorNetwork(nn.Module):
         sizes = halved_sizes(sizes_of(spec, "fastgan", SMALLEST)[0])
         channels = [channels_at(level, width, size) for level, size in enumerate(reversed(sizes))][::-1]
         self.from_image = nn.Sequential(halving(spec.channels, channels[0]), nn.LeakyReLU(SLOPE))
-        self.body = nn.Sequential(*(DownBlock(spec, before, after) for before, after in pairwise(channels)))
+        # Blocks are numbered from the last one, so that a block keeps its name at another size of the images.
+        numbers = range(len(channels) - 2, -1, -1)
+        blocks = [(str(n), DownBlock(spec, *pair)) for n, pair in zip(numbers, pairwise(channels), strict=True)]
+        self.body = nn.Sequential(OrderedDict(blocks))
         rows, columns = (min(KERNEL, side) for side in sizes[-1])
         self.head = initialized(nn.Conv2d(channels[-1], 1, (rows, columns)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -66,7 +67,9 @@ class StyleDiscriminator(nn.Module):
         sides = sides_of(spec, owner)[::-1]
         channels = [channels_at(side, config.channel_base, config.max_channels) for side in sides]
         self.from_image = activated(spec.channels, channels[0], 1)
-        self.body = nn.Sequential(*(block(*pair) for pair in pairwise(channels)))
+        # Blocks are named by the side of their input, so that a block keeps its name at another size of the images.
+        blocks = zip(sides, pairwise(channels), strict=False)
+        self.body = nn.Sequential(OrderedDict((str(side), block(*pair)) for side, pair in blocks))
         count = channels[-1]
         self.deviation = DeviationMap(config.stddev_group) if config.stddev_group else nn.Identity()
         self.last = activated(count + bool(config.stddev_group), count, 3)

@@ -367,3 +367,33 @@ def test_a_machine_with_an_older_checkpoint_is_named(unbroken, machines):
     codes, texts = on_machines(machines, "resume", "run", "train.iterations=122")
     assert codes == [2, 2]
     assert "the iteration of the checkpoint is 100 there and 120 on rank 0" in texts[0]
+
+
+RECORDED = """
+import os
+from pathlib import Path
+
+from gankit import Plugin, hookimpl
+
+class Recorded(Plugin):
+    name = "recorded"
+    @hookimpl
+    def on_start(self, run):
+        place = Path(__file__).with_name(f"rank-{os.environ['RANK']}")
+        place.write_text(repr([p.tolist() for p in run.generator.parameters()]))
+"""
+
+
+def test_all_ranks_start_from_the_weights_of_a_trained_network(tmp_path, unbroken):
+    (tmp_path / "recorded.py").write_text(RECORDED)
+    settings = [f"init.generator={unbroken}", f"tricks.recorded.use={tmp_path}/recorded.py:Recorded"]
+    command = ["run", *RECIPE, "train.iterations=1", *settings, "--out", str(tmp_path / "run")]
+    codes, texts = Group(tmp_path, 2, "command_line", command).end()
+    assert codes == [0, 0], texts
+    assert "init.generator: " in texts[0]
+    assert texts[1] == ""
+    source = load_file(unbroken / "checkpoints" / "000120" / "generator.safetensors")
+    first, second = ((tmp_path / f"rank-{rank}").read_text() for rank in range(2))
+    assert first == second
+    expected = {name: tensor.tolist() for name, tensor in source.items()}
+    assert all(parameter in expected.values() for parameter in eval(first))

@@ -1,0 +1,114 @@
+"""Start of a new run from trained networks, which the recipe's table `[init]` names."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gankit.errors import InputError, recipe_errors
+from gankit.formatting import first_names, plural
+from gankit.storage.trained_network import Origin, read_trained_network
+from gankit.suggest import nearest
+from gankit.training.run import TrainingRun
+from gankit.training.weight_matching import Match, load, match, prefix_table, renamed
+
+SHOWN = 8
+"""Maximum number of tensors of one network that a message lists by name."""
+
+
+def initialise(run: TrainingRun) -> list[str]:
+    """Load the weights of the sources in `[init]` into the networks of a new run. Return messages about the result.
+
+    Call this function before `run.start`, so that the plugins' copies of the networks have these weights. With several
+    ranks, only the first rank reads the sources. The other ranks get the weights before the first iteration.
+
+    Raises:
+        RecipeError: a network does not exist, or a source cannot be read or does not fit.
+    """
+    if run.ranks.rank:
+        return []
+    messages: list[str] = []
+    init, source = run.recipe.init, run.recipe.source
+    for name in init.map:
+        with recipe_errors(source, f"init.map.{name}"):
+            if name not in init.sources:
+                raise InputError(f"there is no init.{name}; {nearest(name, init.sources)}add it, or remove the table")
+    for name, path in init.sources.items():
+        with recipe_errors(source, f"init.{name}"):
+            if name not in run.saved_networks:
+                raise InputError(
+                    f"the run has no network {name!r}; {nearest(name, run.saved_networks)}there are "
+                    f"{', '.join(run.saved_networks)}"
+                )
+            tensors, origin = read_trained_network(path, name)
+        with recipe_errors(source, f"init.map.{name}"):
+            given = renamed(tensors, init.map.get(name, {}))
+        matches = match(run.networks[name], given, run.spec.channels)
+        with recipe_errors(source, f"init.{name}"):
+            _check_any(name, origin, matches, list(given))
+        load(run.networks[name], matches)
+        run.origins[name] = origin
+        own = {m.name for m in matches}
+        unused = [n for n in given if n not in own]
+        run.initial_weights[name] = {"origin": origin, "tensors": list(map(_row, matches)), "unused": unused}
+        messages += _messages(name, origin, matches, unused)
+    return messages
+
+
+def changed_origins(before: dict[str, Any], run: TrainingRun) -> list[str]:
+    """Return a message for each source that has changed since the environment record `before` was written."""
+    was: dict[str, Origin] = before.get("origins", {})
+    return [
+        f"init.{name}: {origin['path']} differs from the file of the first start; the result differs too"
+        for name, origin in run.origins.items()
+        if name in was and was[name]["sha256"] != origin["sha256"]
+    ]
+
+
+def _check_any(name: str, origin: Origin, matches: list[Match], given: list[str]) -> None:
+    if any(m.value is not None for m in matches):
+        return
+    own = [m.name for m in matches]
+    table = ", ".join(f'"{old}" = "{new}"' for old, new in prefix_table(given, own).items())
+    example = f": init.map.{name}='{{{table}}}'" if table else f" (init.map.{name})"
+    raise InputError(
+        f"no tensor of {origin['path']} fits: it has {first_names(given, 3)}, and the network has "
+        f"{first_names(own, 3)}; give another file, or a table of names{example}"
+    )
+
+
+def _row(one: Match) -> dict[str, Any]:
+    """Return a row of the table in `init.json`."""
+    return {
+        "name": one.name,
+        "shape": _shape(one.shape),
+        "source_shape": None if one.source_shape is None else _shape(one.source_shape),
+        "taken": one.value is not None,
+        "reason": one.reason,
+    }
+
+
+def _messages(name: str, origin: Origin, matches: list[Match], unused: list[str]) -> list[str]:
+    """Return the summary of a network's first weights, and one message for each reason."""
+    taken = [m for m in matches if m.value is not None]
+    share, whole = (sum(math.prod(m.shape) for m in of) for of in (taken, matches))
+    iteration = "" if origin["iteration"] is None else f", iteration {origin['iteration']}"
+    count = f"{len(taken)} of {plural(len(matches), 'tensor')}, {share / whole:.0%} of the weights"
+    messages = [f"init.{name}: {count}, from {origin['path']}{iteration}"]
+    for reason in dict.fromkeys(m.reason for m in matches if m.reason):
+        rows = [m for m in matches if m.reason == reason]
+        what = "begins anew" if rows[0].value is None else "converted"
+        messages.append(f"  {what}, {reason}: {first_names([_shapes(m) for m in rows], SHOWN)}")
+    if unused:
+        messages.append(f"  unused: {first_names(unused, SHOWN)}")
+    return messages
+
+
+def _shapes(one: Match) -> str:
+    """Return the name of a tensor, its shape, and another shape in the source: `head.weight 10x64 (5x64)`."""
+    own = f"{one.name} {_shape(one.shape)}"
+    return own if one.source_shape in (None, one.shape) else f"{own} ({_shape(one.source_shape)})"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"
