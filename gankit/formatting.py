@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 def plural(number: int, one: str, many: str | None = None) -> str:
     """Return a number with its noun in the singular or plural: `1 image` or `2,000 images`."""
@@ -28,6 +31,11 @@ def number(value: float) -> str:
 def brief(value: float) -> str:
     """Return a number as text with at most four significant digits: `8`, `0.9216`, `12.03`, `1.234e-05`."""
     return f"{value:.4g}"
+
+
+def describe_best(best: Mapping[str, Any]) -> str:
+    """Return the best value of a metric as text, such as `frechet_distance 12.3 at iteration 400`."""
+    return f"{best['metric']} {brief(best['value'])} at iteration {best['iteration']}"
 
 
 def megabytes(count: float) -> str:

@@ -55,8 +55,11 @@ class SampledRun(Protocol):
     def sampled_generator_name(self) -> str: ...
 
 
-def save_generator(run: SampledRun, path: Path) -> None:
-    """Write a generator file: the weights of the generator from which the run samples, and metadata to rebuild it."""
+def save_generator(run: SampledRun, path: Path, **facts: Any) -> None:
+    """Write a generator file: the weights of the generator from which the run samples, and metadata to rebuild it.
+
+    `facts` are added to the metadata.
+    """
     shaping = {i.key for hook in SHAPING_HOOKS for i in run.hooks.of(hook)}
     shaping |= {"normalization.generator", *run.wrapped_by["generator"]}
     spec = {k: v for k, v in vars(run.spec).items() if k not in ("normalize", "condition")}
@@ -75,6 +78,7 @@ def save_generator(run: SampledRun, path: Path) -> None:
         "recipe": run.recipe.to_dict(),
         "plugins": plugin_record(run.recipe.components),
         "needed": [key for key in run.recipe.components if key in shaping and key != "discriminator"],
+        **facts,
     }
     write_bytes(path, tensors_to_bytes(run.sampled_generator().state_dict(), card))
 

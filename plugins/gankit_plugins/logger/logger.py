@@ -88,7 +88,7 @@ class Logger(Plugin):
         """
         rows = read_rows(directory)
         for row in rows:
-            if "warning" not in row:
+            if "loss" in row or "metrics" in row:
                 self.write(row)
         # Write only the last warning, because these loggers write all warnings of the run whenever they write a
         # warning.
