@@ -60,11 +60,11 @@ def train_to_end(run: TrainingRun, directory: RunDir, reporter: Reporter, evalua
         try:
             rolled_back = train_to_last_checkpoint(run, directory, reporter, evaluator, clock, grids, interrupt)
         except NonFiniteError:
-            run.stop_reason = non_finite(run)
-            if not (rolled_back := roll_back(run, directory, run.iteration)):
+            if not (rolled_back := roll_back(run, directory, str(non_finite(run)), run.iteration)):
                 raise
         if rolled_back:
-            return Outcome(run.iteration, clock.seconds, interrupt.requested, run.stop_reason, rolled_back=True)
+            reason = directory.read_rollbacks()[-1]["reason"]
+            return Outcome(run.iteration, clock.seconds, interrupt.requested, reason, rolled_back=True)
         save_grid(run, directory, grids)
         if run.stop_reason is not None and directory.find_row("stopped", run.iteration) is None:
             directory.log({"iteration": run.iteration, "stopped": run.stop_reason})
@@ -105,7 +105,7 @@ def train_to_last_checkpoint(
         reporter.trained(run)
         if run.pending_warnings:
             pass_on_warnings(run, directory, reporter)
-        if run.collapsed_since is not None and roll_back(run, directory, run.collapsed_since):
+        if run.collapsed_since is not None and roll_back(run, directory, str(run.stop_reason), run.collapsed_since):
             return True
         if must_log(run):
             check_finite(run)
@@ -136,7 +136,7 @@ def follow(run: TrainingRun) -> Outcome:
             try:
                 rolled_back = follow_to_last_checkpoint(run, interrupt)
             except NonFiniteError:
-                if not (rolled_back := roll_back(run, None, run.iteration)):
+                if not (rolled_back := roll_back(run, None, str(non_finite(run)), run.iteration)):
                     raise
     run.on_stop(run)
     interrupted = interrupt.requested if rolled_back else not run.finished()
@@ -157,7 +157,7 @@ def follow_to_last_checkpoint(run: TrainingRun, interrupt: Interrupt) -> bool:
         run.after_iteration(run)
         # Only the first rank shows the warnings, because they are the same on every rank.
         run.pending_warnings.clear()
-        if run.collapsed_since is not None and roll_back(run, None, run.collapsed_since):
+        if run.collapsed_since is not None and roll_back(run, None, str(run.stop_reason), run.collapsed_since):
             return True
         if must_log(run):
             check_finite(run)
@@ -207,8 +207,10 @@ def needs_first_checkpoint(run: TrainingRun) -> bool:
 
 def log_rollbacks(run: TrainingRun, directory: RunDir, reporter: Reporter) -> None:
     """Log each rollback that is not in the log yet, and show it to the user."""
+    if not (records := directory.read_rollbacks()):
+        return
     logged = {row["rollback"]["number"] for row in directory.read_log() if "rollback" in row}
-    for number, record in enumerate(directory.read_rollbacks(), 1):
+    for number, record in enumerate(records, 1):
         if number not in logged:
             sentence = describe_rollback(run, number, record)
             places = {"number": number, "from": record["from"], "to": record["to"]}

@@ -20,22 +20,23 @@ from gankit.storage.run_dir import RunDir
 from gankit.training.run import TrainingRun
 
 
-def roll_back(run: TrainingRun, directory: RunDir | None, since: int) -> bool:
+def roll_back(run: TrainingRun, directory: RunDir | None, reason: str, since: int) -> bool:
     """Prepare the return of a run to its last good checkpoint. Return False if the run cannot return.
 
     All ranks call this function at the same iteration. Only the first rank has a run directory, and writes files.
 
     Args:
-        run: run that cannot continue, with the reason as its `stop_reason`.
+        run: run that cannot continue.
         directory: directory of the run, or None on all ranks except the first.
+        reason: reason of the rollback, for the log and the terminal.
         since: last iteration at which the run was good.
     """
     if run.rollbacks >= run.recipe.train.rollbacks:
         return False
-    return run.ranks.any(directory is not None and record_rollback(run, directory, since))
+    return run.ranks.any(directory is not None and record_rollback(run, directory, reason, since))
 
 
-def record_rollback(run: TrainingRun, directory: RunDir, since: int) -> bool:
+def record_rollback(run: TrainingRun, directory: RunDir, reason: str, since: int) -> bool:
     """Delete all checkpoints after the last good one, and add a record to `rollbacks.json`.
 
     Return False and change nothing if there is no good checkpoint.
@@ -51,7 +52,7 @@ def record_rollback(run: TrainingRun, directory: RunDir, since: int) -> bool:
     to = int(checkpoint.name)
     directory.discard_after(to)
     best = run.best.to_json() if run.best is not None else None
-    record = {"from": run.iteration, "to": to, "reason": run.stop_reason, "best": best}
+    record = {"from": run.iteration, "to": to, "reason": reason, "best": best}
     write_json(directory.rollbacks_file, [*directory.read_rollbacks(), record])
     return True
 

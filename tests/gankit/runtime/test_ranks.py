@@ -157,6 +157,7 @@ def test_a_killed_rank_ends_the_run_and_a_resume_has_the_same_bytes(unbroken, tm
 def test_all_ranks_roll_back_together_and_a_resume_has_the_same_bytes(tmp_path):
     tricks = [f"tricks.fragile.use={TOYS}:Fragile", "tricks.fragile.limit=1e-4", "tricks.fragile.iteration=50"]
     changes = ["train.iterations=70", "train.rollbacks=1", "train.rollback_factor=0.01", "output.keep_checkpoints=9"]
+    changes += ["output.keep_best=good", "evaluation.every=10", "evaluation.count=50", "evaluation.budget=1"]
     run, copy = tmp_path / "run", tmp_path / "copy"
     codes, texts = Group(tmp_path, 2, "command_line", ["run", *RECIPE, *tricks, *changes, "--out", str(run)]).end()
     assert codes == [0, 0], texts
@@ -168,8 +169,20 @@ def test_all_ranks_roll_back_together_and_a_resume_has_the_same_bytes(tmp_path):
         shutil.rmtree(copy / "checkpoints" / later)
     codes, texts = Group(tmp_path, 2, "command_line", ["resume", str(copy)]).end()
     assert codes == [0, 0], texts
-    for file in (*(run / "checkpoints" / "000070").iterdir(), run / "generator.safetensors"):
+    for file in (*(run / "checkpoints" / "000070").iterdir(), *run.glob("*.safetensors")):
         assert (copy / file.relative_to(run)).read_bytes() == file.read_bytes(), file
+    assert (run / "best.safetensors").exists()
+
+
+def test_a_run_without_improvement_ends_on_all_ranks(tmp_path):
+    metric = f"metrics.m={{use='{TOYS}:Scripted', values=['3', '4', '5', '6', '7']}}"
+    changes = ["train.iterations=5", "output.keep_best=error", "output.patience=2", f"extractor={TOYS}:Plain", metric]
+    changes += ["evaluation.every=1", "evaluation.count=50", "evaluation.budget=1"]
+    run = tmp_path / "run"
+    codes, texts = Group(tmp_path, 2, "command_line", ["run", *RECIPE, *changes, "--out", str(run)]).end()
+    assert codes == [0, 0], texts
+    assert "ended at iteration 3: error has not improved for 2 evaluations; the best is error 3 at" in texts[0]
+    assert checkpoints(run) == ["000003"]
 
 
 def test_a_signal_leaves_a_checkpoint_for_another_number_of_ranks(tmp_path, capsys):

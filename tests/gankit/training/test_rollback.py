@@ -2,6 +2,8 @@
 
 import json
 import re
+import weakref
+from typing import ClassVar
 
 import pytest
 import torch
@@ -14,6 +16,8 @@ from gankit.report.run_record import read_run
 from gankit.storage.checkpoint import read_tensors, verify
 from gankit.storage.run_dir import RunDir
 from gankit.training import loop, rollback
+from gankit.training.launch import start
+from gankit.training.reporter import Reporter
 from tests.gankit.conftest import write_toy_recipe
 from tests.gankit.training.test_resume import EVERYTHING, KILLED, assert_same_end, log_of, running_killer
 
@@ -123,6 +127,24 @@ def test_nan_before_the_first_regular_checkpoint_returns_to_the_start(fragile):
     run = fragile(tricks={"fragile": {"use": "Fragile", "iteration": 1}})
     assert rollbacks_in(run) == [{"number": 1, "from": 1, "to": 0}]
     assert run.reporter.outcome.iterations == 8
+
+
+def test_a_checkpoint_with_nan_is_not_written(fragile):
+    """Without rows in the log, the NaN of iteration 4 is found when the checkpoint of iteration 4 is due."""
+    run = fragile(tricks={"fragile": {"use": "Fragile", "iteration": 4}}, output={"log_every": 100})
+    assert rollbacks_in(run) == [{"number": 1, "from": 4, "to": 2}]
+
+
+def test_the_memory_of_an_abandoned_attempt_is_free(toy_recipe, tmp_path):
+    class Watching(Reporter):
+        runs: ClassVar[list] = []
+
+        def started(self, run, directory):
+            assert all(earlier() is None for earlier in self.runs)
+            self.runs.append(weakref.ref(run))
+
+    start(toy_recipe(train={"rollbacks": 1}, tricks=NAN), tmp_path / "run", Watching())
+    assert len(Watching.runs) == 2
 
 
 def test_without_rollbacks_there_is_no_checkpoint_of_iteration_0(fragile):
