@@ -45,7 +45,7 @@ class Trained:
     """Training time of this process, in seconds. The time of earlier processes of a resumed run is not included."""
 
     stop_reason: str | None
-    """Reason given by the plugin that ended the run early, or None if no plugin ended the run early."""
+    """Reason of an early end, given by a plugin or `output.patience`, or None if the run has all its iterations."""
 
     warnings: list[str]
     """Warnings about the recipe and the run."""
@@ -57,6 +57,11 @@ class Trained:
     def generator_file(self) -> Path:
         """Path to the file with the trained generator and all other data that sampling needs."""
         return RunDir(self.path).generator_file
+
+    @property
+    def best_file(self) -> Path:
+        """Path to the best generator by `output.keep_best`. There is no file without this setting or a finite value."""
+        return RunDir(self.path).best_file
 
 
 def train(

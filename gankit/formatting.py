@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def plural(number: int, one: str, many: str | None = None) -> str:
@@ -30,6 +31,11 @@ def number(value: float) -> str:
 def brief(value: float) -> str:
     """Return a number as text with at most four significant digits: `8`, `0.9216`, `12.03`, `1.234e-05`."""
     return f"{value:.4g}"
+
+
+def describe_best(best: Mapping[str, Any]) -> str:
+    """Return the best value of a metric as text, such as `frechet_distance 12.3 at iteration 400`."""
+    return f"{best['metric']} {brief(best['value'])} at iteration {best['iteration']}"
 
 
 def megabytes(count: float) -> str:

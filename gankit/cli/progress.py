@@ -98,6 +98,8 @@ class RunProgress(Reporter):
         self.batch_size = run.recipe.train.batch_size
         self.rates = {player: run.learning_rate(player) for player in PLAYERS}
         self.losses: dict[Player, dict[str, float]] = {player: {} for player in PLAYERS}
+        # After a rollback, the run starts again at an earlier iteration.
+        self.pace.marks.clear()
         self.trained(run)
         at = f", from iteration {run.iteration}" if run.iteration else ""
         self.informed(f"{self.name}: {describe_images(run)}")
@@ -163,7 +165,8 @@ class LiveProgress(RunProgress):
 
     def started(self, run: TrainingRun, directory: RunDir) -> None:
         super().started(run, directory)
-        self.task = self.bars.add_task(f"[bold]{escape(self.name)}", total=self.total, count="", left="")
+        if not self.bars.tasks:
+            self.task = self.bars.add_task(f"[bold]{escape(self.name)}", total=self.total, count="", left="")
         self.bars.start()
 
     def warned(self, sentence: str) -> None:

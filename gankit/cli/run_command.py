@@ -8,7 +8,7 @@ from gankit.cli import INTERRUPTED
 from gankit.cli.next_steps import print_next, quoted, resume_command
 from gankit.cli.progress import RunProgress, run_progress
 from gankit.cli.status_line import StatusLine
-from gankit.formatting import duration
+from gankit.formatting import describe_best, duration
 from gankit.plugin.condition import ImageCondition
 from gankit.runtime.torchrun_env import place_of_process
 from gankit.sampling.generator_file import read_generator_file, untrusted_uses
@@ -45,6 +45,8 @@ def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, s
         click.echo(f"done: {outcome.iterations} iterations in {duration(outcome.seconds)}")
     click.echo(f"  images     {directory.newest_grid() or directory.samples}")
     click.echo(f"  generator  {directory.generator_file}")
+    if outcome.best is not None:
+        click.echo(f"  best       {directory.best_file} ({describe_best(outcome.best)})")
     card, _ = read_generator_file(directory.generator_file)
     sources = " --input IMAGES" if (card["spec"]["condition"] or {}).get("kind") == ImageCondition.kind else ""
     trust = " --trust" if untrusted_uses(card) else ""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from gankit.errors import GankitError, InputError
+from gankit.plugin.base import Direction, Plugin
 from gankit.plugin.comparison import Comparison
 
 Metric = Callable[[Comparison], Mapping[str, float] | None]
@@ -49,3 +50,15 @@ def compute_all(metrics: Mapping[str, Metric], comparison: Comparison) -> Metric
             unique = f"{key}.{name}" if name in results.numbers else name
             results.numbers[unique], results.keys[unique] = value, key
     return results
+
+
+def directions(plugins: Mapping[str, Plugin]) -> dict[str, Direction]:
+    """Return "lower" or "higher" for each metric whose better direction is declared, by the name in `compute_all`.
+
+    `plugins` are the plugins with metrics, by their keys in the recipe, in the order of the recipe.
+    """
+    known: dict[str, Direction] = {}
+    for key, plugin in plugins.items():
+        for name, better in plugin.better.items():
+            known[f"{key}.{name}" if name in known else name] = better
+    return known

@@ -22,6 +22,7 @@ Example of a complete plugin of kind `trick`, in a Python file in the folder of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pluggy
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 State = Literal["shared", "per_rank"]
+Direction = Literal["lower", "higher"]
 
 hookimpl = pluggy.HookimplMarker("gankit")
 """Decorator that marks a method of a plugin as an implementation of the hook point with the same name."""
@@ -119,6 +121,13 @@ class Plugin:
 
     `gankit ablate` repeats the training without one trick at a time, but never removes a read-only trick. A plugin that
     implements only hook points for logs, sample grids and metrics counts as read-only even if this attribute is False.
+    """
+
+    better: ClassVar[Mapping[str, Direction]] = {}
+    """Direction in which a metric improves, "lower" or "higher", by the name of the number in `compute_metrics`.
+
+    Example: `{"precision": "higher", "recall": "higher"}`. `output.keep_best` accepts only these names. Leave out
+    numbers that are best at a value between others.
     """
 
     Config: ClassVar[type[Settings]] = Settings

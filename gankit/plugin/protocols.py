@@ -120,6 +120,13 @@ class Run(StepContext, Protocol):
     def stop(self, reason: str) -> None:
         """End the run after this iteration, and show the reason to the user."""
 
+    def roll_back(self, reason: str, since: int) -> None:
+        """Return to the newest checkpoint that is not newer than iteration `since`, at which a collapse began.
+
+        If `train.rollbacks` does not allow a return, end the run after this iteration with the reason, like `stop`.
+        With several ranks, call this method on all ranks at the same iteration.
+        """
+
     def warn(self, sentence: str) -> None:
         """Show a warning to the user, and write the warning to `log.jsonl`. The run continues."""
 

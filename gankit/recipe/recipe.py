@@ -134,7 +134,7 @@ class Recipe:
             "seed": self.seed,
             "requires": list(self.requires),
             "train": self.train.model_dump(mode="json"),
-            "output": self.output.model_dump(mode="json"),
+            "output": self.output.model_dump(mode="json", exclude_none=True),
             "evaluation": self.evaluation.model_dump(mode="json"),
         }
         if init := self.init.model_dump(mode="json", exclude_defaults=True):

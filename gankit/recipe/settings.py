@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from gankit.plugin.base import Settings
 
@@ -32,10 +32,17 @@ class Train(Settings):
     keep_freed_memory: bool = Field(
         True, description="on a CPU with glibc, keep freed memory for the next iteration: faster, but more memory"
     )
+    rollbacks: int = Field(
+        0, ge=0, description="number of returns to the last good checkpoint, after NaN, infinity or a collapse"
+    )
+    rollback_factor: float = Field(0.5, gt=0, le=1, description="factor of all learning rates after each rollback")
 
 
 class Output(Settings):
-    """Table `[output]`: settings of the files that a run writes. These settings do not affect the training."""
+    """Table `[output]`: settings of the files that a run writes.
+
+    Except for `patience`, which may end a run, these settings do not affect the training.
+    """
 
     directory: Path = Field(Path("runs"), description="run directories are created as DIRECTORY/NAME/TIME")
     log_every: int = Field(30, ge=1, description="iterations between lines of log.jsonl")
@@ -43,6 +50,20 @@ class Output(Settings):
     checkpoint_every: int = Field(100, ge=1, description="iterations between checkpoints")
     keep_checkpoints: int = Field(3, ge=1, description="number of checkpoints to keep; older ones are deleted")
     sample_count: int = Field(64, ge=1, description="number of images in a grid")
+    keep_best: str | None = Field(
+        None, description="metric of the recipe, such as frechet_distance: best.safetensors is the best generator by it"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="number of evaluations without a better `keep_best` after which the run ends"
+    )
+
+    @field_validator("patience")
+    @classmethod
+    def _require_metric(cls, patience: int | None, info: ValidationInfo) -> int | None:
+        # If `keep_best` itself is invalid, its own message is enough.
+        if patience is not None and info.data.get("keep_best", "") is None:
+            raise ValueError('set keep_best to a metric too, such as "frechet_distance"')
+        return patience
 
 
 PERCENT = r"^(\d+(?:\.\d+)?) ?%$"  # regular expression for percentages such as `5%`

@@ -292,6 +292,8 @@ def format_ending(run: RunRecord) -> str:
             return f"stopped at iteration {ending.iteration}: {ending.reason}"
         case "interrupted":
             return f"interrupted at iteration {ending.iteration}; {command}"
+        case "rolled back":
+            return f"rolled back at iteration {ending.iteration}: {ending.reason}; {command}"
         case "cut short":
             return f"cut short after iteration {ending.iteration}, with no reason recorded; {command}"
         case "running":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from gankit.formatting import brief, duration, megabytes, plural
+from gankit.formatting import brief, describe_best, duration, megabytes, plural
 from gankit.recipe.diff import differing_keys, flattened, format_value
 from gankit.report import chart
 from gankit.report.chart import Chart, Line, finite
@@ -39,6 +39,7 @@ SEVERITY = {
     "running": "good",
     "interrupted": "warning",
     "cut short": "warning",
+    "rolled back": "warning",
     "stopped": "error",
     "failed": "error",
 }
@@ -173,10 +174,10 @@ def _several_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def severity(run: RunRecord) -> str:
-    """Return the severity of a run: `good`, `warning` or `error`. A run with warnings is never `good`."""
+    """Return the severity of a run: `good`, `warning` or `error`. A run with warnings or rollbacks is never `good`."""
     # An older version of gankit may have written a state that is not in SEVERITY.
     ended = SEVERITY.get(run.ending.state, "error")
-    return "warning" if ended == "good" and run.warnings else ended
+    return "warning" if ended == "good" and (run.warnings or run.rollbacks) else ended
 
 
 def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
@@ -185,7 +186,7 @@ def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
     `name` is the name of the run on a page with several runs. If `name` is given, the text starts with it, and the list
     of warnings is collapsed.
     """
-    warnings = [format_warning(warning) for warning in merge_warnings(run)]
+    warnings = [*run.rollbacks, *(format_warning(warning) for warning in merge_warnings(run))]
     warnings += [f"about the recipe: {sentence}" for sentence in run.recipe_warnings]
     text = f"{name}: {format_ending(run)}" if name else format_ending(run)
     return {"severity": severity(run), "text": text, "warnings": warnings, "open": not name}
@@ -199,6 +200,7 @@ def _facts(run: RunRecord, headings: Mapping[Metric, str]) -> dict[str, str]:
     newest = [f"{heading} {brief(run.metrics[metric][-1][1])}" for metric, heading in headings.items()]
     facts = {
         "newest metrics": ", ".join(newest),
+        "best.safetensors": describe_best(run.best) if run.best is not None else "",
         "iterations": f"{run.ending.iteration:,} of {run.recipe.get('train', {}).get('iterations', 0):,}",
         "time": duration(run.seconds) if run.seconds else "",
         "images/s": f"{run.images_per_second:.0f}" if run.images_per_second else "",

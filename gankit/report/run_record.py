@@ -1,6 +1,6 @@
 """Functions that read a run directory: recipe, log, metrics, sample grids and final state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +50,9 @@ class RunRecord:
 
     grids: dict[int, Path]  # path of each sample grid, by iteration, oldest first
     ending: Ending
+    best: dict[str, Any] | None = None  # metric, value and iteration of the generator in best.safetensors
+
+    rollbacks: Sequence[str] = ()  # sentences about the returns to earlier checkpoints, oldest first
 
     @property
     def name(self) -> str:
@@ -170,9 +173,11 @@ def read_run(path: str | Path) -> RunRecord:
         processes,
         [row for row in log if "loss" in row],
         _metric_curves([*log, *read_rows(directory.evaluations_file)]),
-        [(row["iteration"], row["warning"]) for row in log if "warning" in row],
+        [(row["iteration"], row["warning"]) for row in log if "warning" in row and "rollback" not in row],
         {int(path.stem): path for path in directory.grids()},
         _ending(directory, processes[-1], log),
+        next((row["best"] for row in reversed(log) if "best" in row), None),
+        [row["warning"] for row in log if "rollback" in row],
     )
 
 

@@ -58,10 +58,11 @@ class SampledRun(Protocol):
     def sampled_generator_name(self) -> str: ...
 
 
-def save_generator(run: SampledRun, path: Path) -> None:
+def save_generator(run: SampledRun, path: Path, **facts: Any) -> None:
     """Write a generator file with the weights of a run's generator, and metadata to rebuild this generator.
 
     If a plugin provides another generator for sampling, such as a moving average, the file contains that generator.
+    `facts` are added to the metadata.
     """
     shaping = {i.key for hook in SHAPING_HOOKS for i in run.hooks.of(hook)}
     shaping |= {"normalization.generator", *run.wrapped_by["generator"]}
@@ -81,6 +82,7 @@ def save_generator(run: SampledRun, path: Path) -> None:
         "recipe": run.recipe.to_dict(),
         "plugins": plugin_record(run.recipe.components),
         "needed": [key for key in run.recipe.components if key in shaping and key != "discriminator"],
+        **facts,
     }
     if run.origins:
         card["origins"] = run.origins

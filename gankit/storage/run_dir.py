@@ -3,7 +3,8 @@
 Example of a run directory:
 
 runs/igan_vn/2026-11-20T12-00-00/
-  recipe.toml  environment.json  init.json  log.jsonl  evaluations.jsonl  report.html  generator.safetensors
+  recipe.toml  environment.json  init.json  log.jsonl  evaluations.jsonl  rollbacks.json  report.html
+  generator.safetensors  best.safetensors
   samples/000100.png
   checkpoints/000100/{generator,discriminator,optimizer,plugins,random}.safetensors + state.json
 """
@@ -21,11 +22,12 @@ from gankit.recipe.recipe import Recipe
 from gankit.storage.atomic_io import TEMPORARY, disk_errors, write_bytes, write_json, write_text
 from gankit.storage.lock import Lock
 
-State = Literal["finished", "stopped", "interrupted", "failed", "cut short", "running"]
+State = Literal["finished", "stopped", "rolled back", "interrupted", "failed", "cut short", "running"]
 """State of a run.
 
-`finished`: all iterations are done. `stopped`: a plugin ended the run early. `interrupted`: a signal ended the
-run. `failed`: an error ended the run. `cut short`: the process was killed. `running`: a process is training the run.
+`finished`: all iterations are done. `stopped`: a plugin or `output.patience` ended the run early. `rolled back`: the
+run returned to an earlier checkpoint, to continue from there. `interrupted`: a signal ended the run. `failed`: an error
+ended the run. `cut short`: the process was killed. `running`: a process is training the run.
 """
 
 
@@ -41,6 +43,8 @@ class RunDir:
         self.evaluations_file = path / "evaluations.jsonl"
         self.report_file = path / "report.html"
         self.generator_file = path / "generator.safetensors"
+        self.best_file = path / "best.safetensors"
+        self.rollbacks_file = path / "rollbacks.json"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self._lock = Lock(path, "run")
@@ -182,9 +186,22 @@ class RunDir:
         """Return the rows of `log.jsonl`. Truncated rows are skipped."""
         return read_rows(self.log_file)
 
-    def has_metrics_at(self, iteration: int) -> bool:
-        """Return True if `log.jsonl` contains metrics of the given iteration."""
-        return any(row["iteration"] == iteration and "metrics" in row for row in self.read_log())
+    def find_row(self, key: str, iteration: int) -> dict[str, Any] | None:
+        """Return the first row of `log.jsonl` with an entry `key`, such as `metrics`, at the given iteration."""
+        return next((row for row in self.read_log() if row["iteration"] == iteration and key in row), None)
+
+    def read_rollbacks(self) -> list[dict[str, Any]]:
+        """Return the records of all rollbacks, oldest first. Resume applies them to an older checkpoint."""
+        return json.loads(self.rollbacks_file.read_text()) if self.rollbacks_file.exists() else []
+
+    def discard_after(self, iteration: int) -> None:
+        """Delete all checkpoints and sample grids after an iteration, the newest first."""
+        for checkpoint in reversed(self.saved_checkpoints()):
+            if int(checkpoint.name) > iteration:
+                _delete_folder(checkpoint)
+        for grid in reversed(self.grids()):
+            if int(grid.stem) > iteration:
+                grid.unlink()
 
     def rewind(self, iteration: int) -> None:
         """Prepare to resume from an iteration: remove all later log rows and all temporary files.
@@ -229,10 +246,14 @@ class RunDir:
     def prune(self, keep: int) -> None:
         """Delete all checkpoints except the newest `keep` checkpoints."""
         for old in self.saved_checkpoints()[:-keep]:
-            # Rename the checkpoint first. If the process is then killed, no incomplete checkpoint has a valid name.
-            doomed = old.with_name(TEMPORARY + old.name)
-            old.rename(doomed)
-            shutil.rmtree(doomed)
+            _delete_folder(old)
+
+
+def _delete_folder(folder: Path) -> None:
+    # Rename the folder first. If the process is then killed, no incomplete checkpoint has a valid name.
+    doomed = folder.with_name(TEMPORARY + folder.name)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

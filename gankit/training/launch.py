@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import shutil
@@ -41,6 +42,7 @@ from gankit.training.resume_checks import (
     hint_at_moved_data,
     replace_setting,
 )
+from gankit.training.rollback import apply_rollback
 from gankit.training.run import TrainingRun
 from gankit.training.state import load_checkpoint
 
@@ -63,6 +65,13 @@ def start(
         InputError: the recipe, the data or `out` cannot be used.
         GankitError: the training failed.
     """
+    return _after_rollbacks(*_start(recipe, out, reporter, device), reporter)
+
+
+def _start(
+    recipe: Recipe, out: str | Path | None, reporter: Reporter, device: str | None = None
+) -> tuple[RunDir, Outcome]:
+    """Build a run and train it to its end or its first rollback. See `start`."""
     if device is not None:
         # The device is stored in the recipe, so that a resumed run uses the same device.
         recipe = replace(recipe, train=recipe.train.model_copy(update={"device": device}))
@@ -110,6 +119,28 @@ def resume(
         InputError: the run does not exist, another process is training it, or its checkpoint does not fit its recipe.
         GankitError: the training failed.
     """
+    outcome = _resume(path, overrides, reporter, restart, allow_changed_data)
+    return _after_rollbacks(*outcome, reporter)
+
+
+def _after_rollbacks(directory: RunDir, outcome: Outcome, reporter: Reporter) -> tuple[RunDir, Outcome]:
+    """Resume a run after each rollback, until it ends in another way or is interrupted."""
+    while outcome.rolled_back and not outcome.interrupted:
+        # Free the memory of the networks and the images before they are built again. Plugins and the run refer to each
+        # other, so only the garbage collector frees them.
+        gc.collect()
+        directory, outcome = _resume(directory.path, [], reporter, allow_changed_data=True)
+    return directory, outcome
+
+
+def _resume(
+    path: str | Path,
+    overrides: Iterable[str],
+    reporter: Reporter,
+    restart: bool = False,
+    allow_changed_data: bool = False,
+) -> tuple[RunDir, Outcome]:
+    """Continue a run to its end or its next rollback. See `resume`."""
     ranks, overrides = current_ranks(), list(overrides)
     first = ranks.rank == 0
     reporter = reporter if first else Reporter()
@@ -241,6 +272,9 @@ def _resumed_run(
             reporter.informed(sentence)
     for sentence in [*changed_plugins(before, now["plugins"]), *changed_machine(before, now)]:
         reporter.informed(sentence)
+    rollbacks = directory.read_rollbacks()
+    # The order of the data depends on the number of rollbacks.
+    run.rollbacks = len(rollbacks)
     # Load the checkpoint after the data, because loading the data may draw random numbers and change the random state.
     with hint_at_moved_data(directory):
         evaluator = _load_data(run, reporter)
@@ -250,6 +284,8 @@ def _resumed_run(
         if changed := check_data(saved["data"], run.data_record, source, allow_changed_data):
             reporter.informed(changed)
         load_checkpoint(run, checkpoint)
+        if run.rollbacks > saved.get("rollbacks", 0):
+            apply_rollback(run, rollbacks[-1])
         reporter.informed(f"resuming from {checkpoint}")
         if (then := saved.get("ranks", 1)) != ranks.size:
             reporter.informed(_changed_ranks(run, then))
@@ -306,7 +342,8 @@ def _facts(run: TrainingRun) -> dict[str, Any]:
     """
     assert run.batches is not None
     sources = {f"the source of {key}": c.resolved.source_digest[:12] for key, c in run.recipe.components.items()}
-    return fixed_settings(run.recipe) | sources | {"the number of images": run.batches.size}
+    rollbacks = {"train.rollbacks": run.recipe.train.rollbacks}
+    return fixed_settings(run.recipe) | rollbacks | sources | {"the number of images": run.batches.size}
 
 
 def _checkpoint_facts(directory: RunDir, iteration: int) -> dict[str, Any]:
@@ -343,6 +380,7 @@ def train_and_conclude(run: TrainingRun, evaluator: Evaluator | None, directory:
         raise
     else:
         state: State = "interrupted" if outcome.interrupted else "stopped" if outcome.stop_reason else "finished"
+        state = "rolled back" if outcome.rolled_back else state
         conclude(run, evaluator, directory, began, state, outcome.stop_reason, reporter)
         reporter.concluded(directory)
         return outcome

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from gankit.errors import NonFiniteError
 from gankit.evaluation.evaluator import Evaluator
+from gankit.formatting import describe_best, plural
 from gankit.images.io import save_png
 from gankit.plugin.schedule import Schedule
 from gankit.plugin.slots import PLAYERS
@@ -21,6 +23,7 @@ from gankit.sampling.generator_file import save_generator
 from gankit.sampling.grid import GridSampler
 from gankit.storage.run_dir import RunDir
 from gankit.training.reporter import Outcome, Reporter
+from gankit.training.rollback import describe_rollback, roll_back
 from gankit.training.run import TrainingRun
 from gankit.training.state import gather_rank_states, save_checkpoint
 from gankit.training.update import train_iteration
@@ -47,39 +50,77 @@ def train(run: TrainingRun, directory: RunDir, reporter: Reporter, evaluator: Ev
 
 def train_to_end(run: TrainingRun, directory: RunDir, reporter: Reporter, evaluator: Evaluator | None) -> Outcome:
     """Train the remaining iterations. Then write the last checkpoint, sample grid and metrics."""
-    output, total = run.recipe.output, run.recipe.train.iterations
     run.directory = directory.path
     clock = Clock(run)
     grids = GridSampler(run)
     run.start()
     reporter.started(run, directory)
+    log_rollbacks(run, directory, reporter)
     with Interrupt(reporter.stopping, run.ranks.leave_at_once) as interrupt:
-        while run.iteration < total and not must_end(run, interrupt):
-            train_iteration(run)
-            run.after_iteration(run)
-            reporter.trained(run)
-            if run.pending_warnings:
-                pass_on_warnings(run, directory, reporter)
-            if run.iteration % output.log_every == 0 or run.iteration == total or run.stop_reason is not None:
-                check_finite(run)
-                row = clock.row()
-                log(run, directory, row)
-                reporter.logged(row)
-            if run.iteration % output.sample_every == 0 and run.iteration < total:
-                save_grid(run, directory, grids)
-            if run.iteration % output.checkpoint_every == 0 and run.iteration < total:
-                save(run, directory)
-            if evaluator is not None and run.iteration < total and evaluator.due():
-                evaluate(run, directory, evaluator, reporter)
-        save(run, directory)
+        try:
+            rolled_back = train_to_last_checkpoint(run, directory, reporter, evaluator, clock, grids, interrupt)
+        except NonFiniteError:
+            if not (rolled_back := roll_back(run, directory, str(non_finite(run)), run.iteration)):
+                raise
+        if rolled_back:
+            reason = directory.read_rollbacks()[-1]["reason"]
+            return Outcome(run.iteration, clock.seconds, interrupt.requested, reason, rolled_back=True)
         save_grid(run, directory, grids)
-        # If a finished run is resumed, the metrics of its last iteration exist already.
-        missing = evaluator is not None and not directory.has_metrics_at(run.iteration)
+        if run.stop_reason is not None and directory.find_row("stopped", run.iteration) is None:
+            directory.log({"iteration": run.iteration, "stopped": run.stop_reason})
+        missing = evaluator is not None and directory.find_row("metrics", run.iteration) is None
         # Skip the final metrics after an interruption: the resumed run computes them.
-        if evaluator is not None and missing and not interrupt.requested:
-            evaluate(run, directory, evaluator, reporter)
+        if evaluator is not None and not (missing and interrupt.requested):
+            complete_evaluation(run, directory, evaluator, reporter)
             missing = False
-    return Outcome(run.iteration, clock.seconds, missing or not run.finished(), run.stop_reason)
+    interrupted = missing or not run.finished()
+    return Outcome(run.iteration, clock.seconds, interrupted, run.stop_reason, best_so_far(run).get("best"))
+
+
+def train_to_last_checkpoint(
+    run: TrainingRun,
+    directory: RunDir,
+    reporter: Reporter,
+    evaluator: Evaluator | None,
+    clock: Clock,
+    grids: GridSampler,
+    interrupt: Interrupt,
+) -> bool:
+    """Train the remaining iterations and write the last checkpoint. Return True if the run was rolled back instead.
+
+    Raises:
+        NonFiniteError: a loss or a parameter is NaN or infinite.
+    """
+    output, total = run.recipe.output, run.recipe.train.iterations
+    if needs_first_checkpoint(run):
+        save(run, directory)
+    # A checkpoint is written before the evaluation of its iteration, so a resumed run may have to complete it.
+    if evaluator is not None and run.iteration > 0 and not run.finished():
+        if directory.find_row("metrics", run.iteration) is not None or evaluator.due():
+            complete_evaluation(run, directory, evaluator, reporter)
+        stop_without_improvement(run)
+    while run.iteration < total and not must_end(run, interrupt):
+        train_iteration(run)
+        run.after_iteration(run)
+        reporter.trained(run)
+        if run.pending_warnings:
+            pass_on_warnings(run, directory, reporter)
+        if run.collapsed_since is not None and roll_back(run, directory, str(run.stop_reason), run.collapsed_since):
+            return True
+        if must_log(run):
+            check_finite(run)
+            row = clock.row()
+            log(run, directory, row)
+            reporter.logged(row)
+        if run.iteration % output.sample_every == 0 and run.iteration < total:
+            save_grid(run, directory, grids)
+        if run.iteration % output.checkpoint_every == 0 and run.iteration < total:
+            save(run, directory)
+        if evaluator is not None and run.iteration < total and evaluator.due():
+            evaluate(run, directory, evaluator, reporter)
+            stop_without_improvement(run)
+    save(run, directory)
+    return False
 
 
 def follow(run: TrainingRun) -> Outcome:
@@ -89,26 +130,44 @@ def follow(run: TrainingRun) -> Outcome:
         NonFiniteError: a loss or a parameter is NaN or infinite.
     """
     clock = Clock(run)
-    output, total = run.recipe.output, run.recipe.train.iterations
     with closing_plugins(run), run.ranks.shared_failures():
         run.start()
         with Interrupt(leave=run.ranks.leave_at_once) as interrupt:
-            # Match the loop in `train_to_end`, because all ranks must make the same collective calls in the same order.
-            while run.iteration < total and not must_end(run, interrupt):
-                train_iteration(run)
-                run.after_iteration(run)
-                # Only the first rank shows the warnings, because they are the same on every rank.
-                run.pending_warnings.clear()
-                if run.iteration % output.log_every == 0:
-                    check_finite(run)
-                # The first rank now writes a checkpoint, which contains the random state of every rank.
-                if run.iteration % output.checkpoint_every == 0 and run.iteration < total:
-                    check_finite(run)
-                    gather_rank_states(run)
+            try:
+                rolled_back = follow_to_last_checkpoint(run, interrupt)
+            except NonFiniteError:
+                if not (rolled_back := roll_back(run, None, str(non_finite(run)), run.iteration)):
+                    raise
+    run.on_stop(run)
+    interrupted = interrupt.requested if rolled_back else not run.finished()
+    return Outcome(run.iteration, clock.seconds, interrupted, run.stop_reason, rolled_back=rolled_back)
+
+
+def follow_to_last_checkpoint(run: TrainingRun, interrupt: Interrupt) -> bool:
+    """Make the collective calls of `train_to_last_checkpoint` in the same order. Return True after a rollback.
+
+    Raises:
+        NonFiniteError: a loss or a parameter is NaN or infinite.
+    """
+    total, checkpoint_every = run.recipe.train.iterations, run.recipe.output.checkpoint_every
+    if needs_first_checkpoint(run):
+        gather_rank_states(run)
+    while run.iteration < total and not must_end(run, interrupt):
+        train_iteration(run)
+        run.after_iteration(run)
+        # Only the first rank shows the warnings, because they are the same on every rank.
+        run.pending_warnings.clear()
+        if run.collapsed_since is not None and roll_back(run, None, str(run.stop_reason), run.collapsed_since):
+            return True
+        if must_log(run):
+            check_finite(run)
+        # The first rank now writes a checkpoint, which contains the random state of every rank.
+        if run.iteration % checkpoint_every == 0 and run.iteration < total:
             check_finite(run)
             gather_rank_states(run)
-    run.on_stop(run)
-    return Outcome(run.iteration, clock.seconds, not run.finished(), run.stop_reason)
+    check_finite(run)
+    gather_rank_states(run)
+    return False
 
 
 @contextmanager
@@ -135,8 +194,49 @@ def must_end(run: TrainingRun, interrupt: Interrupt) -> bool:
     return True
 
 
+def must_log(run: TrainingRun) -> bool:
+    """Return True if the losses of this iteration are checked and logged. The result is the same on all ranks."""
+    train, every = run.recipe.train, run.recipe.output.log_every
+    return run.iteration % every == 0 or run.iteration == train.iterations or run.stop_reason is not None
+
+
+def needs_first_checkpoint(run: TrainingRun) -> bool:
+    """Return True if a checkpoint of iteration 0 is needed, so that the run can always be rolled back."""
+    return run.recipe.train.rollbacks > 0 and run.iteration == run.rollbacks == 0
+
+
+def log_rollbacks(run: TrainingRun, directory: RunDir, reporter: Reporter) -> None:
+    """Log each rollback that is not in the log yet, and show it to the user."""
+    if not (records := directory.read_rollbacks()):
+        return
+    logged = {row["rollback"]["number"] for row in directory.read_log() if "rollback" in row}
+    for number, record in enumerate(records, 1):
+        if number not in logged:
+            sentence = describe_rollback(run, number, record)
+            places = {"number": number, "from": record["from"], "to": record["to"]}
+            # The rows of the abandoned iterations are removed. The best generator may be from one of them.
+            row = {"iteration": run.iteration, "warning": sentence, "rollback": places}
+            log(run, directory, row | best_so_far(run))
+            reporter.warned(sentence)
+
+
 def check_finite(run: TrainingRun) -> None:
     """Raise NonFiniteError if a loss or a parameter is NaN or infinite. This call makes the CPU wait for the GPU."""
+    if (fact := non_finite(run)) is None:
+        return
+    tried = f"{plural(run.rollbacks, 'rollback')} did not help. " if run.rollbacks else ""
+    more = "" if run.rollbacks else ", or train.rollbacks = 3 to return to the last checkpoint"
+    raise NonFiniteError(
+        f"iteration {run.iteration}: {fact}. {tried}The last checkpoint is from before that and is kept. Remedies that "
+        f'help most often: a lower learning rate, a gradient penalty on the discriminator, precision = "fp32"{more}'
+    )
+
+
+def non_finite(run: TrainingRun) -> str | None:
+    """Return a fact about a loss or a parameter that is NaN or infinite, such as `the generator's fool is nan`.
+
+    If all values are finite, return None. This call makes the CPU wait for the GPU.
+    """
     # Report D's loss terms first, because a NaN in D makes all loss terms of G NaN one step later.
     broken = {
         f"the {player}'s {name}": value.item()
@@ -144,17 +244,14 @@ def check_finite(run: TrainingRun) -> None:
         for name, value in run.values[player].items()
         if not math.isfinite(value)
     }
-    hint = (
-        "The last checkpoint is from before that and is kept. Remedies that help most often: a lower learning rate, a "
-        'gradient penalty on the discriminator, precision = "fp32"'
-    )
     if broken:
         (first, value), others = next(iter(broken.items())), list(broken)[1:]
         also = f", and so is {', '.join(others)}" if others else ""
-        raise NonFiniteError(f"iteration {run.iteration}: {first} is {value}{also}. {hint}")
+        return f"{first} is {value}{also}"
     for player in PLAYERS:
         if not torch.stack([torch.isfinite(p).all() for p in run.parameters[player]]).all():
-            raise NonFiniteError(f"iteration {run.iteration}: the {player}'s parameters are not finite. {hint}")
+            return f"the {player}'s parameters are not finite"
+    return None
 
 
 def scheduled_values(run: TrainingRun) -> dict[str, float]:
@@ -220,13 +317,63 @@ def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
 def evaluate(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:
     """Compute the metrics, and log them with the settings that affect their values, such as the number of images.
 
-    If a metric fails, show a warning and continue.
+    If a metric fails, show a warning and continue. If the generator is the best so far by `output.keep_best`, write it
+    to `best.safetensors`.
     """
     row = evaluator.row(strict=False)
     pass_on_warnings(run, directory, reporter)
-    log(run, directory, row)
+    improved = include_in_best(run, row["metrics"])
+    log(run, directory, row | best_so_far(run))
     if row["metrics"]:
         reporter.evaluated(run.iteration, row["metrics"], row["seconds"])
+    if improved:
+        save_best(run, directory)
+
+
+def include_in_best(run: TrainingRun, metrics: Mapping[str, float]) -> bool:
+    """Include an evaluation in the record `run.best`. Return True if the generator is the best so far.
+
+    An evaluation without the metric `output.keep_best`, for example because the metric failed, does not count.
+    """
+    if run.best is None or run.best.metric not in metrics:
+        return False
+    run.best = run.best.after(run.iteration, metrics[run.best.metric])
+    return run.best.misses == 0
+
+
+def save_best(run: TrainingRun, directory: RunDir) -> None:
+    """Write the current generator to `best.safetensors`, with the metric and its value in the metadata."""
+    save_generator(run, directory.best_file, **best_so_far(run))
+
+
+def best_so_far(run: TrainingRun) -> dict[str, Any]:
+    """Return `{"best": {"metric": ..., "value": ..., "iteration": ...}}`, or an empty dict if there is no value yet."""
+    facts = run.best.facts() if run.best is not None else None
+    return {} if facts is None else {"best": facts}
+
+
+def complete_evaluation(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:
+    """Evaluate the generator, unless the log already has the metrics of this iteration.
+
+    An earlier process may have been killed between the row in the log and `best.safetensors`, so finish it too.
+    """
+    row = directory.find_row("metrics", run.iteration)
+    if row is None:
+        evaluate(run, directory, evaluator, reporter)
+    elif run.best is not None and run.best.evaluated < run.iteration and include_in_best(run, row["metrics"]):
+        save_best(run, directory)
+
+
+def stop_without_improvement(run: TrainingRun) -> None:
+    """End the run if `output.keep_best` has not improved for `output.patience` evaluations."""
+    best, patience = run.best, run.recipe.output.patience
+    if best is None or patience is None or best.misses < patience or run.stop_reason is not None:
+        return
+    # Count again from 0, so that a resumed run ends only after `patience` further evaluations.
+    run.best = replace(best, misses=0)
+    facts = best.facts()
+    so_far = f"the best is {describe_best(facts)}" if facts is not None else "no value was finite"
+    run.stop(f"{best.metric} has not improved for {plural(best.misses, 'evaluation')}; {so_far}")
 
 
 def save(run: TrainingRun, directory: RunDir) -> None:

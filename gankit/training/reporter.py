@@ -21,7 +21,13 @@ class Outcome:
     """True if the run was interrupted before its last iteration, or before its last metrics were computed."""
 
     stop_reason: str | None = None
-    """Reason given by the plugin that stopped the run early, or None if no plugin stopped the run."""
+    """Reason of an early end or of a rollback, or None if the run has trained all its iterations."""
+
+    best: dict[str, Any] | None = None
+    """Best value of `output.keep_best` so far: metric, value and iteration. None if there is no value."""
+
+    rolled_back: bool = False
+    """True if the run has returned to an earlier checkpoint, from which it must be resumed."""
 
 
 class Reporter:

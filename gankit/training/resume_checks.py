@@ -16,7 +16,7 @@ from gankit.recipe.recipe import Recipe
 from gankit.recipe.toml import Raw
 from gankit.storage.run_dir import RunDir
 
-RESUMABLE = ("train.iterations", "train.device", "output.")
+RESUMABLE = ("train.iterations", "train.device", "train.rollback", "output.")
 """Keys, or prefixes of keys, of the settings that a resumed run may change. Paths may change too."""
 
 
@@ -54,8 +54,9 @@ def check_overrides(overrides: Raw, recipe: Raw, source: Path) -> None:
     for key in flattened(overrides):
         if not key.startswith(RESUMABLE) and not is_path(key, settings.get(key)):
             raise InputError(
-                f"{key}: a resumed run keeps its recipe; only train.iterations, train.device, output.* and the paths "
-                f"of moved files may change. To train with other settings, start a new run: {_new_run(source, key)}"
+                f"{key}: a resumed run keeps its recipe; only train.iterations, train.device, train.rollbacks, "
+                "train.rollback_factor, output.* and the paths of moved files may change. To train with other "
+                f"settings, start a new run: {_new_run(source, key)}"
             )
 
 

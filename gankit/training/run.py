@@ -27,6 +27,7 @@ from gankit.recipe.recipe import Recipe
 from gankit.runtime.ranks import Ranks
 from gankit.runtime.rng import derived_seed, fork_rng
 from gankit.storage.trained_network import Origin
+from gankit.training.best import Best, first_best
 
 EXAMPLES = 64
 """Maximum number of real images whose conditions are stored, to generate samples for these conditions."""
@@ -55,6 +56,15 @@ class TrainingRun(Run):
     stop_reason: str | None
     failure: str | None
     directory: Path | None
+
+    best: Best | None
+    """Best value of the metric `output.keep_best`, or None if the recipe does not set it."""
+
+    collapsed_since: int | None
+    """Iteration at which a collapse began, or None if no plugin has called `roll_back`."""
+
+    rollbacks: int
+    """Number of rollbacks so far. They lower the learning rates, and change the data order and the random numbers."""
 
     pending_warnings: list[str]
     """Warnings that have not been reported and logged yet."""
@@ -139,6 +149,9 @@ class TrainingRun(Run):
         self.values = {player: {} for player in PLAYERS}
         self.stop_reason = self.failure = None
         self.directory = None
+        self.best = first_best(recipe, hooks)
+        self.collapsed_since = None
+        self.rollbacks = 0
         self.pending_warnings = []
         self.batches = None
         self.origins, self.initial_weights = {}, {}
@@ -156,6 +169,9 @@ class TrainingRun(Run):
     def stop(self, reason: str) -> None:
         self.stop_reason = reason
 
+    def roll_back(self, reason: str, since: int) -> None:
+        self.stop_reason, self.collapsed_since = reason, since
+
     def warn(self, sentence: str) -> None:
         self.pending_warnings.append(sentence)
 
@@ -169,7 +185,7 @@ class TrainingRun(Run):
             self.device,
             train.batch_size // train.accumulate,
             self._balanced_classes,
-            derived_seed(self.recipe.seed, "data"),
+            derived_seed(self.recipe.seed, f"data/rollback {self.rollbacks}" if self.rollbacks else "data"),
             ranks=self.ranks,
         )
         self.data_record = data_record(rows, self.dataset.condition)
@@ -233,8 +249,8 @@ class TrainingRun(Run):
         return self.base_rates[player][0] * self.rate_factor(player)
 
     def rate_factor(self, player: Player) -> float:
-        """Return the product of the factors from the player's learning-rate schedules at the current iteration."""
-        factor = 1.0
+        """Return the product of the factors from learning-rate schedules and rollbacks at the current iteration."""
+        factor = self.recipe.train.rollback_factor**self.rollbacks
         for schedule in self.schedules[player]:
             factor *= schedule(self.iteration)
         return factor

@@ -117,6 +117,8 @@ def capture(run: TrainingRun) -> tuple[dict[str, TensorFile], dict[str, Any]]:
         "iteration": run.iteration,
         "step_counts": run.step_counts,
         "stop_reason": run.stop_reason,
+        "best": run.best.to_json() if run.best is not None else None,
+        "rollbacks": run.rollbacks,
         "batches": run.batches.state_dict(),
         "data": run.data_record,
         "settings": fixed_settings(run.recipe),
@@ -155,6 +157,8 @@ def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[
     run.step_counts = state["step_counts"]
     run.stop_reason = state.get("stop_reason")
     run.origins = state.get("origins", {})
+    if run.best is not None:
+        run.best = run.best.restored(state.get("best"))
     # The random state is restored last, because the steps above may draw random numbers.
     RandomState.from_json(state, tensors["random.safetensors"]).restore(run.device)
 

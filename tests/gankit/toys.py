@@ -5,13 +5,26 @@ Recipes name them as `toys.py:Class`, or by class name through the registry of `
 
 import math
 import random
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from gankit import Dataset, DiscriminatorOutput, ExtraNetwork, LossTerm, Plugin, Settings, Step, hookimpl, truncated
+from gankit import (
+    Dataset,
+    DiscriminatorOutput,
+    Extractor,
+    ExtraNetwork,
+    Features,
+    LossTerm,
+    Plugin,
+    Settings,
+    Step,
+    hookimpl,
+    truncated,
+)
 from gankit.plugin.condition import ClassCondition
 
 
@@ -369,6 +382,71 @@ class NotANumber(Plugin):
 
     def gain(self, run):
         return float("nan") if run.step_counts["generator"] >= self.config.turn else 0.0
+
+
+class Fragile(Plugin):
+    """Loss term that is NaN from some iteration on, as long as G's learning rate is above a limit."""
+
+    name = "fragile"
+
+    class Config(Settings):
+        iteration: int = Field(3, ge=1, description="first iteration whose loss is NaN")
+        limit: float = Field(0.006, gt=0, description="highest learning rate without NaN")
+
+    @hookimpl
+    def loss_terms(self, player, run):
+        if player == "generator":
+            yield LossTerm("fragile", lambda step: step.fake.mean() * self.gain(run))
+
+    def gain(self, run):
+        broken = run.iteration + 1 >= self.config.iteration and run.learning_rate("generator") > self.config.limit
+        return float("nan") if broken else 0.0
+
+
+class Collapses(Plugin):
+    """Plugin that reports a collapse at some iteration, as long as G's learning rate is above a limit."""
+
+    name = "collapses"
+
+    class Config(Settings):
+        iteration: int = Field(5, ge=1, description="iteration at which the collapse is reported")
+        since: int = Field(3, ge=0, description="iteration at which the collapse began")
+        limit: float = Field(0.006, gt=0, description="highest learning rate without a collapse")
+
+    @hookimpl
+    def after_iteration(self, run):
+        if run.iteration == self.config.iteration and run.learning_rate("generator") > self.config.limit:
+            run.roll_back("it has collapsed", since=self.config.since)
+
+
+class Plain(Plugin):
+    """Extractor whose features are the pixels."""
+
+    name, kind = "plain", "extractor"
+
+    @hookimpl
+    def build_extractor(self):
+        return Extractor({"extractor": "plain"}, lambda images: Features(images.flatten(1).float()))
+
+
+class Scripted(Plugin):
+    """Metric with a given value for each iteration; a blank is an evaluation without a value."""
+
+    name, kind = "scripted", "metric"
+    better: ClassVar = {"quality": "higher", "error": "lower"}
+
+    class Config(Settings):
+        values: tuple[str, ...] = Field(description="value at iteration 1, 2, ...")
+        called: str = Field("error", description="name of the number")
+
+    @hookimpl
+    def on_start(self, run):
+        self.run = run
+
+    @hookimpl
+    def compute_metrics(self):
+        value = self.config.values[self.run.iteration - 1]
+        return {self.config.called: float(value)} if value else None
 
 
 class Stopper(Plugin):

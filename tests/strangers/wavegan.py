@@ -5,6 +5,7 @@ Source: Donahue 2019 (Adversarial Audio Synthesis), section 3 and tables 3 and 4
 
 import itertools
 import math
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -221,6 +222,7 @@ class PitchError(Plugin):
 
     name = "pitch_error"
     kind = "metric"
+    better: ClassVar = {"pitch_error": "lower"}
 
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float]:

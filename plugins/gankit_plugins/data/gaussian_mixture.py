@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from PIL import Image, ImageDraw
@@ -38,6 +38,8 @@ class GaussianMixture(Plugin):
     A point is an image of one pixel with two channels. A subclass calls the constructor with `modes`: the means of the
     Gaussians, (K, 2).
     """
+
+    better: ClassVar = {"modes": "higher", "good": "higher"}
 
     config: MixtureSettings
 

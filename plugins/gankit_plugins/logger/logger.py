@@ -88,7 +88,7 @@ class Logger(Plugin):
         """
         rows = read_rows(directory)
         for row in rows:
-            if "warning" not in row:
+            if "loss" in row or "metrics" in row:
                 self.write(row)
         # Write only the last warning, because the loggers that use this method write all warnings of the run together.
         for row in [row for row in rows if "warning" in row][-1:]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from gankit import Comparison, Plugin, Settings, hookimpl
@@ -23,6 +25,7 @@ class DensityCoverage(Plugin):
 
     name = "density_coverage"
     kind = "metric"
+    better: ClassVar = {"density": "higher", "coverage": "higher"}
 
     class Config(Settings):
         k: int = Field(5, ge=1, description="order of the nearest neighbour; below the number of real images")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -67,6 +69,7 @@ class FrechetDistance(Plugin):
 
     name = "frechet_distance"
     kind = "metric"
+    better: ClassVar = {"frechet_distance": "lower"}
 
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float]:
@@ -84,6 +87,7 @@ class Fid(FrechetDistance):
     """
 
     name = "fid"
+    better: ClassVar = {"fid": "lower"}
 
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float]:

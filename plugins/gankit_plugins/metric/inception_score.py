@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,7 @@ class InceptionScore(Plugin):
 
     name = "inception_score"
     kind = "metric"
+    better: ClassVar = {"inception_score": "higher"}
 
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -47,6 +49,7 @@ class KernelDistance(Plugin):
 
     name = "kernel_distance"
     kind = "metric"
+    better: ClassVar = {"kernel_distance": "lower"}
 
     class Config(Settings):
         block: int = Field(1000, ge=2, description="largest size of a block of features; the blocks are averaged")
@@ -72,6 +75,7 @@ class Kid(KernelDistance):
     """
 
     name = "kid"
+    better: ClassVar = {"kid": "lower"}
 
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float]:

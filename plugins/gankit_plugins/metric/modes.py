@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import Field
@@ -75,6 +75,7 @@ class Modes(Plugin):
 
     name = "modes"
     kind = "metric"
+    better: ClassVar = {"modes": "higher", "mode_divergence": "lower", "as_asked": "higher", "as_asked_worst": "higher"}
 
     class Config(Settings):
         share: float = Field(

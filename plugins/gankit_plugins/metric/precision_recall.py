@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from gankit import Comparison, Plugin, Settings, hookimpl
@@ -20,6 +22,7 @@ class PrecisionRecall(Plugin):
 
     name = "precision_recall"
     kind = "metric"
+    better: ClassVar = {"precision": "higher", "recall": "higher"}
 
     class Config(Settings):
         k: int = Field(3, ge=1, description="order of the nearest neighbour; below the number of images")

@@ -18,7 +18,8 @@ class CollapseGuard(Plugin):
     Source: Meng 2021, section 3.1. When D's loss falls quickly towards 0, G no longer learns. Here D's loss is its
     cross entropy minus the smallest possible cross entropy. With smoothed labels, this minimum is above 0. A loss that
     is constant but not near 0 does not stop the run. The last checkpoint is kept. After `gankit resume`, the run stops
-    only after `patience` further checks.
+    only after `patience` further checks. With `train.rollbacks`, the run first returns to a checkpoint from before
+    these checks.
 
     When to use: in long unattended runs.
     When not: with losses that are not cross entropies, because D's logits then do not show how confident D is.
@@ -59,12 +60,13 @@ class CollapseGuard(Plugin):
         self.excess = None
         if self.low >= self.config.patience:
             # Reset the counter of low losses. A resumed run then stops only after `patience` further checks.
-            checks, self.low = self.low, 0
-            run.stop(
-                f"D's loss has been below {self.config.threshold:g} for {checks * self.config.every} iterations: "
+            iterations, self.low = self.low * self.config.every, 0
+            run.roll_back(
+                f"D's loss has been below {self.config.threshold:g} for {iterations} iterations: "
                 "it separates all images, and G no longer learns. Usual remedies: noise on D's inputs "
                 "(instance_noise), softer targets (label_smoothing), a gradient_penalty, a smaller D or a lower "
-                "learning rate for D"
+                "learning rate for D",
+                since=run.iteration - iterations,
             )
 
     def state_dict(self) -> dict[str, Any]:

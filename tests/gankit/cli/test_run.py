@@ -79,6 +79,70 @@ def test_default_directory_overrides_and_drop(gankit, toy):
     assert f"  gankit resume {run.relative_to(toy)} train.iterations=6" in answer.out
 
 
+SCRIPTED = [
+    "extractor=./toy.py:Plain",
+    "metrics.m={use='./toy.py:Scripted', values=['3','2','5','4','6','7']}",
+    *("evaluation.every=1", "evaluation.count=8", "evaluation.budget=1", "train.iterations=6"),
+    "output.keep_best=error",
+]
+
+
+def test_the_best_generator_is_named_and_can_be_used(gankit, toy):
+    answer = gankit("run", "toy.toml", "--out", "run", *SCRIPTED)
+    assert (answer.code, answer.err) == (0, "")
+    assert "  best       run/best.safetensors (error 2 at iteration 2)" in answer.out.splitlines()
+    assert gankit("sample", "run/best.safetensors", "--out", "best.png", "--trust").code == 0
+    assert (toy / "best.png").exists()
+    options = ["--metric", "frechet_distance", "--extractor", "pixels", "--trust"]
+    best, same = (gankit("eval", f"run/{name}.safetensors", *options) for name in ("best", "best"))
+    newest = gankit("eval", "run", *options)
+    assert (best.code, best.err) == (0, "")
+    distances = [one.out.splitlines()[0] for one in (best, same, newest)]
+    assert distances[0].startswith("frechet_distance ")
+    assert distances[0] == distances[1] != distances[2]
+
+
+def test_a_run_ends_without_improvement(gankit, toy):
+    answer = gankit("run", "toy.toml", "--out", "run", *SCRIPTED, "output.patience=2")
+    assert answer.code == 0
+    reason = "error has not improved for 2 evaluations; the best is error 2 at iteration 2"
+    assert f"ended at iteration 4: {reason}\n" in answer.out
+    rows = [json.loads(line) for line in (toy / "run" / "log.jsonl").read_text().splitlines()]
+    assert {"iteration": 4, "stopped": reason} in rows
+    assert reason in (toy / "run" / "report.html").read_text()
+
+
+def test_a_kept_metric_that_is_missing_is_one_sentence(gankit, toy):
+    answer = gankit("run", "toy.toml", "--out", "run", "output.keep_best=frechet_distance")
+    assert answer.code == 2
+    assert answer.err.startswith(
+        "error: toy.toml: output.keep_best: 'frechet_distance' given; the recipe needs a metric"
+    )
+    assert answer.err.count("\n") == 1
+    assert not (toy / "run").exists()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_rollback_is_shown(gankit, toy, monkeypatch, terminal):
+    if terminal:
+        monkeypatch.setattr(sys, "stdout", Terminal())
+        for name, value in {"TERM": "xterm", "COLUMNS": "200", "LINES": "20", "NO_COLOR": "1"}.items():
+            monkeypatch.setenv(name, value)
+    tricks = ["tricks.f={use='./toy.py:Fragile', iteration=7, limit=0.03}", "train.rollbacks=2"]
+    answer = gankit("run", "toy.toml", "--out", "run", *tricks)
+    assert answer.code == 0
+    out = sys.stdout.getvalue() if terminal else answer.out
+    assert "rollback 1 of 2: from iteration 8 back to the checkpoint of iteration 5" in " ".join(out.split())
+    assert "done: 12 iterations" in out
+    if terminal:
+        assert out.count("\x1b[?25l") == out.count("\x1b[?25h") == 2, "the display begins and ends twice"
+    else:
+        assert [line.split()[0] for line in out.splitlines() if "/12" in line] == ["4/12", "8/12", "12/12"]
+        assert "resuming from run/checkpoints/000005" in out
+    losses = [row for row in map(json.loads, (toy / "run" / "log.jsonl").read_text().splitlines()) if "loss" in row]
+    assert [row["iteration"] for row in losses] == [4, 8, 12]
+
+
 def test_warnings_and_a_run_that_a_plugin_ends(gankit, toy):
     answer = gankit("run", "toy.toml", "--out", "run", "tricks.p.use='./toy.py:Picky'")
     assert answer.code == 0

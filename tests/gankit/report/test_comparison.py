@@ -172,6 +172,11 @@ def test_transpose():
         ("stopped", "D has won", "stopped at iteration 7: D has won"),
         ("interrupted", None, "interrupted at iteration 7; `gankit resume r` continues it"),
         ("failed", "iteration 7: D's real is nan", "failed at iteration 7: D's real is nan"),
+        (
+            "rolled back",
+            "it has collapsed",
+            "rolled back at iteration 7: it has collapsed; `gankit resume r` continues it",
+        ),
         ("cut short", None, "cut short after iteration 7, with no reason recorded; `gankit resume r` continues it"),
         ("running", None, "running, at iteration 7 or later"),
     ],

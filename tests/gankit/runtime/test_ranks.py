@@ -25,6 +25,7 @@ from gankit.runtime.signals import Interrupt
 from gankit.runtime.torchrun_env import Place, place_of_process
 
 HERE = str(Path(__file__).parent)
+TOYS = Path(__file__).parents[1] / "toys.py"
 RECIPES = Path(__file__).parents[3] / "recipes"
 sys.path.insert(0, HERE)
 ranks_worker = importlib.import_module("ranks_worker")
@@ -151,6 +152,37 @@ def test_a_killed_rank_ends_the_run_and_a_resume_has_the_same_bytes(unbroken, tm
     assert "ranks: " not in texts[0]
     assert texts[1] == ""
     assert final_files(run) == final_files(unbroken)
+
+
+def test_all_ranks_roll_back_together_and_a_resume_has_the_same_bytes(tmp_path):
+    tricks = [f"tricks.fragile.use={TOYS}:Fragile", "tricks.fragile.limit=1e-4", "tricks.fragile.iteration=50"]
+    changes = ["train.iterations=70", "train.rollbacks=1", "train.rollback_factor=0.01", "output.keep_checkpoints=9"]
+    changes += ["output.keep_best=good", "evaluation.every=10", "evaluation.count=50", "evaluation.budget=1"]
+    run, copy = tmp_path / "run", tmp_path / "copy"
+    codes, texts = Group(tmp_path, 2, "command_line", ["run", *RECIPE, *tricks, *changes, "--out", str(run)]).end()
+    assert codes == [0, 0], texts
+    assert texts[0].count("warning: rollback 1 of 1: from iteration 60 back to the checkpoint of iteration 40") == 1
+    assert "done: 70 iterations" in texts[0]
+    assert texts[1] == ""
+    shutil.copytree(run, copy)
+    for later in ("000060", "000070"):
+        shutil.rmtree(copy / "checkpoints" / later)
+    codes, texts = Group(tmp_path, 2, "command_line", ["resume", str(copy)]).end()
+    assert codes == [0, 0], texts
+    for file in (*(run / "checkpoints" / "000070").iterdir(), *run.glob("*.safetensors")):
+        assert (copy / file.relative_to(run)).read_bytes() == file.read_bytes(), file
+    assert (run / "best.safetensors").exists()
+
+
+def test_a_run_without_improvement_ends_on_all_ranks(tmp_path):
+    metric = f"metrics.m={{use='{TOYS}:Scripted', values=['3', '4', '5', '6', '7']}}"
+    changes = ["train.iterations=5", "output.keep_best=error", "output.patience=2", f"extractor={TOYS}:Plain", metric]
+    changes += ["evaluation.every=1", "evaluation.count=50", "evaluation.budget=1"]
+    run = tmp_path / "run"
+    codes, texts = Group(tmp_path, 2, "command_line", ["run", *RECIPE, *changes, "--out", str(run)]).end()
+    assert codes == [0, 0], texts
+    assert "ended at iteration 3: error has not improved for 2 evaluations; the best is error 3 at" in texts[0]
+    assert checkpoints(run) == ["000003"]
 
 
 def test_a_signal_leaves_a_checkpoint_for_another_number_of_ranks(tmp_path, capsys):

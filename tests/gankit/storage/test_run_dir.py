@@ -217,7 +217,7 @@ def test_resume_refuses_settings_that_decide_the_training(train_toy, resume_toy,
     run = train_toy()
     before = (run.path / "recipe.toml").read_bytes()
     with pytest.raises(
-        InputError, match=r"a resumed run keeps its recipe; only train\.iterations, train\.device, output"
+        InputError, match=r"a resumed run keeps its recipe; only train\.iterations, train\.device, train\.rollbacks"
     ):
         resume_toy("run", override)
     assert (run.path / "recipe.toml").read_bytes() == before

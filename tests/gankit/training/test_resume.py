@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,11 +42,11 @@ def recipe(folder):
     return write_toy_recipe(folder / "toy.toml", **EVERYTHING)
 
 
-@pytest.fixture(scope="module")
-def killer(folder, recipe):
-    """Return a function that runs a command of killer.py and returns its result."""
+@contextmanager
+def running_killer(recipe, folder):
+    """Start killer.py for a recipe. Yield a function that runs a command of killer.py and returns its result."""
     process = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("killer.py"), recipe, folder / "first"],
+        [sys.executable, Path(__file__).with_name("killer.py"), recipe, folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -60,6 +61,12 @@ def killer(folder, recipe):
     process.stdin.close()
     process.wait(timeout=30)
     process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def killer(folder, recipe):
+    with running_killer(recipe, folder / "first") as run:
+        yield run
 
 
 @pytest.fixture(scope="module")

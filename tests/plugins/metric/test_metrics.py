@@ -11,6 +11,7 @@ import torch
 from gankit import GankitError, InputError
 from gankit.plugin.comparison import Comparison, Samples
 from gankit.plugin.extractor import Extractor, Features
+from gankit.training.best import improves
 from gankit_plugins.metric.density_coverage import DensityCoverage
 from gankit_plugins.metric.frechet_distance import (
     Fid,
@@ -248,6 +249,20 @@ def test_metrics_of_a_collapsed_generator():
     assert metrics["inception_score"] == pytest.approx(1, abs=1e-3)
     assert metrics["nearest_ratio"] < 0.1
     assert metrics["frechet_distance"] > 0.5
+
+
+def test_declared_directions_prefer_real_images_to_noise():
+    """`better` names each number except those of copies. The generated samples are real or far from all real ones."""
+    real, labels = cloud(100, 3, 0), torch.arange(100) % 5
+    logits, names = 9.0 * torch.eye(5)[labels], tuple("abcde")
+    good = comparison(real, cloud(90, 3, 1), (logits, logits[:90]), labels[:90], names, "inception 0")
+    bad = comparison(real, cloud(90, 3, 1) + 50, (logits, logits[:1].repeat(90, 1)), labels[:90], names, "inception 0")
+    plugins = FrechetDistance, Fid, KernelDistance, Kid, PrecisionRecall, DensityCoverage, Modes, InceptionScore
+    for plugin in plugins:
+        high, low = computed(good, plugin), computed(bad, plugin)
+        assert plugin.better.keys() == high.keys()
+        assert all(improves(high[name], low[name], better) for name, better in plugin.better.items())
+    assert not Memorisation.better
 
 
 @pytest.mark.parametrize(("images", "covered", "warns"), [(90, 2, True), (90, 3, False), (4, 2, False)])

@@ -32,7 +32,7 @@ def test_excess_loss_is_0_where_outputs_equal_targets():
 def train(plugin, logits_per_check, every):
     """Run the hooks with these logits for real images, and the negative ones for fake images, one per check."""
     run = SimpleNamespace(iteration=0, stopped=None, ranks=SimpleNamespace(mean=lambda x: x))
-    run.stop = lambda reason: setattr(run, "stopped", reason)
+    run.roll_back = lambda reason, since: vars(run).update(stopped=reason, since=since)
     for logit in logits_per_check:
         for _ in range(every):
             logits = torch.tensor([float(logit)])
@@ -56,7 +56,7 @@ def guard(**settings):
 
 def test_run_stops_after_enough_checks_with_a_low_loss():
     run = train(guard(), [1, 9, 1, 9, 9, 9], 3)
-    assert run.iteration == 15
+    assert (run.iteration, run.since) == (15, 9)
     assert "below 0.01 for 6 iterations" in run.stopped
     assert "instance_noise" in run.stopped
 
@@ -74,6 +74,18 @@ def test_counter_continues_after_a_resume_and_starts_again_after_a_stop(plain_re
     outcomes = [resume(tmp_path / "run", changes, Reporter())[1] for changes in (["train.iterations=9"], [])]
     assert [outcome.iterations for outcome in outcomes] == [4, 8]
     assert all("below 1000 for 4 iterations: it separates all images" in outcome.stop_reason for outcome in outcomes)
+
+
+def test_run_returns_to_a_checkpoint_from_before_the_low_losses(plain_recipe, tmp_path):
+    """The loss is low at every check, so each attempt ends after two checks from its checkpoint."""
+    guarded = {"tricks": {"collapse_guard": {"every": 1, "patience": 2, "threshold": 1000.0}}}
+    changes = {"train": {"iterations": 9, "rollbacks": 2}, "output": {"checkpoint_every": 1, "keep_checkpoints": 9}}
+    directory, outcome = start(
+        Recipe.from_dict(merge(plain_recipe("igan"), guarded | changes)), tmp_path / "run", Reporter()
+    )
+    assert [(r["from"], r["to"]) for r in directory.read_rollbacks()] == [(2, 0), (2, 0)]
+    assert (outcome.iterations, outcome.rolled_back) == (2, False)
+    assert "below 1000 for 2 iterations" in outcome.stop_reason
 
 
 def test_loss_without_cross_entropy_causes_a_warning(assembled):

@@ -1,0 +1,90 @@
+"""Rollback: return of a run to its last good checkpoint after NaN, infinity or a collapse.
+
+`roll_back` deletes the later checkpoints and writes a record to `rollbacks.json`. The attempt then ends, and
+`gankit.training.launch` resumes the run. The resume applies the record, so a process may be killed at any moment of a
+rollback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gankit.errors import InputError
+from gankit.runtime.rng import derived_seed, seed_all
+from gankit.storage.atomic_io import write_json
+from gankit.storage.checkpoint import verify
+from gankit.storage.run_dir import RunDir
+from gankit.training.run import TrainingRun
+
+
+def roll_back(run: TrainingRun, directory: RunDir | None, reason: str, since: int) -> bool:
+    """Prepare the return of a run to its last good checkpoint. Return False if the run cannot return.
+
+    All ranks call this function at the same iteration. Only the first rank has a run directory, and writes files.
+
+    Args:
+        run: run that cannot continue.
+        directory: directory of the run, or None on all ranks except the first.
+        reason: reason of the rollback, for the log and the terminal.
+        since: last iteration at which the run was good.
+    """
+    if run.rollbacks >= run.recipe.train.rollbacks:
+        return False
+    return run.ranks.any(directory is not None and record_rollback(run, directory, reason, since))
+
+
+def record_rollback(run: TrainingRun, directory: RunDir, reason: str, since: int) -> bool:
+    """Delete all checkpoints after the last good one, and add a record to `rollbacks.json`.
+
+    Return False and change nothing if there is no good checkpoint.
+    """
+    checkpoint = newest_until(directory, since)
+    if checkpoint is None:
+        run.warn(
+            f"train.rollbacks: there is no checkpoint from iteration {since} or earlier, so the run cannot return; a "
+            "higher output.keep_checkpoints keeps older ones"
+        )
+        return False
+    # If the process is killed before the record is complete, the resumed run has the same trouble and returns again.
+    to = int(checkpoint.name)
+    directory.discard_after(to)
+    best = run.best.to_json() if run.best is not None else None
+    record = {"from": run.iteration, "to": to, "reason": reason, "best": best}
+    write_json(directory.rollbacks_file, [*directory.read_rollbacks(), record])
+    return True
+
+
+def newest_until(directory: RunDir, iteration: int) -> Path | None:
+    """Return the newest undamaged checkpoint that is not newer than an iteration, or None."""
+    for checkpoint in reversed(directory.saved_checkpoints()):
+        if int(checkpoint.name) <= iteration:
+            try:
+                verify(checkpoint)
+            except InputError:
+                continue
+            return checkpoint
+    return None
+
+
+def apply_rollback(run: TrainingRun, record: Mapping[str, Any]) -> None:
+    """Complete the newest rollback of a run whose state was restored from the checkpoint `record["to"]`.
+
+    The random numbers from here on are new. The best generator so far stays the best, even if the run has made it after
+    the checkpoint.
+    """
+    seed_all(derived_seed(run.recipe.seed, f"rollback {run.rollbacks}/{run.ranks.rank}"))
+    if run.best is not None:
+        run.best = replace(run.best.restored(record["best"]), misses=0, evaluated=run.iteration)
+
+
+def describe_rollback(run: TrainingRun, number: int, record: Mapping[str, Any]) -> str:
+    """Return a sentence about a rollback. `number` counts the rollbacks of the run, from 1."""
+    train = run.recipe.train
+    return (
+        f"rollback {number} of {train.rollbacks}: from iteration {record['from']} back to the checkpoint of iteration "
+        f"{record['to']}, because {record['reason']}. From there, the learning rates are multiplied by "
+        f"{train.rollback_factor**number:g}, and the order of the data and the random numbers are new"
+    )
