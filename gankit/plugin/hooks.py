@@ -179,8 +179,8 @@ def _select_arguments(passed: Sequence[str], taken: Sequence[str], function: Cal
 def _checked(hook: str, place: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that calls an implementation of a hook point, and checks the value that it returns.
 
-    If the implementation raises an exception, the returned function adds a note with `place`, the name of the
-    implementation.
+    If the implementation raises an exception, the returned function adds a note to the exception. The note contains
+    `place`, the name of the implementation.
     """
 
     def call(*arguments: Any) -> Any:

@@ -26,7 +26,7 @@ class Progress(Protocol):
 
 
 class Schedule(Settings):
-    """A number that changes from `start` to `end` during the training."""
+    """Number that changes from `start` to `end` during the training."""
 
     schedule: Shape = Field(description="shape of the curve from start to end; step: a jump at `until`")
     start: float = Field(description="value up to `begin`")

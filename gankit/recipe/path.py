@@ -39,7 +39,7 @@ def folders_of(settings: dict[str, Any]) -> dict[tuple[str, str], Path]:
 
     `absolute_path` uses `info.field_name` and the text to find the folder of a path. In a nested model,
     `info.field_name` is the inner setting. In a dictionary of paths, `info.field_name` is the outer setting. Therefore,
-    the result has one entry for each key that leads to the text.
+    a text in nested dictionaries has one entry for each of its outer and inner keys.
     """
 
     def located(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], Path]]:

@@ -91,8 +91,8 @@ class Recipe:
         """
         path = Path(path)
         raw = read_toml(path)
-        # For a recipe that comes with gankit, messages contain the name instead of the path, because the user gave the
-        # name.
+        # For a recipe that comes with gankit, messages contain the name instead of the path, because the user specifies
+        # such a recipe by name.
         source = Path(path.stem) if path.parent == recipes_folder() else path
         for key in drop:
             drop_key(raw, key, source)
@@ -268,7 +268,7 @@ class RecipeParser:
         return Recipe(name, seed, train, output, evaluation, components, str(self.source), requires)
 
     def requirements(self) -> tuple[str, ...]:
-        """Return the recipe's `requires`. Record a problem for each missing distribution or unsuitable version."""
+        """Return the setting `requires`. Record a problem for each missing distribution and each unsuitable version."""
         given = self.raw.get("requires", [])
         if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
             self.problem("requires", f'{_short(given)} given; expected a list: requires = ["gankit-lecam >= 0.2"]')
@@ -382,7 +382,8 @@ class RecipeParser:
         try:
             # Convert the table to JSON before validation, because pydantic's strict mode converts lists to tuples, and
             # strings to paths, only for JSON input.
-            # A `LocatedText` loses its folder in JSON, so pass the folders of relative paths separately.
+            # A `LocatedText`, a string with the base folder of its path, loses the folder in JSON. Therefore, pass the
+            # folders separately.
             return model.model_validate_json(json.dumps(raw, default=str), strict=True, context=folders_of(raw))
         except ValidationError as error:
             for detail in error.errors(include_url=False):
