@@ -97,7 +97,7 @@ class Condition(ABC):
         return ""
 
     def to_card(self) -> dict[str, Any]:
-        """Return the description as a JSON object."""
+        """Return the description as a JSON object. The function `from_card` is the inverse."""
         return {"kind": self.kind, **asdict(self)}  # type: ignore[call-overload]
 
 
@@ -455,7 +455,7 @@ def _only_names(requested: Requested, names: Mapping[str, Any] | list[str] | tup
 
 
 def _cycled(rows: Tensor, count: int) -> Tensor:
-    """Return the first `count` rows. If there are fewer than `count` rows, repeat the rows."""
+    """Return the first `count` rows. If there are fewer than `count` rows, repeat them from the first row."""
     return rows[torch.arange(count) % len(rows)]
 
 

@@ -1,8 +1,8 @@
 """Hook implementations of a run's plugins, as plain functions in the order of the recipe.
 
 gankit uses the library pluggy only to register plugins, and calls the functions of the plugins itself. The reason is
-that pluggy calls plugins in the reverse order of their registration. With its option `firstresult`, pluggy also stops
-at the first result, so it does not detect that two plugins return a result.
+that pluggy calls plugins in the reverse order of their registration. With the option `firstresult`, pluggy also stops
+at the first result, so it cannot detect a second plugin that returns a result.
 """
 
 from __future__ import annotations

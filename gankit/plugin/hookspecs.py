@@ -639,8 +639,8 @@ def save_samples(samples: Tensor, names: Sequence[str], folder: Path) -> Sequenc
     """Write samples, (N, *shape) in [-1, 1] on the CPU, to files in an existing folder. Return the paths of the files.
 
     This hook is called by `gankit sample`, for data that are not images, such as audio. `names` contains one file name
-    without suffix for each sample. Each file name contains the number and the class of the sample. Without this hook,
-    each sample is saved as a PNG file.
+    without suffix for each sample. Each name contains the number of the sample, and its class if there is one. Without
+    this hook, each sample is saved as a PNG file.
 
     Example:
 

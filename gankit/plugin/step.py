@@ -36,7 +36,7 @@ BATCHED = (
     *("real", "condition", "z", "fake"),
     *("real_target", "fake_target", "generator_target", "real_weight", "fake_weight"),
 )
-"""Fields of a step whose tensors have one entry for each image."""
+"""Names of the fields of `Step` whose tensors have one row for each image."""
 
 
 class StepContext(Protocol):

@@ -23,7 +23,7 @@ PURPOSE = "Purpose: "
 
 
 def recipes_folder() -> Path:
-    """Return the folder of the recipes that come with gankit."""
+    """Return the path to the folder of the recipes that come with gankit."""
     package = Path(__file__).parent.parent
     in_wheel = package / "_recipes"
     return in_wheel if in_wheel.is_dir() else package.parent / "recipes"

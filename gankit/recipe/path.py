@@ -24,7 +24,10 @@ class LocatedText(str):
 
 
 def locate(value: Any, folder: Path) -> Any:
-    """Convert every string in a value of a recipe to a `LocatedText`, also in nested dictionaries and lists."""
+    """Convert each string in a value of a recipe to a `LocatedText` with the base folder `folder`.
+
+    Strings in nested dictionaries and lists are also converted.
+    """
     if isinstance(value, dict):
         return {key: locate(one, folder) for key, one in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Validated recipe, read from the tables of a TOML file. It can be converted back to TOML.
+"""Validated recipe, read from the tables of a TOML file. The recipe can be converted back to TOML.
 
 A recipe has three kinds of table: settings of gankit itself (`train`, `output`, `evaluation`), tables for one plugin
 each (`data`, `generator`, ...), and tables for any number of plugins (`tricks`, `metrics`). The plugins in `tricks` are
@@ -209,9 +209,9 @@ def with_distributions(requires: Iterable[str], components: Mapping[str, Compone
 
 
 def _at_least(version: str) -> str:
-    """Return a minimum version as text, without the local version label: ` >= 0.2` for `0.2` or `0.2+cu126`.
+    """Return the text that requires a minimum version, such as ` >= 0.2` for the version `0.2`.
 
-    For an invalid version, the text is empty.
+    The local version label, such as `+cu126`, is removed. For an invalid version, the text is empty.
     """
     try:
         return f" >= {Version(version).public}"

@@ -158,7 +158,7 @@ def downsample(points: Points, most: int = MAX_POINTS_PER_LINE) -> Points:
 
 
 def points_per_line(lines: int) -> int:
-    """Return the maximum number of points per line in a chart with `lines` lines."""
+    """Return the maximum number of points of each line in a chart. `lines` is the number of lines in the chart."""
     return max(MIN_POINTS_PER_LINE, min(MAX_POINTS_PER_LINE, MAX_POINTS // lines))
 
 
