@@ -65,7 +65,7 @@ class Plugin:
     uses_targets: ClassVar[bool] = False
     """True for a loss that uses the targets `step.real_target` and `step.fake_target`.
 
-    Tricks such as label smoothing change these targets, so these tricks have no effect on other losses.
+    Label smoothing, for example, changes these targets, so it has no effect on losses that do not use them.
     """
 
     cross_entropy: ClassVar[bool] = False
@@ -105,7 +105,8 @@ class Plugin:
     mixes_classes: ClassVar[bool] = False
     """True for a plugin whose generator or normalisation accepts class weights (B, K) in place of labels (B,).
 
-    An image between two classes has weights such as 0.7 and 0.3. `gankit sample --to-class` generates such images.
+    For an image between two classes, the weights are, for example, 0.7 and 0.3. `gankit sample --to-class` generates
+    such images.
     """
 
     state_scope: ClassVar[State] = "shared"

@@ -18,7 +18,7 @@ from gankit.plugin.spec import Spec
 
 
 def build_plugins(components: Mapping[str, Component], source: str) -> tuple[dict[str, Plugin], Hooks]:
-    """Build all plugins of a recipe. Return a dict of the plugins by recipe key, in recipe order, and their hooks.
+    """Build all plugins of a recipe. Return the plugins by recipe key, in the order of the recipe, and their hooks.
 
     Args:
         components: the plugin classes of the recipe with their settings, by recipe key.

@@ -32,7 +32,7 @@ class Samples:
     """Condition of the images, (N, ...), such as labels (N,) int64. None for images without a condition."""
 
     described: Condition | None = None
-    """Description of `condition`. With None, the rows of `condition` are indices of the extractor's classes."""
+    """Description of `condition`. If None, `condition` contains indices of the extractor's classes."""
 
     @property
     def labels(self) -> Tensor | None:

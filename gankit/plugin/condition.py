@@ -16,28 +16,34 @@ from gankit.formatting import plural
 from gankit.suggest import nearest
 
 NAMES_SHOWN = 10
-"""Maximum number of names (of classes or numbers) that a description shows."""
+"""Maximum number of names, such as class names, that a description or an error message lists."""
 
 Requested = Mapping[str, str | float]
 """Condition that a user requests, as a dict such as `{"class": "cat"}`, `{"age": 30}` or `{"text": "a red circle"}`."""
 
 Wanted = str | int | Requested | None
-"""Condition that a user requests: a class name, a class index, or a `Requested`.
+"""Condition that a user requests: a class name, a class index, or a dict of type `Requested`.
 
-With None, the conditions are similar to those of the dataset.
+If None, the conditions are similar to those of the dataset.
 """
 
 FARTHEST = 10.0
-"""Maximum absolute value of a scaled number. Scaled numbers are near [-1, 1]; a larger number is probably unscaled."""
+"""Maximum absolute value of a scaled number in a `VectorCondition`.
+
+Scaled numbers are near [-1, 1]. A number above this limit is probably unscaled.
+"""
 
 MAX_LENGTH = 100_000
-"""Maximum number of classes, numbers or words. The limit bounds the memory that a damaged description can use."""
+"""Maximum number of classes, numbers or words in a condition.
+
+The limit bounds the memory that is used if a file contains a damaged description of a condition.
+"""
 
 
 class Condition(ABC):
     """Description of the condition of samples. The condition itself is a tensor with one row for each sample.
 
-    Each subclass is one kind of condition. Its constructor raises InputError for an invalid description.
+    Each subclass describes one kind of condition. The constructor raises InputError for an invalid description.
     `Dataset.condition` and `Spec.condition` contain an instance of a subclass, or None.
     """
 
@@ -48,7 +54,7 @@ class Condition(ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """Shape of one row, without the batch."""
+        """Shape of the condition of one sample, without the batch dimension."""
 
     @abstractmethod
     def describe(self, names: bool = True) -> str:
@@ -56,15 +62,16 @@ class Condition(ABC):
 
     @abstractmethod
     def mistake(self, rows: Tensor) -> tuple[str, str] | None:
-        """Return None if rows (N, ...) match the description. Otherwise, return two texts for an error message.
+        """Check that the rows (N, ...) of a condition tensor match this description. N must be at least 1.
 
-        In the message, the first text describes the rows and is placed after the words `the condition`. The second text
-        describes valid rows and is placed after the words `the data plugin describes it as`. N must be at least 1.
+        Return None if the rows match. Otherwise, return two texts for an error message. The first text states what is
+        wrong with the rows, and follows the words `the condition` in the message. The second text describes valid rows,
+        and follows the words `the data plugin describes it as`.
         """
 
     @abstractmethod
     def blank(self, count: int) -> Tensor:
-        """Return valid rows, (count, ...), for testing a network."""
+        """Return a condition tensor (count, ...) with arbitrary valid values, for a test call of a network."""
 
     @abstractmethod
     def rows(self, count: int, requested: Requested, examples: Tensor | None) -> Tensor:
@@ -86,11 +93,11 @@ class Condition(ABC):
         return ()
 
     def name_of(self, row: Tensor) -> str:
-        """Return a text that describes a row, for use in a file name. The text may be empty."""
+        """Return a short text about the condition of one sample, for use in a file name. The text may be empty."""
         return ""
 
     def to_card(self) -> dict[str, Any]:
-        """Return the description as a JSON object."""
+        """Return the description as a JSON object. The function `from_card` is the inverse."""
         return {"kind": self.kind, **asdict(self)}  # type: ignore[call-overload]
 
 
@@ -154,12 +161,12 @@ class ClassCondition(Condition):
 class VectorCondition(Condition):
     """Condition that consists of K numbers, such as attributes and ages. Rows are (N, K) float32.
 
-    An attribute whose values are words, such as a colour, has one number for each word, with a name such as
-    `colour=red`. Before scaling, this number is 1 for the word that applies, and 0 for all other words.
+    An attribute whose values are words, such as a colour, is one-hot encoded. It has one number for each word, with a
+    name such as `colour=red`. Before scaling, the number is 1 for the word that applies, and 0 for all other words.
     """
 
     names: tuple[str, ...]
-    """Name of each number."""
+    """Names of the K numbers, such as `age` or `colour=red`."""
 
     ranges: tuple[tuple[float, float], ...] = ()
     """Range (low, high) of each number in the user's units. In the rows, this range is scaled to [-1, 1].
@@ -223,7 +230,7 @@ class VectorCondition(Condition):
         return rows
 
     def scaled(self, values: Tensor) -> Tensor:
-        """Convert numbers (N, K) in the user's units to rows (N, K) in float32."""
+        """Convert numbers (N, K) in the user's units to float32 rows (N, K). Scale the numbers if `ranges` is set."""
         if not self.ranges:
             return values.float()
         low, high = torch.tensor(self.ranges, dtype=torch.float64).T
@@ -255,13 +262,16 @@ class VectorCondition(Condition):
 
 @dataclass(frozen=True)
 class TokenCondition(Condition):
-    """Condition that is a text of up to T words. Rows are (N, T) int64: the number of each word, followed by zeros."""
+    """Condition that is a text of up to T words. Each word is one token.
+
+    Rows are token indices (N, T) int64, padded with zeros.
+    """
 
     words: tuple[str, ...]
-    """Known words. They are numbered from 1."""
+    """All words that a text may contain. Their token indices are 1, 2, ..., in this order. The index 0 is padding."""
 
     length: int
-    """T, the largest number of words in a text."""
+    """Maximum number of words in a text, T."""
 
     kind = "tokens"
     dtype = torch.int64
@@ -300,7 +310,7 @@ class TokenCondition(Condition):
         return _cycled(examples, count)
 
     def tokens(self, text: str) -> Tensor:
-        """Return the numbers (T,) of the words of a text, followed by zeros. The text is split at its spaces.
+        """Return the token indices (T,) of a text, padded with zeros. The text is split at spaces into words.
 
         Raises:
             InputError: the text has no words, more than T words, or an unknown word.
@@ -318,7 +328,7 @@ class TokenCondition(Condition):
         return torch.tensor(numbers + [0] * (self.length - len(numbers)))
 
     def text(self, row: Tensor) -> str:
-        """Convert a row (T,) of word numbers back to a text."""
+        """Convert token indices (T,) back to a text. Zeros are padding and are skipped."""
         return " ".join(self.words[number - 1] for number in row.tolist() if number)
 
     def name_of(self, row: Tensor) -> str:
@@ -327,7 +337,7 @@ class TokenCondition(Condition):
 
 @dataclass(frozen=True)
 class ImageCondition(Condition):
-    """Condition that is a source image. Rows are images (N, C, H, W), with the value range of a dataset's images."""
+    """Condition that is a source image. Rows are images (N, C, H, W): uint8, uint16, or floating point in [-1, 1]."""
 
     size: tuple[int, int, int]
     """Channels, height and width of a source image."""
@@ -368,7 +378,7 @@ KINDS: dict[str, type[Condition]] = {
 
 
 def from_card(card: dict[str, Any] | None) -> Condition | None:
-    """Return the condition that a JSON object from `to_card` describes.
+    """Return the condition that a JSON object from `Condition.to_card` describes, or None if `card` is None.
 
     Raises:
         ValueError, KeyError, TypeError: the object does not describe a condition.
@@ -380,9 +390,10 @@ def from_card(card: dict[str, Any] | None) -> Condition | None:
 
 
 def values_mistake(images: Tensor) -> tuple[str, str] | None:
-    """Return None if images (N, ...) are valid. Otherwise, return two texts for an error message.
+    """Check the data type and the values of images (N, ...). Return None if they are valid.
 
-    The first text describes the type or the values of the images. The second text describes valid values.
+    Otherwise, return two texts for an error message. The first text describes the invalid data type or values. The
+    second text describes valid values.
     """
     if images.dtype in (torch.uint8, torch.uint16):
         return None
@@ -395,10 +406,12 @@ def values_mistake(images: Tensor) -> tuple[str, str] | None:
 
 
 def requested_by(wanted: Wanted) -> Requested:
-    """Convert a user's condition to a mapping from the names of conditions to their values.
+    """Convert a condition that a user requests to a dict such as `{"class": "cat"}`.
 
-    A class name or index becomes `{"class": ...}`, and None an empty mapping. A mapping is returned unchanged. Raise
-    InputError if one of its keys is not a string.
+    None is converted to an empty dict. A dict is returned unchanged.
+
+    Raises:
+        InputError: a key of the dict is not a string.
     """
     if isinstance(wanted, Mapping):
         if wrong := next((name for name in wanted if not isinstance(name, str)), None):
@@ -424,7 +437,10 @@ def _wrong_form(rows: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> tup
 
 
 def _check_names(owner: str, names: tuple[str, ...]) -> None:
-    """Raise InputError unless `names` is a non-empty tuple of different, non-empty strings."""
+    """Raise InputError unless `names` is a tuple of 1 to `MAX_LENGTH` different, non-empty strings.
+
+    The error message starts with `owner`.
+    """
     if not isinstance(names, tuple) or not all(isinstance(name, str) and name for name in names):
         raise InputError(f'{owner}({names!r}): give a tuple of names, such as ("a", "b")')
     if not 0 < len(names) <= MAX_LENGTH or len(set(names)) < len(names):
@@ -439,7 +455,7 @@ def _only_names(requested: Requested, names: Mapping[str, Any] | list[str] | tup
 
 
 def _cycled(rows: Tensor, count: int) -> Tensor:
-    """Return the first `count` rows. If there are fewer than `count` rows, repeat the rows."""
+    """Return the first `count` rows. If there are fewer than `count` rows, repeat them from the first row."""
     return rows[torch.arange(count) % len(rows)]
 
 

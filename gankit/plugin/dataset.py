@@ -27,13 +27,13 @@ class Fields(dict[str, Tensor]):
 
 
 class Rows(NamedTuple):
-    """Rows of a dataset: samples, their condition, and further tensors. All tensors have the same first dimension."""
+    """Samples of a dataset, their condition, and further tensors. Row i of each tensor belongs to sample i."""
 
     images: Tensor
     """Images or other samples, (N, *shape)."""
 
     condition: Tensor | None = None
-    """Class indices (N,), vectors (N, K), tokens (N, T) or source images (N, C, H, W).
+    """Condition of the samples: class indices (N,), vectors (N, K), token indices (N, T) or images (N, C, H, W).
 
     None for data without a condition.
     """
@@ -42,13 +42,13 @@ class Rows(NamedTuple):
     """Further tensors (N, ...) by name, such as weights or masks."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
-        """Apply a function to each tensor, and return the results as rows."""
+        """Apply a function to each tensor, and return the results as a new `Rows` object."""
         condition = None if self.condition is None else function(self.condition)
         fields = Fields({name: function(one) for name, one in self.fields.items()})
         return Rows(function(self.images), condition, fields)
 
     def tensors(self) -> list[Tensor]:
-        """Return a list of all tensors: the images, the condition if it is not None, and the fields."""
+        """Return all tensors as a list: the images, the condition (unless it is None), and the tensors in `fields`."""
         return [self.images, *([] if self.condition is None else [self.condition]), *self.fields.values()]
 
     def slice(self, begin: int, end: int) -> Rows:
@@ -74,14 +74,15 @@ class Dataset:
     """Function that returns `(images, condition)`, or `(images, condition, fields)` if `self.fields` is not empty.
 
     `images` is a tensor (N, *shape) on the CPU, which may be memory-mapped. Values of type uint8 in [0, 255] and uint16
-    in [0, 65535] are scaled to [-1, 1]. Floating-point values must be in [-1, 1], and are used unchanged. `condition`
-    contains the rows that the attribute `condition` describes, or is None. `fields` is a dict from each name in the
-    attribute `fields` to a tensor (N, ...) of any type, which is used unchanged. The function raises `InputError` if a
-    file cannot be used.
+    in [0, 65535] are scaled to [-1, 1]. Floating-point values must be in [-1, 1], and are used unchanged.
+
+    `condition` is a tensor with one row for each sample, as `self.condition` describes, or None. `fields` is a dict
+    with a tensor (N, ...) for each name in `self.fields`. These tensors may have any data type, and are used unchanged.
+    The function raises `InputError` if a file cannot be used.
     """
 
     stream: Callable[[], Iterator[Loaded]] | None = None
-    """Optional function that yields the same rows as the function `load`, in the same order, but in chunks.
+    """Optional function that yields the same data as the function `load`, in the same order, but in chunks.
 
     `gankit prepare`, which writes the dataset to one file, then needs memory for only one chunk of images at a time.
     """
@@ -92,14 +93,17 @@ class Dataset:
     note: str = ""
     """Text about the processing of the original images, such as cropping.
 
-    `gankit prepare` stores this text in the prepared file.
+    `gankit prepare` stores this text in the file that it writes.
     """
 
     contents: str = ""
     """Text about the number of images and about unused files. Commands show this text beside the image size."""
 
     fields: tuple[str, ...] = ()
-    """Names of further tensors of the samples. In a step, `step.fields` contains these tensors for the real images."""
+    """Names of further tensors of the samples, such as masks.
+
+    In a training step, `step.fields` contains these tensors for the real images.
+    """
 
     def __post_init__(self) -> None:
         sides = self.shape if isinstance(self.shape, tuple) else ()
@@ -125,25 +129,25 @@ class Dataset:
         return () if self.condition is None else self.condition.class_names
 
     def read(self) -> Rows:
-        """Load the rows, and check that the rows match the description.
+        """Load the samples, and check that they match this description.
 
         Raises:
-            InputError: the rows do not match the description, or a file cannot be used.
+            InputError: the samples do not match the description, or a file cannot be used.
         """
         return checked(self, self.load())
 
     def read_chunks(self) -> Iterator[Rows]:
-        """Yield the rows of `stream` in chunks, and check each chunk as `read` does."""
+        """Yield the chunks of samples from the function `stream`. Check each chunk as `read` does."""
         assert self.stream is not None, "the dataset has no stream"
         for loaded in self.stream():
             yield checked(self, loaded)
 
 
 def checked(dataset: Dataset, loaded: Loaded) -> Rows:
-    """Check that loaded data match the description of their dataset, and return the data as rows.
+    """Check that loaded samples match the description of their dataset, and return them as a `Rows` object.
 
     Raises:
-        InputError: shape, data type, values, condition or fields differ from the description.
+        InputError: the shape, data type, values, condition or fields differ from the description.
     """
     rows = Rows(*loaded) if isinstance(loaded, tuple) and len(loaded) in (2, 3) else None
     if rows is None or not all(isinstance(one, Tensor) and one.dim() for one in _tensors(rows)):

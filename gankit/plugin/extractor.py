@@ -18,9 +18,9 @@ CHUNK = 256
 """Maximum number of images that are passed to an extractor's function in one call."""
 
 MetricProtocol = Mapping[str, str | int | float]
-"""Facts about how a metric was computed, such as the extractor and the seed, by name.
+"""Protocol of a metric: facts about how the metric was computed, such as the extractor and the seed, by name.
 
-Two values of a metric are comparable only if these facts are equal.
+Two values of a metric are comparable only if their protocols are equal.
 """
 
 
@@ -54,9 +54,9 @@ class Extractor:
     """Names of the extractor's classes, if they are the classes of the dataset. Otherwise empty."""
 
     logits: Callable[[Tensor], Tensor] | None = None
-    """Function that computes logits (B, K) of images, called only if a metric needs logits.
+    """Optional function that computes logits (B, K) of images (B, C, H, W). It is called only if a metric needs logits.
 
-    This function is not needed if `function` returns logits.
+    If `function` already returns logits, this function is not needed.
     """
 
     @property
@@ -123,7 +123,10 @@ class Extractor:
 
 
 def _reason(error: Exception) -> str:
-    """Return the line of an error message that states the cause: the first line, or the last for TorchScript."""
+    """Return the line of an error message that states the cause.
+
+    This is the last line of a TorchScript error, and the first line of any other error.
+    """
     lines = [line.removeprefix("RuntimeError: ") for line in str(error).strip().splitlines()]
     if not lines:
         return type(error).__name__

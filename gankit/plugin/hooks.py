@@ -1,8 +1,8 @@
 """Hook implementations of a run's plugins, as plain functions in the order of the recipe.
 
 gankit uses the library pluggy only to register plugins, and calls the functions of the plugins itself. The reason is
-that pluggy calls plugins in the reverse order of their registration. With its option `firstresult`, pluggy also stops
-at the first result, so it does not detect that two plugins return a result.
+that pluggy calls plugins in the reverse order of their registration. With the option `firstresult`, pluggy also stops
+at the first result, so it cannot detect a second plugin that returns a result.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ def _select_arguments(passed: Sequence[str], taken: Sequence[str], function: Cal
 def _checked(hook: str, place: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that calls an implementation of a hook point, and checks the value that it returns.
 
-    If the implementation raises an exception, the returned function adds a note with `place`, the name of the
-    implementation.
+    If the implementation raises an exception, the returned function adds a note to the exception. The note contains
+    `place`, the name of the implementation.
     """
 
     def call(*arguments: Any) -> Any:

@@ -20,7 +20,7 @@ This pseudocode shows where a run calls the hook points:
     while run.iteration < train.iterations:
         before_iteration(run)
         for player in step_order(run):                        # default: the D steps, then one G step
-            for part in range(train.accumulate):              # gradient accumulation over the parts of a batch
+            for micro_batch in range(train.accumulate):       # gradient accumulation
                 step = draw_step(run, player)                 # default: the next three lines
                     real, condition, fields = run.draw_real()
                     z = sample_latent(count, condition, device, generator)
@@ -30,7 +30,7 @@ This pseudocode shows where a run calls the hook points:
                 #     D(discriminator_inputs(images, condition, source, player, run, step))
                 backward(run, step, player, terms)            # default: the gradient of the weighted sum of the terms
             # With several ranks, gradients and term values are averaged over the ranks here.
-            after_backward(run, step, player)                 # with the `step` of the last part
+            after_backward(run, step, player)                 # with the `step` of the last micro-batch
             # The optimiser updates the network, with a learning rate that is multiplied by all schedules.
             after_d_step(run, step) or after_g_step(run, step)
         run.iteration += 1
@@ -371,8 +371,8 @@ def sampling_conditions(count: int, requested: Mapping[str, str | float], genera
     called with gradients disabled, and is not called if the user gives source images.
 
     If no plugin returns a tensor, `spec.condition` creates the conditions. If `requested` is empty, the conditions
-    cycle through the classes, or are copied from real images. Requested numbers replace the corresponding numbers in
-    the copies.
+    cycle through the classes, or are copies of the conditions of real images. Numbers that the user requests, such as
+    an age, replace the corresponding numbers in the copies.
 
     Example:
 
@@ -581,9 +581,9 @@ def on_grid(run: Run, picture: Image) -> None:
 def on_samples(run: Run, samples: Tensor, condition: Tensor | None) -> None:
     """Receive the samples of a grid, (N, *shape) in [-1, 1] on the CPU, and their condition.
 
-    The condition is None for data without a condition. This hook is called after `on_grid`, for plugins that need the
-    values of the samples instead of the picture, such as audio. Random numbers that are drawn in this hook do not
-    affect the training.
+    The condition is None for data without a condition. Use this hook instead of `on_grid` if a plugin needs the values
+    of the samples, for example for audio. This hook is called after `on_grid`. Random numbers that are drawn in this
+    hook do not affect the training.
 
     Example:
 
@@ -639,8 +639,8 @@ def save_samples(samples: Tensor, names: Sequence[str], folder: Path) -> Sequenc
     """Write samples, (N, *shape) in [-1, 1] on the CPU, to files in an existing folder. Return the paths of the files.
 
     This hook is called by `gankit sample`, for data that are not images, such as audio. `names` contains one file name
-    without suffix for each sample. The file name contains the number and the class of the sample. Without this hook,
-    each sample is saved as a PNG file.
+    without suffix for each sample. Each name contains the number of the sample, and its class if there is one. Without
+    this hook, each sample is saved as a PNG file.
 
     Example:
 

@@ -164,9 +164,9 @@ def condition_parameter(module_class: type[nn.Module]) -> inspect.Parameter | No
     """Return the parameter of a network's `forward` that receives the condition, or None if there is no such parameter.
 
     The first parameter takes z or the images. If `forward` has `*args`, the condition is passed in `*args`. Otherwise,
-    the condition is passed to the first later parameter with a usual name, such as `y`. If there is none, it is passed
-    to the first later parameter without a default value. A parameter such as `temperature=1.0` never receives the
-    condition.
+    the condition is passed to the first other parameter with a usual name, such as `y`. If no parameter has a usual
+    name, the condition is passed to the first other parameter without a default value. A parameter such as
+    `temperature=1.0` never receives the condition.
     """
     parameters = list(inspect.signature(module_class.forward).parameters.values())[1:]
     for parameter in parameters:

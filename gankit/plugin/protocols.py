@@ -43,7 +43,7 @@ class RecipeInfo(Protocol):
 
     @property
     def components(self) -> Mapping[str, Component]:
-        """Plugins with their settings, by key (`generator`, `tricks.r1`), in the order in which plugins are called."""
+        """Plugins with their settings, by key (such as `tricks.r1`), in the order in which plugins are called."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as nested dictionaries, including default values."""
@@ -108,9 +108,9 @@ class Run(StepContext, Protocol):
     """Loss terms of each player, with unique names."""
 
     before_step: dict[Player, Callable[[Run, Step], None]]
-    """Function of each player that calls the hook `before_d_step` or `before_g_step` of all plugins.
+    """Function for each player that calls all `before_d_step` hooks or all `before_g_step` hooks.
 
-    A plugin that runs additional steps, such as simulated D steps, calls the function of the step's player.
+    A plugin that runs additional D steps, such as simulated steps, must call the discriminator's function first.
     """
 
     @property
@@ -133,8 +133,8 @@ class Run(StepContext, Protocol):
     def draw_real(self) -> Rows:
         """Return the next batch on `device`: real images, (B, C, H, W) in [-1, 1], their condition, and fields.
 
-        The batch is a named tuple: `real, condition, fields = run.draw_real()`. A second call returns the batch that
-        follows in the training data.
+        Fields are the dataset's further tensors, by name. The batch is a named tuple:
+        `real, condition, fields = run.draw_real()`. Each call returns a new batch of the training data.
         """
 
     def draw_latent(self, count: int, condition: Tensor | None, generator: torch.Generator | None = None) -> Tensor:

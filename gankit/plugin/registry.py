@@ -74,7 +74,7 @@ class ResolvedPlugin:
 
     target: type
     use: str
-    """Value of `use` in the recipe. A path to a file is absolute here, so that the value is valid in any folder."""
+    """Value of `use` in the recipe. If the value contains a path to a file, this path is absolute."""
 
     distribution: str
     version: str
@@ -130,8 +130,8 @@ class Registry:
             use: `name`, `name@distribution`, `./file.py:Class` or `package.module:Class`.
             kinds: kinds of plugin that are allowed in the recipe table with this `use`.
             folder: folder of the recipe. Relative paths in `use` are relative to this folder.
-            recorded: distribution that an earlier run used. This distribution is preferred if several distributions
-                have a plugin of this name.
+            recorded: distribution that provided the plugin in an earlier run. This distribution is preferred if several
+                distributions have a plugin of this name.
 
         Raises:
             PluginError: the class does not exist or cannot be imported, or several distributions have a plugin
@@ -221,7 +221,8 @@ def _installed_entries() -> list[Entry]:
             if not _plugin_points(found):
                 # Skip distributions without plugins, because reading the metadata of every distribution is slow.
                 continue
-            # Python may find several copies of a distribution. It imports from the first one on `sys.path`.
+            # Several copies of a distribution may be installed. Use the first copy on `sys.path`, because Python
+            # imports from this copy.
             distribution = metadata.distribution(found.name)
             points = _plugin_points(distribution)
             owner, version = str(distribution.name), str(distribution.version)
@@ -239,7 +240,7 @@ def _plugin_points(distribution: metadata.Distribution) -> list[metadata.EntryPo
 
 
 def _from_file(path: Path, class_name: str) -> ResolvedPlugin:
-    # For an invalid file name, os.path.isfile returns False, whereas Path.is_file raises an error.
+    # Use os.path.isfile, because Path.is_file may raise an error for an invalid file name.
     if not os.path.isfile(path):
         raise PluginError(
             f"there is no file {path.absolute()}; a relative path starts at the folder of the file that names it"

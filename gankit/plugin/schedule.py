@@ -26,7 +26,7 @@ class Progress(Protocol):
 
 
 class Schedule(Settings):
-    """A number that changes from `start` to `end` during the training."""
+    """Number that changes from `start` to `end` during the training."""
 
     schedule: Shape = Field(description="shape of the curve from start to end; step: a jump at `until`")
     start: float = Field(description="value up to `begin`")
@@ -50,8 +50,9 @@ class Schedule(Settings):
             raise ValueError("an exponential schedule never reaches or crosses 0; start and end need the same sign")
         return self
 
-    # Pydantic checks the bounds of a setting, such as ge=0, with these operators. All values of a schedule lie between
-    # `start` and `end`. With gt=0, either `start` or `end` may be 0, so that a weight can grow from 0.
+    # Pydantic checks the bounds of a setting, such as ge=0, with these operators. Comparing `start` and `end` is
+    # sufficient, because all other values of a schedule lie between these two. With gt=0, either `start` or `end` may
+    # be 0, so that a weight can grow from 0.
     def __gt__(self, bound: float) -> bool:
         return self >= bound and max(self.start, self.end) > bound
 

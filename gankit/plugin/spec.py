@@ -36,7 +36,7 @@ class Spec:
     """Description of the condition of the dataset, such as its classes. None for data without a condition."""
 
     fields: tuple[str, ...] = ()
-    """Names of the dataset's tensors beside images and conditions.
+    """Names of the dataset's further tensors, in addition to the images and their condition.
 
     In a training step, `step.fields` contains these tensors.
     """
@@ -86,7 +86,7 @@ class Spec:
         return self.shape[0]
 
     def image_size(self, owner: str) -> tuple[int, int]:
-        """Return height and width of an image, in pixels.
+        """Return the height and width of an image, in pixels.
 
         Args:
             owner: name of the plugin that needs images, for the error message.

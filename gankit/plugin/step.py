@@ -26,14 +26,17 @@ SOURCES: tuple[Source, ...] = get_args(Source)
 
 
 class RenamedFieldError(PluginError, AttributeError):
-    """Error for the use of a former name of a `Step` field. It is an AttributeError, so `hasattr` returns False."""
+    """Error for the use of a former name of a `Step` field.
+
+    The error is an AttributeError, so `hasattr` returns False for a former name.
+    """
 
 
 BATCHED = (
     *("real", "condition", "z", "fake"),
     *("real_target", "fake_target", "generator_target", "real_weight", "fake_weight"),
 )
-"""Fields of a step whose tensors have one entry for each image."""
+"""Names of the fields of `Step` whose tensors have one row for each image."""
 
 
 class StepContext(Protocol):
@@ -102,10 +105,10 @@ class LossTerm:
     """
 
     input_gradients: tuple[Source, ...] = ()
-    """Inputs of D, `"real"` or `"fake"`, for which the term computes the gradient of D's output.
+    """Inputs of D, `"real"` or `"fake"`, with respect to which the term computes the gradient of D's output.
 
-    The term computes the gradient of `step.real_output` with respect to `step.real_inputs[0]`, or the same for the fake
-    images. D's output for these inputs is then computed only once in a step.
+    For `"real"`, the term computes the gradient of `step.real_output` with respect to `step.real_inputs[0]`. All terms
+    of a step then share the same output of D for these inputs, so D computes the output only once.
     """
 
 
@@ -125,8 +128,8 @@ class Step:
     condition: Tensor | None
     """Condition of both the real and the fake images. None for data without a condition.
 
-    `spec.condition` describes the form of the condition: class indices (B,) int64, vectors (B, K), tokens (B, T), or
-    source images (B, C, H, W) in [-1, 1].
+    `spec.condition` describes the form of the condition: class indices (B,) int64, vectors (B, K), token indices
+    (B, T), or source images (B, C, H, W) in [-1, 1].
     """
 
     z: Tensor
@@ -170,7 +173,10 @@ class Step:
     """Discriminator that is used in this step. If None, the discriminator of the run is used."""
 
     input_gradients: Collection[Source] = ()
-    """Inputs of D that require gradients: the `input_gradients` of all loss terms that are computed in this step."""
+    """Inputs of D, `"real"` or `"fake"`, that require gradients in this step.
+
+    These are the `input_gradients` of all loss terms that are computed in the step.
+    """
 
     simulated: bool = False
     """True in a simulated step, which trains only a temporary copy of D, as in unrolled GANs.

@@ -19,11 +19,11 @@ PURPOSES = (
 """Purposes of the recipes that come with gankit, in the order in which `gankit recipes` shows them."""
 
 PURPOSE = "Purpose: "
-"""Prefix of the line that states the purpose in the header of a recipe."""
+"""Prefix of the line that states the purpose of a recipe, in the comment at the start of the recipe file."""
 
 
 def recipes_folder() -> Path:
-    """Return the folder of the recipes that come with gankit."""
+    """Return the path to the folder of the recipes that come with gankit."""
     package = Path(__file__).parent.parent
     in_wheel = package / "_recipes"
     return in_wheel if in_wheel.is_dir() else package.parent / "recipes"
@@ -79,7 +79,10 @@ def summary(path: Path) -> str:
 
 
 def purpose(path: Path) -> str:
-    """Return the purpose of a recipe from a header line such as `# Purpose: MNIST`, or an empty string."""
+    """Return the purpose of a recipe, or an empty string.
+
+    The comment at the start of the recipe file states the purpose in a line such as `# Purpose: MNIST`.
+    """
     return next((line.removeprefix(PURPOSE) for line in header(path) if line.startswith(PURPOSE)), "")
 
 

@@ -26,7 +26,7 @@ The schema cannot check the settings of such a plugin.
 
 
 def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
-    """Return the JSON Schema for recipes, and an error message for each plugin that cannot be included in it."""
+    """Return the JSON Schema for recipes, and an error message for each plugin that is missing from the schema."""
     plugins: dict[Kind, dict[str, type[Plugin]]] = {}
     broken = []
     for entry in entries:

@@ -24,7 +24,10 @@ class LocatedText(str):
 
 
 def locate(value: Any, folder: Path) -> Any:
-    """Convert every string in a value of a recipe to a `LocatedText`, also in nested dictionaries and lists."""
+    """Convert each string in a value of a recipe to a `LocatedText` with the base folder `folder`.
+
+    Strings in nested dictionaries and lists are also converted.
+    """
     if isinstance(value, dict):
         return {key: locate(one, folder) for key, one in value.items()}
     if isinstance(value, list):
@@ -39,7 +42,7 @@ def folders_of(settings: dict[str, Any]) -> dict[tuple[str, str], Path]:
 
     `absolute_path` uses `info.field_name` and the text to find the folder of a path. In a nested model,
     `info.field_name` is the inner setting. In a dictionary of paths, `info.field_name` is the outer setting. Therefore,
-    the result has one entry for each key that leads to the text.
+    a text in nested dictionaries has one entry for each of its outer and inner keys.
     """
 
     def located(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], Path]]:

@@ -1,4 +1,4 @@
-"""Validated recipe, read from the tables of a TOML file. It can be converted back to TOML.
+"""Validated recipe, read from the tables of a TOML file. The recipe can be converted back to TOML.
 
 A recipe has three kinds of table: settings of gankit itself (`train`, `output`, `evaluation`, `init`), tables for one
 plugin each (`data`, `generator`, ...), and tables for any number of plugins (`tricks`, `metrics`). The plugins in
@@ -95,8 +95,8 @@ class Recipe:
         """
         path = Path(path)
         raw = read_toml(path)
-        # For a recipe that comes with gankit, messages contain the name instead of the path, because the user gave the
-        # name.
+        # For a recipe that comes with gankit, messages contain the name instead of the path, because the user specifies
+        # such a recipe by name.
         source = Path(path.stem) if path.parent == recipes_folder() else path
         for key in drop:
             drop_key(raw, key, source)
@@ -215,9 +215,9 @@ def with_distributions(requires: Iterable[str], components: Mapping[str, Compone
 
 
 def _at_least(version: str) -> str:
-    """Return a minimum version as text, without the local version label: ` >= 0.2` for `0.2` or `0.2+cu126`.
+    """Return the text that requires a minimum version, such as ` >= 0.2` for the version `0.2`.
 
-    For an invalid version, the text is empty.
+    The local version label, such as `+cu126`, is removed. For an invalid version, the text is empty.
     """
     try:
         return f" >= {Version(version).public}"
@@ -286,7 +286,7 @@ class RecipeParser:
         return self.settings(Init, table, "init")
 
     def requirements(self) -> tuple[str, ...]:
-        """Return the recipe's `requires`. Record a problem for each missing distribution or unsuitable version."""
+        """Return the setting `requires`. Record a problem for each missing distribution and each unsuitable version."""
         given = self.raw.get("requires", [])
         if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
             self.problem("requires", f'{_short(given)} given; expected a list: requires = ["gankit-lecam >= 0.2"]')
@@ -400,7 +400,8 @@ class RecipeParser:
         try:
             # Convert the table to JSON before validation, because pydantic's strict mode converts lists to tuples, and
             # strings to paths, only for JSON input.
-            # A `LocatedText` loses its folder in JSON, so pass the folders of relative paths separately.
+            # A `LocatedText`, a string with the base folder of its path, loses the folder in JSON. Therefore, pass the
+            # folders separately.
             return model.model_validate_json(json.dumps(raw, default=str), strict=True, context=folders_of(raw))
         except ValidationError as error:
             for detail in error.errors(include_url=False):

@@ -22,7 +22,7 @@ MAX_MARKED_POINTS = 25  # a line with more points is drawn without circles at it
 NUM_STYLES = 8
 """Number of line styles. If a chart has more lines, several lines have the same style."""
 
-LOG_SCALE_DECADES = 3  # for positive values that span more decades, the y axis is logarithmic
+LOG_SCALE_DECADES = 3  # the y axis is logarithmic if all values are positive and span more decades than this
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,10 @@ class Chart:
         return " ".join(parts)
 
     def marks(self, line: Line) -> list[tuple[float, float]]:
-        """Return the (x, y) positions of the circles at the points of a line. For many points, return an empty list."""
+        """Return the (x, y) positions of the circles at the points of a line.
+
+        If the line has more than `MAX_MARKED_POINTS` points, return an empty list.
+        """
         x, y = self.axes
         if len(line.points) > MAX_MARKED_POINTS:
             return []
@@ -155,7 +158,7 @@ def downsample(points: Points, most: int = MAX_POINTS_PER_LINE) -> Points:
 
 
 def points_per_line(lines: int) -> int:
-    """Return the maximum number of points per line in a chart with `lines` lines."""
+    """Return the maximum number of points of each line in a chart. `lines` is the number of lines in the chart."""
     return max(MIN_POINTS_PER_LINE, min(MAX_POINTS_PER_LINE, MAX_POINTS // lines))
 
 

@@ -11,7 +11,7 @@ from gankit.formatting import brief, duration, megabytes, plural
 from gankit.recipe.diff import distinct_labels, training_settings
 from gankit.report.run_record import Metric, RunRecord
 
-NOTHING = "-"  # text of a table cell if its value is not recorded
+NOTHING = "-"  # text of a table cell whose value is not recorded
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,9 @@ def group_runs(runs: Sequence[RunRecord]) -> list[Group]:
 def distinct_names(groups: Sequence[Group]) -> list[Group]:
     """Make the names of the groups unique.
 
-    If several groups have the same name, append the version of a plugin that differs between them. If names are still
-    equal, append the folder, and then the paths of the runs.
+    If several groups have the same name, append the code version of the first plugin whose code differs between these
+    groups. If names are still equal, append the folder of each group's runs. If names are equal even then, append the
+    paths of the runs.
     """
     named = list(groups)
     describe: Callable[[Group, Sequence[Group]], str]
@@ -89,8 +90,8 @@ def distinct_names(groups: Sequence[Group]) -> list[Group]:
 def _describe_code(group: Group, namesakes: Sequence[Group]) -> str:
     """Return a short text about the plugin code of a group. The text distinguishes groups with the same name.
 
-    `namesakes` are all groups with this name. The text contains the first plugin whose code differs between these
-    groups, and the hash of the plugin's source code in this group: `loss of source 3f2a91c0`.
+    `namesakes` are all groups with this name. The text contains the recipe key of the first plugin whose code differs
+    between these groups, and the version of this code in `group`: `loss of source 3f2a91c0`.
     """
     plugins = differing_plugins([run for other in namesakes for run in other.runs])
     return " ".join(f"{plugin[0]} of {group.runs[0].code.get(plugin, 'unknown code')}" for plugin in plugins[:1])
@@ -264,7 +265,7 @@ def format_spread(values: Sequence[float | None], text: Callable[[float], str]) 
 def format_counts(counts: Sequence[int | None]) -> str:
     """Return the distinct numbers of parameters of the runs in a group as text.
 
-    Usually, there is only one: `1,234,567`.
+    Usually, all runs have the same number of parameters, so the text contains one number: `1,234,567`.
     """
     return ", ".join(dict.fromkeys(f"{count:,}" for count in counts if count is not None)) or NOTHING
 

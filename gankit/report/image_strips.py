@@ -24,13 +24,14 @@ MAX_SIDE = 560
 MAX_BYTES = 4_000_000
 """Approximate maximum total size of the images on a page, in bytes.
 
-Images are left out or downsized until their total size is below this limit.
+Images are left out or downsized until they need at most this number of bytes.
 """
 
 FALLBACK_SIZES = ((2, MAX_SIDE), (2, MAX_SIDE // 2), (1, MAX_SIDE // 2), (1, MAX_SIDE // 4), (1, MAX_SIDE // 8))
-"""Pairs (number of iterations, longer side of an image in pixels) for pages with many runs or large images.
+"""Numbers and sizes of images for pages with many runs or large images.
 
-`image_strips` uses the first pair with which the images need at most `MAX_BYTES`.
+Each pair is (number of iterations whose images the page shows, longer side of an image in pixels). `image_strips` uses
+the first pair for which the images need at most `MAX_BYTES`.
 """
 
 JPEG_QUALITY = 85
@@ -73,7 +74,11 @@ class ImageStrips:
 
 
 def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
-    """Return sample grids of the runs at evenly spaced iterations. Their total size is at most about `MAX_BYTES`."""
+    """Return encoded sample grids of the runs at evenly spaced iterations.
+
+    The number of images and their size in pixels are reduced until the images need at most `MAX_BYTES`, or until the
+    last entry of `FALLBACK_SIZES` is reached.
+    """
     groups = [group_by_z([run.grids[iteration] for iteration in sorted(run.grids)]) for run in runs]
     grids = [{int(path.stem): path for path in group.same_z} for group in groups]
     every = sorted({iteration for own in grids for iteration in own})

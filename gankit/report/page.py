@@ -53,7 +53,7 @@ SAME_Z_NOTES = {
 
 
 def write_report_of(directory: RunDir, tell: Callable[[str], None]) -> None:
-    """Write the HTML report of a run that has ended. If this fails, pass a message to `tell` and raise no error.
+    """Write the HTML report of a run that has ended. If this fails, call `tell` with a message and raise no error.
 
     A failure to write the report must not make the run fail, because the training is complete.
     """

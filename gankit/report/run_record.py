@@ -42,7 +42,7 @@ class RunRecord:
 
     path: Path
     recipe: Raw
-    processes: list[dict[str, Any]]  # one record for the start and for each resume: versions, device, final state
+    processes: list[dict[str, Any]]  # records of the processes that started or resumed the run: versions, device, ...
 
     rows: list[dict[str, Any]]  # rows of log.jsonl with losses, learning rates and speed
     metrics: dict[Metric, Points]
@@ -163,7 +163,7 @@ def read_run(path: str | Path) -> RunRecord:
     """Read a run directory. All files except the recipe may be missing or truncated.
 
     Raises:
-        InputError: there is no run, or its recipe cannot be read.
+        InputError: there is no run at this path, or its recipe cannot be read.
     """
     directory = RunDir.open(path)
     log, processes = directory.read_log(), directory.read_processes()
