@@ -103,7 +103,7 @@ class Evaluator:
         """Compute the metrics, and return a row for log.jsonl.
 
         The row contains the metrics, their protocol, their settings and the computation time in seconds. If a metric
-        fails and `strict` is true, raise InputError. If `strict` is false, show one warning for each different reason.
+        fails and `strict` is true, raise InputError. If `strict` is false, show one warning for each reason.
         """
         before = self.budget.spent
         with self.budget.evaluation():
