@@ -145,8 +145,8 @@ class Batches:
     def next(self) -> Rows:
         """Return the next batch, or the calling rank's part of the batch if there are several ranks.
 
-        The result has `batch_size` / (number of ranks) images. The tensors have the data types of the dataset's tensors,
-        and are on the device of the dataset's images.
+        The result has `batch_size` / (number of ranks) images. Its tensors have the data types of the dataset's
+        tensors, and are on the device of the dataset's images.
         """
         return self._gather(self._next_indices())
 

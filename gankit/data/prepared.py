@@ -32,7 +32,7 @@ from gankit.version import __version__
 FORMAT = "gankit-images-2"
 SUFFIX = ".safetensors"
 CHUNK = 256
-"""Maximum number of images that are written at once, for datasets without the method `stream`."""
+"""Maximum number of images that are written at once, if the dataset has no function `stream`."""
 
 DTYPES = {
     torch.uint8: "U8",
@@ -64,7 +64,7 @@ def prepare(dataset: Dataset, out: Path, source: str, progress: Callable[[int], 
         dataset: dataset whose images are written.
         out: file to write, ending in .safetensors.
         source: description of the source of the images, for the metadata.
-        progress: function called after each written chunk with the number of images in this chunk.
+        progress: function that is called after each chunk is written, with the number of images in the chunk.
 
     Raises:
         InputError: `out` is a folder or does not end in .safetensors, or the images cannot be used.
@@ -106,7 +106,7 @@ def write_prepared(
         shape: shape of an image, (C, H, W).
         card: metadata with the keys `condition` and `source`. This function adds the total number of images and the
             number in each class.
-        progress: function called after each written chunk with the number of images in this chunk.
+        progress: function that is called after each chunk is written, with the number of images in the chunk.
     """
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
     # The number of images is known only after the last chunk, so the header, the conditions and the fields are written
