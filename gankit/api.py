@@ -73,7 +73,7 @@ def train(
         recipe: a `Recipe`, the path to a recipe file, or the name of a bundled recipe.
         out: run directory. If None, the run directory is `NAME/TIME` in the recipe's `output.directory`. NAME is the
             name of the recipe, and TIME is the start time.
-        overrides: changed settings, as `key=value`. Not allowed if `recipe` is a `Recipe`.
+        overrides: settings to override, as `key=value`. Not allowed if `recipe` is a `Recipe`.
         drop: keys to remove from the recipe, as with `--drop`. Not allowed if `recipe` is a `Recipe`.
 
     Raises:
@@ -91,8 +91,8 @@ def resume(
 
     Args:
         run: run directory.
-        overrides: changed settings, as `key=value`. Only `train.iterations`, `train.device`, the settings of `output`
-            and paths to moved files may change.
+        overrides: settings to override, as `key=value`. Only `train.iterations`, `train.device`, the settings of
+            `output` and paths to moved files may change.
         restart: True to move the results to the folder `before-N` in the run directory, and to start again from the
             beginning.
         allow_changed_data: True to accept images or labels that have changed since the checkpoint was written.
@@ -129,7 +129,7 @@ class Session:
 
     Args:
         recipe: a `Recipe`, the path to a recipe file, or the name of a bundled recipe.
-        overrides: changed settings, as `key=value`. Not allowed if `recipe` is a `Recipe`.
+        overrides: settings to override, as `key=value`. Not allowed if `recipe` is a `Recipe`.
         drop: keys to remove from the recipe, as with `--drop`. Not allowed if `recipe` is a `Recipe`.
 
     Raises:
