@@ -76,7 +76,8 @@ def __dir__() -> list[str]:
     return __all__
 
 
-if not TYPE_CHECKING:  # with `__getattr__`, type checkers would accept any name
+# Hide `__getattr__` from type checkers. Otherwise, they would accept any name as an attribute of this package.
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         if name in _HOME:

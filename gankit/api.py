@@ -35,7 +35,7 @@ from gankit.training.update import train_iteration
 
 @dataclass(frozen=True)
 class Trained:
-    """Result of a run that has ended, returned by `train` and `resume`."""
+    """Return value of `train` and `resume`: the result of a run that has ended."""
 
     path: Path
     """Run directory, with the same files that the command `gankit run` writes."""
@@ -77,8 +77,9 @@ def train(
 
     Args:
         recipe: a `Recipe`, the path to a recipe file, or the name of a bundled recipe.
-        out: run directory. If None, the run directory is `NAME/TIME` in the recipe's `output.directory`.
-        overrides: changed settings, as `key=value`. Not allowed if `recipe` is a `Recipe`.
+        out: run directory. If None, the run directory is `NAME/TIME` in the recipe's `output.directory`. NAME is the
+            name of the recipe, and TIME is the start time.
+        overrides: settings to override, as `key=value`. Not allowed if `recipe` is a `Recipe`.
         drop: keys to remove from the recipe, as with `--drop`. Not allowed if `recipe` is a `Recipe`.
 
     Raises:
@@ -96,9 +97,10 @@ def resume(
 
     Args:
         run: run directory.
-        overrides: changed settings, as `key=value`. Only `train.iterations`, `train.device`, the settings of `output`
-            and paths to moved files may change.
-        restart: True to move the results to a folder `before-N`, and to start again from the beginning.
+        overrides: settings to override, as `key=value`. Only `train.iterations`, `train.device`, the settings of
+            `output` and paths to moved files may change.
+        restart: True to move the results to the folder `before-N` in the run directory, and to start again from the
+            beginning.
         allow_changed_data: True to accept images or labels that have changed since the checkpoint was written.
 
     Raises:
@@ -126,14 +128,14 @@ class Session:
     """Training run without a run directory, for scripts and notebooks. Call `save` to write the generator to a file.
 
     Each session has its own random state, so several sessions can be trained alternately. Use a session as a context
-    manager. At the end of the `with` block, the session closes the files of its plugins:
+    manager, so that the files of its plugins are closed at the end of the `with` block:
 
         with Session("igan_vn") as session:
             session.train(100)
 
     Args:
         recipe: a `Recipe`, the path to a recipe file, or the name of a bundled recipe.
-        overrides: changed settings, as `key=value`. Not allowed if `recipe` is a `Recipe`.
+        overrides: settings to override, as `key=value`. Not allowed if `recipe` is a `Recipe`.
         drop: keys to remove from the recipe, as with `--drop`. Not allowed if `recipe` is a `Recipe`.
 
     Raises:
@@ -195,7 +197,10 @@ class Session:
 
     @property
     def losses(self) -> dict[Player, dict[str, float]]:
-        """Unweighted values of the loss terms in the last step of each player, as `losses[player][name]`."""
+        """Unweighted loss terms of each network in its last step, as `losses[player][name]`.
+
+        `player` is `"generator"` or `"discriminator"`.
+        """
         return {p: {name: value.item() for name, value in values.items()} for p, values in self.run.values.items()}
 
     @property
@@ -227,7 +232,7 @@ class Session:
         Args:
             count: number of images.
             wanted: name or index of the image class to draw, or a dict such as `{"age": 30}` or `{"text": "a circle"}`.
-                If None, the images cycle through all classes, or through conditions of real images.
+                If None, the labels cycle through all classes. Other conditions are taken from real images.
             seed: random seed for z.
 
         Raises:
@@ -252,8 +257,8 @@ class Session:
         an empty dictionary if no plugin computes metrics.
 
         Args:
-            samples: samples (N, *shape) to compare with the data, as uint8 or as floats in [-1, 1]. If None, the
-                current generator generates the samples.
+            samples: samples to compare with the data, such as images (N, C, H, W), as uint8 or as floats in [-1, 1]. If
+                None, the current generator generates the samples.
             condition: condition of `samples`, such as labels (N,). None for samples without a condition.
 
         Raises:

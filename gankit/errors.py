@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class GankitError(Exception):
-    """Base class of gankit's exceptions. The base class itself is used for failures of a run, such as a full disk."""
+    """Base class of gankit's exceptions. The class itself is raised if a run fails, for example if the disk is full."""
 
     exit_code = 1
 

@@ -26,7 +26,7 @@ class Row:
 
     adjusted_p: float | None  # p-value after Holm's correction; None if there is no confidence interval
     verdict: Verdict
-    failed: int  # number of seeds whose run with or without the trick failed with a NaN or infinite value
+    failed: int  # number of seeds for which at least one of the two runs failed with a NaN or infinite value
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _left_out(study: Study, results: Results) -> list[LeftOut]:
 
 
 def _check_protocols(study: Study, results: Results) -> None:
-    """Raise InputError if two runs computed the same metric with different protocols."""
+    """Raise InputError if two runs computed the same metric with different settings or data (protocols)."""
     first: dict[str, tuple[str, str]] = {}
     for (folder, seed), result in results.items():
         for name, metric in result.metrics.items():

@@ -1,6 +1,7 @@
 """Executor that trains the runs of a study on a Ray cluster.
 
-For each run, a Ray task starts a process with the module `gankit.ablation.worker` and waits until the process ends.
+For each run, a Ray task starts a process that executes the module `gankit.ablation.worker`. The task waits until the
+process ends.
 The study's folder must be accessible at the same path on all machines. Every machine needs gankit, the same plugins,
 and the data at the path in the recipe.
 """
@@ -146,7 +147,7 @@ class RayExecutor:
 def error_summary(error: Exception) -> str:
     """Return the line of a Ray error message that describes the cause.
 
-    Return the last line of a message with a traceback, and the first line of any other message.
+    This is the last line if the message contains a traceback, and the first line otherwise.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.strip().startswith(NOTE)]
     lines = lines or [type(error).__name__]

@@ -12,7 +12,10 @@ from typing import Any
 from gankit.evaluation.protocol import protocol_of
 
 VARIANT_FACTS = ("generator", "labels")
-"""Keys of a metric's protocol that are ignored when variants are compared, because a trick may change their values."""
+"""Keys that are ignored when the protocols of two variants are compared, because a trick may change their values.
+
+The protocol of a metric contains the settings and the facts about the data with which the metric was computed.
+"""
 
 TAIL_BYTES = 32_768
 """Number of bytes that `read_last_rows` reads from the end of a log file, enough for many rows."""
@@ -27,7 +30,10 @@ class MetricValue:
 
 
 def metrics_at(rows: Iterable[dict[str, Any]], iteration: int) -> dict[str, MetricValue]:
-    """Return the metrics at an iteration, by name. If a metric was computed twice, return the newer value."""
+    """Return the metrics at an iteration, by name. If a metric was computed twice, return the newer value.
+
+    `rows` are the rows of log.jsonl.
+    """
     newest: dict[str, MetricValue] = {}
     for row in rows:
         if row["iteration"] == iteration:
@@ -36,7 +42,7 @@ def metrics_at(rows: Iterable[dict[str, Any]], iteration: int) -> dict[str, Metr
 
 
 def metric_names_before(rows: Iterable[dict[str, Any]], iteration: int) -> set[str]:
-    """Return the names of the metrics that were computed before an iteration."""
+    """Return the names of the metrics that were computed before an iteration. `rows` are the rows of log.jsonl."""
     return {name for row in rows if row["iteration"] < iteration for name in row.get("metrics", {})}
 
 

@@ -87,7 +87,7 @@ class Study:
 
     @property
     def runs(self) -> list[StudyRun]:
-        """All runs, ordered by seed. If the study is interrupted, it has trained all variants with the first seeds."""
+        """All runs, ordered by seed. For each seed, all variants are trained before the next seed begins."""
         return [StudyRun(variant, seed, self.path) for seed in self.seeds for variant in self.variants]
 
     @property
@@ -189,7 +189,10 @@ def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int
 
 
 def _value(recipe: Raw, key: str) -> str:
-    """Return the value at a key of a recipe as text, for error messages. For `tricks`, list the tricks in order."""
+    """Return the value at a key of a recipe as text, for error messages.
+
+    For the key `tricks`, the text contains the names of the tricks, in the order of the recipe.
+    """
     if key == "tricks":
         return f"in the order {', '.join(recipe['tricks'])}"
     flat = flattened(recipe)

@@ -46,7 +46,7 @@ FOR_RANKS = ("run", "resume", "ablate")
 """Subcommands that check the number of ranks themselves. The other built-in subcommands run only with a single rank."""
 
 TRAINING = ("run", "resume", "ablate")
-"""Subcommands that write their results to files. They succeed even if stdout cannot be written."""
+"""Subcommands that write their results to files. They succeed even if writing to stdout fails."""
 
 FAILED, INTERRUPTED = 1, 130  # exit codes of a failed command and of an interrupted command
 
@@ -92,7 +92,7 @@ def print_error(error: GankitError) -> None:
 
 
 def _show_usage_error(error: click.ClickException) -> None:
-    """Write a usage error to stderr, as one line. Without arguments, write the help.
+    """Write a usage error to stderr, as one line. If the user gave no arguments, write the help text instead.
 
     If the user gave an option that was renamed, the message contains the new name.
     """
@@ -158,7 +158,7 @@ def cli(context: click.Context) -> None:
     gankit COMMAND --help   show the help of a command, such as run
     """
     command = context.invoked_subcommand
-    # Do not check the subcommands of plugins, because a plugin's subcommand may run on several ranks.
+    # Reject torchrun only for gankit's own subcommands. A plugin's subcommand may run on several ranks.
     if command in COMMANDS and command not in FOR_RANKS and place_of_process().size > 1:
         raise InputError(
             f"gankit {command} runs in one process, but RANK and WORLD_SIZE are set for several; start it without "

@@ -1,4 +1,4 @@
-"""Table with the effect of each trick in an ablation study, in the form of a terminal table or Markdown."""
+"""Table with the effect of each trick in an ablation study, for the terminal and as Markdown."""
 
 from rich import box
 from rich.table import Table

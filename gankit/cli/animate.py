@@ -15,7 +15,7 @@ def command(run: Path, out: Path) -> None:
 
     The caption of each frame is the iteration of its grid. The setting output.sample_every is the number of iterations
     between two grids. The GIF contains only grids whose images have the same z as the images of the newest grid. For
-    example, a change of output.sample_count changes z. Damaged grids are left out too.
+    example, grids from before a change of output.sample_count have another z. Damaged grids are left out too.
     """
     from gankit.errors import InputError
     from gankit.formatting import plural

@@ -36,7 +36,7 @@ drop_option = click.option(
 )
 
 overrides_argument = click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
-"""Command-line argument that overrides settings of the recipe, such as `train.iterations=100`. The value is in TOML."""
+"""Command-line argument that overrides settings of the recipe with TOML values, such as `train.iterations=100`."""
 
 quiet_option = click.option("--quiet", is_flag=True, help="Print a line for each row of log.jsonl; no live display.")
 
@@ -60,7 +60,10 @@ CONDITION_OPTIONS = (
 
 
 def condition_options(command: Command) -> Command:
-    """Add the options for the condition of samples. The command receives `label`, `numbers`, `text` and `sources`."""
+    """Add the options for the condition of samples to a command.
+
+    The command function must have the parameters `label`, `numbers`, `text` and `sources`.
+    """
     for option in reversed(CONDITION_OPTIONS):
         command = option(command)
     return command
@@ -84,7 +87,7 @@ def requested_by(label: str | None, numbers: tuple[str, ...], text: str | None) 
 
 
 def sources_of(sampler: Sampler, path: Path) -> SourceImages:
-    """Return the source images at a path.
+    """Return the source images at a path, which are inputs of the image-to-image generator in `sampler`.
 
     Raises:
         InputError: the images cannot be read, or the generator takes no source images.

@@ -16,8 +16,8 @@ from gankit.suggest import RENAMED, nearest
 def command(plugin: str) -> None:
     """Show the documentation, package, source file, hooks and settings of PLUGIN.
 
-    PLUGIN is a name, KIND.NAME, FILE.py:CLASS or MODULE:CLASS. If several plugins have this name, the command shows all
-    these plugins.
+    PLUGIN is a name, KIND.NAME, FILE.py:CLASS or MODULE:CLASS. If several plugins have this name, the command shows
+    all of them.
     """
     for position, resolved in enumerate(find(plugin, Registry.installed())):
         if position:

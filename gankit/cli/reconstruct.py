@@ -27,9 +27,9 @@ def command(run: Path, images: tuple[Path, ...], out: Path | None, count: int, d
     """Encode images to z, generate images from this z, and draw each image beside its reconstruction.
 
     RUN is the directory of a run with an encoder, such as a BiGAN. IMAGES are image files, or one folder, zip file or
-    prepared file. These images are cropped and resized to the size of the run's images. Without IMAGES, the command
-    uses images of the run's dataset. At most --count images are used, at evenly spaced positions in the sequence of
-    images.
+    file written by `gankit prepare`. These images are cropped and resized to the size of the run's images. Without
+    IMAGES, the command uses images of the run's dataset. If there are more than --count images, the command uses
+    --count evenly spaced images.
 
     The command prints the mean squared error between the images and their reconstructions, for pixels in [-1, 1].
 

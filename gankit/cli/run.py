@@ -16,7 +16,7 @@ from gankit.cli.status_line import StatusLine
 def command(
     recipe: str, out: str | None, device: str | None, drop: tuple[str, ...], quiet: bool, overrides: tuple[str, ...]
 ) -> None:
-    """Train from RECIPE: a file, or the name of a bundled recipe.
+    """Train from RECIPE, a recipe file or the name of a bundled recipe.
 
     Train on several devices or machines with torchrun: torchrun --nproc-per-node 4 -m gankit run RECIPE.
 

@@ -90,8 +90,8 @@ def command(
     PNG file for each image into this folder. For data such as audio, a plugin may write other files instead.
 
     Without options for the condition, the classes are used in turn: 0, 1, 2, ..., 0, 1, 2, ... Conditions other than
-    classes, such as attributes, are taken from the training data. In a grid, each source image is to the left of its
-    sample.
+    classes, such as attributes, are taken from the training data. For an image-to-image generator, a grid shows each
+    source image to the left of its sample.
 
     KEY=VALUE changes a setting of a plugin that is used for sampling, such as the trick truncation or the generator.
 

@@ -97,7 +97,8 @@ class Batches:
     """Batches of real images in shuffled order.
 
     Args:
-        rows: rows of the dataset, on the device of the run or on the CPU.
+        rows: images of the dataset, with their conditions and additional tensors, on the device of the run or on the
+            CPU.
         batch_size: B, the number of images in a batch. With several ranks, B is the total over all ranks.
         classes: number of classes for balanced batches, or 0 for batches that are not balanced. Balanced batches need
             labels as the condition of the rows. They contain B / classes images of each class, in the order 0, 1, 2,
@@ -121,7 +122,7 @@ class Batches:
             raise InputError("data: there are no images to train on")
         self.rows = rows
         self.mapped = [tensor for tensor in rows.tensors() if is_mapped(tensor)]
-        """Tensors of the rows that are memory-mapped."""
+        """Memory-mapped tensors in `rows`."""
 
         self.batch_size = batch_size
         self.ranks = ranks
@@ -142,10 +143,10 @@ class Batches:
         return len(self.rows.images)
 
     def next(self) -> Rows:
-        """Return the calling rank's part of the next batch, which has n rows.
+        """Return the next batch, or the calling rank's part of the batch if there are several ranks.
 
-        n is `batch_size` divided by the number of ranks. The tensors have the data types of the dataset's tensors, and
-        are on the device of the dataset's images.
+        The result has `batch_size` / (number of ranks) images. Its tensors have the data types of the dataset's
+        tensors, and are on the device of the dataset's images.
         """
         return self._gather(self._next_indices())
 

@@ -1,9 +1,9 @@
 """Reading and writing of prepared images: decoded images in a safetensors file, which is memory-mapped for training.
 
-A file contains the tensor `images`, (N, *shape). For data with a condition, it also contains the tensor `condition`,
-such as labels, (N,) int64. Additional tensors of the dataset (fields), (N, ...), have the names `fields.NAME`. The
-metadata of the file contains the description of the condition, the number of images of each class and the source of the
-images. The metadata is JSON under the key `gankit`.
+A file contains the tensor `images`, (N, *shape), where `shape` is the shape of one image. For data with a condition,
+the file also contains the tensor `condition`, such as labels, (N,) int64. Additional tensors of the dataset (fields),
+(N, ...), have the names `fields.NAME`. The metadata of the file contains the description of the condition, the number
+of images of each class and the source of the images. The metadata is JSON under the key `gankit`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gankit.version import __version__
 FORMAT = "gankit-images-2"
 SUFFIX = ".safetensors"
 CHUNK = 256
-"""Maximum number of images that are written at once, for datasets without the method `stream`."""
+"""Maximum number of images that are written at once, if the dataset has no function `stream`."""
 
 DTYPES = {
     torch.uint8: "U8",
@@ -43,7 +43,7 @@ DTYPES = {
     torch.int64: "I64",
     torch.bool: "BOOL",
 }
-"""Data types of prepared tensors, and the names of these types in a safetensors header."""
+"""Data types that a file of prepared images can store, and the names of these types in a safetensors header."""
 
 IMAGE_DTYPES = (torch.uint8, torch.uint16, torch.float32)
 
@@ -64,7 +64,7 @@ def prepare(dataset: Dataset, out: Path, source: str, progress: Callable[[int], 
         dataset: dataset whose images are written.
         out: file to write, ending in .safetensors.
         source: description of the source of the images, for the metadata.
-        progress: function called after each written chunk with the number of images in this chunk.
+        progress: function that is called after each chunk is written, with the number of images in the chunk.
 
     Raises:
         InputError: `out` is a folder or does not end in .safetensors, or the images cannot be used.
@@ -94,24 +94,24 @@ def write_prepared(
     card: Card,
     progress: Callable[[int], None] = lambda count: None,
 ) -> int:
-    """Write chunks of rows to a file of prepared images. Return the number of images.
+    """Write a dataset in chunks to a file of prepared images. Return the number of images.
 
     Only the images of one chunk are in memory at a time. The conditions and fields of all chunks stay in memory until
     the end.
 
     Args:
         path: file to write.
-        chunks: chunks of rows. All images must have the same data type, which must be in `IMAGE_DTYPES`.
+        chunks: chunks of the dataset. All images must have the same data type, which must be in `IMAGE_DTYPES`.
         at_most: upper limit for the total number of images in all chunks.
         shape: shape of an image, (C, H, W).
         card: metadata with the keys `condition` and `source`. This function adds the total number of images and the
             number in each class.
-        progress: function called after each written chunk with the number of images in this chunk.
+        progress: function that is called after each chunk is written, with the number of images in the chunk.
     """
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
-    # The number of images is known only after the last chunk, so the header and the other tensors are written last.
-    # Leave enough space at the start of the file for the header and the other tensors of `at_most` images. The header
-    # is padded with spaces, which the safetensors format allows.
+    # The number of images is known only after the last chunk, so the header, the conditions and the fields are written
+    # last, at the start of the file. Leave enough space there for `at_most` images. The header is padded with spaces,
+    # which the safetensors format allows.
     begin, dtype, count = 0, torch.uint8, 0
     condition = from_card(card["condition"])
     classes = len(condition.names) if isinstance(condition, ClassCondition) else 0
@@ -200,7 +200,9 @@ def read_prepared(path: Path) -> Dataset:
 
 @contextmanager
 def _temporary_file(temporary: Path, path: Path) -> Iterator[BinaryIO]:
-    """Open the file `temporary` for writing, and close it after the block. The caller renames it to `path`.
+    """Open the file `temporary` for writing, and close the file at the end of the `with` block.
+
+    The caller then renames the file to `path`.
 
     Raises:
         GankitError: the file cannot be opened or closed, for example because the disk is full.
@@ -217,7 +219,7 @@ def _temporary_file(temporary: Path, path: Path) -> Iterator[BinaryIO]:
 
 
 def _others(rows: Rows) -> dict[str, Tensor]:
-    """Return the condition and the fields by their names in a file, in ascending order of bytes per value.
+    """Return the condition and the fields by their names in a prepared file, in ascending order of bytes per value.
 
     In the file, the images follow these tensors and begin at a multiple of 8 bytes. Because of the ascending order,
     each tensor begins at a multiple of the size of its values. Without this alignment, NumPy would copy whole tensors.
@@ -233,7 +235,7 @@ def aligned(position: int) -> int:
 
 
 def _check_types(images: Tensor, dtype: torch.dtype, others: Mapping[str, Tensor], source: str) -> None:
-    """Raise InputError if the type of the images is not `dtype`, or a file cannot store the type of another tensor."""
+    """Raise InputError if the images do not have the data type `dtype`, or if a file cannot store a tensor's type."""
     if images.dtype != dtype or dtype not in IMAGE_DTYPES:
         raise InputError(f"{source}: values of type {images.dtype}; all must be one of {_types(IMAGE_DTYPES)}")
     for name, one in others.items():
@@ -253,9 +255,10 @@ def _header(
     others: Mapping[str, Tensor],
     counts: list[int],
 ) -> bytes:
-    """Return the safetensors header for images and other tensors, with the number of images of each class.
+    """Return the safetensors header of a prepared file: the metadata, and the type, shape and position of each tensor.
 
-    In the file, the other tensors are before the images.
+    The metadata contains `card`, the number of images, and the number of images in each class (`counts`). The images
+    are the last tensor of the file.
     """
     tensors: dict[str, Any] = {"__metadata__": {"gankit": json.dumps(card | {"count": count, "counts": counts})}}
     begin = 0
@@ -269,7 +272,10 @@ def _header(
 
 
 def _consistent(shapes: dict[str, tuple[str, tuple[int, ...]]], condition: Condition | None) -> bool:
-    """Return True if the tensors in a header have the names and shapes of prepared rows with the given condition."""
+    """Return True if the tensor names and shapes from a file's header match those of a prepared dataset.
+
+    `condition` describes the condition of the dataset, or is None for data without a condition.
+    """
     dtype, shape = shapes.get("images", ("", ()))
     if dtype not in map(DTYPES.get, IMAGE_DTYPES) or len(shape) < 2 or not all(shape):
         return False

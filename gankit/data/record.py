@@ -17,20 +17,23 @@ HASHED_BYTES = 64 * 2**20
 """Maximum size, in bytes, of a tensor whose rows are all hashed. If a tensor is larger, only some rows are hashed."""
 
 IDENTITY = ("shape", "dtype")
-"""Facts, besides the condition, that must not change before a run is resumed. The networks depend on these facts."""
+"""Facts about the images that must be the same when a run is resumed, because the networks depend on these facts.
+
+The condition must also be the same.
+"""
 
 DataRecord = dict[str, Any]
 
 
 def data_record(rows: Rows, condition: Condition | None) -> DataRecord:
-    """Return facts about data: number, shape and dtype of the images, the condition, and hashes of all tensors.
+    """Return the record of a dataset: number, shape and dtype of the images, the condition, and hashes of all tensors.
 
     A tensor of up to 64 MiB is hashed completely. For a larger tensor, only evenly spaced rows are hashed, and a change
     in the other rows is not detected.
 
     Args:
-        rows: rows of the dataset.
-        condition: description of the condition of the rows.
+        rows: images of the dataset, with their conditions and additional tensors.
+        condition: description of the conditions, or None for data without a condition.
     """
     images = rows.images
     return {
@@ -54,7 +57,7 @@ def _hash(tensor: Tensor) -> str:
 
 
 def other_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return a message for each difference between two records that prevents a run from being resumed."""
+    """Compare two data records. Return a message for each difference that prevents the run from being resumed."""
     messages = []
     for fact in IDENTITY:
         if before[fact] != now[fact]:
@@ -81,7 +84,10 @@ def _other_condition(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return a message for each difference between the images, conditions or fields of two records."""
+    """Compare the images, the conditions and the fields of two data records. Return a message for each difference.
+
+    If the numbers of images differ, return only a message about these numbers.
+    """
     if before["count"] != now["count"]:
         return [f"{now['count']} images instead of {before['count']}"]
     rows = "labels" if (now["condition"] or {}).get("kind") == "class" else "conditions"

@@ -1,4 +1,7 @@
-"""Reading of images from paths that a user gives: a folder, a zip file, a file of prepared images, or image files."""
+"""Reading of images from paths that a user gives.
+
+A path is an image file, a folder, a zip file, or a file written by `gankit prepare`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from gankit.plugin.spec import Spec
 from gankit.recipe.recipe import RecipeParser
 
 WHOLE = (".zip", ".safetensors")
-"""Extensions of files that hold several images."""
+"""Extensions of files that contain several images."""
 
 
 class SourceImages(NamedTuple):
@@ -28,13 +31,17 @@ class SourceImages(NamedTuple):
 
     images: Tensor
     names: list[str]
-    """Name of each image, made from the path of its file. Empty for a zip file or a prepared file."""
+    """Name of each image, made from the path of its file.
+
+    Empty if the images are in a zip file or in a file written by `gankit prepare`.
+    """
 
 
 def source_images(path: Path, shape: tuple[int, ...]) -> SourceImages:
-    """Return the source images at a path: an image file, a folder with its subfolders, a zip file or a prepared file.
+    """Return the source images at a path, which are inputs of an image-to-image generator.
 
-    The images of a folder are in the order of their paths.
+    The path is an image file, a folder with subfolders, a zip file or a file written by `gankit prepare`. The images of
+    a folder are in the order of their paths.
 
     Raises:
         InputError: the path does not exist, is not readable, or has no images of the given shape.
@@ -54,7 +61,9 @@ def source_images(path: Path, shape: tuple[int, ...]) -> SourceImages:
 
 
 def user_images(sources: Sequence[Path], shape: tuple[int, ...]) -> Tensor:
-    """Return images of the given shape, (N, *shape), from image files or from one folder, zip or prepared file.
+    """Return images of the given shape, (N, *shape).
+
+    `sources` are image files, or one folder, zip file or file written by `gankit prepare`.
 
     Raises:
         InputError: a source does not exist, is not readable, or has images of another shape.
@@ -75,9 +84,10 @@ def user_images(sources: Sequence[Path], shape: tuple[int, ...]) -> Tensor:
 
 
 def read_images(path: Path, shape: tuple[int, ...]) -> tuple[Tensor, str]:
-    """Return the images in a folder, a zip file or a file of prepared images, and a note about their processing.
+    """Return the images at a path, and a note about their processing.
 
-    Prepared images are not resized. Other images are converted to the number of channels and the resolution of `shape`.
+    The path is a folder, a zip file or a file written by `gankit prepare`. In the last case, the images are
+    not resized. Otherwise, they are converted to the number of channels and the resolution of `shape`.
     """
     table = {"use": "images", "path": str(path.absolute()), "classes": False}
     if path.suffix != ".safetensors":
@@ -96,10 +106,10 @@ def read_images(path: Path, shape: tuple[int, ...]) -> tuple[Tensor, str]:
 
 
 def read_files(files: Sequence[Path], shape: tuple[int, ...]) -> Tensor:
-    """Return the images in the given files, in the order of `files`, converted to the channels and size of `shape`."""
+    """Return the images in `files`, in the same order, converted to the number of channels and the size of `shape`."""
     with TemporaryDirectory(prefix="gankit-") as folder:
-        # The data plugin `images` reads a folder in the order of the file names. Numbers in the names keep the given
-        # order.
+        # The data plugin `images` reads a folder in the order of the file names. Begin each name with a number, so that
+        # this order is the order of `files`.
         for number, file in enumerate(files):
             shutil.copy(file, Path(folder) / f"{number:06d}-{file.name}")
         try:

@@ -21,8 +21,8 @@ class Budget:
         self.start = clock()
         self.spent = 0.0  # seconds spent so far on evaluations and their preparation
 
-        # Estimated seconds for the next evaluation: the time of the last evaluation, without work that is done only
-        # once.
+        # Estimated time of the next evaluation, in seconds: the time of the last evaluation, without work that is done
+        # only once.
         self.expected = 0.0
         self._one_time = 0.0
         self.skipped = 0  # number of evaluations that were skipped because of the budget

@@ -30,7 +30,7 @@ from gankit.runtime.rng import derived_seed, fork_rng
 from gankit.sampling.generator_file import SampledRun
 from gankit.sampling.sampler import Sampler
 
-LONG_PREPARATION = 5.0  # seconds; if the preparation of the metrics takes longer, a message is printed
+LONG_PREPARATION = 5.0  # time in seconds; if the preparation of the metrics takes longer, a message is printed
 
 MIN_TRIAL = 32
 """Minimum number of images in a trial evaluation. The trial is used to estimate the duration of a full evaluation."""
@@ -89,7 +89,10 @@ class Evaluator:
         self._reasons: set[str] = set()
 
     def due(self) -> bool:
-        """Return True if an evaluation is scheduled at the current iteration and the budget allows it."""
+        """Return True if an evaluation is scheduled at the current iteration and the budget allows it.
+
+        Before the first evaluation, run a trial evaluation with fewer images to estimate the time.
+        """
         if self.run.iteration % self.settings.every:
             return False
         if not self._tried and self.budget.allows():
@@ -103,7 +106,7 @@ class Evaluator:
         """Compute the metrics, and return a row for log.jsonl.
 
         The row contains the metrics, their protocol, their settings and the computation time in seconds. If a metric
-        fails and `strict` is true, raise InputError. If `strict` is false, show one warning for each different reason.
+        fails and `strict` is true, raise InputError. If `strict` is false, show one warning for each reason.
         """
         before = self.budget.spent
         with self.budget.evaluation():
@@ -211,10 +214,11 @@ def with_features(
     component: Component,
     one_time_work: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Reference:
-    """Return a `Reference` that holds the real samples `real` and their features.
+    """Return a `Reference` that contains the real samples `real` and their features.
 
-    `dataset` must be a dataset that `loaded_once` returned, so that the images are not read again. The features of the
-    whole dataset are computed at first use, inside the context manager `one_time_work`.
+    `component` is the plugin that provides `extractor`. `dataset` must be a dataset that `loaded_once` returned, so
+    that the images are not read again. The features of the whole dataset are computed at first use, inside the context
+    manager `one_time_work`.
     """
     rows = dataset.read()
 
@@ -294,7 +298,7 @@ def metrics_row(
 
 
 def has_condition_of(sampler: Sampler, real: Samples) -> bool:
-    """Return True if an evaluation generates samples for the labels, or other conditions, of the real samples.
+    """Return True if an evaluation generates samples with the labels, or other conditions, of the real samples.
 
     Return False if training used balanced batches, or if the real samples and the generator's data have different
     conditions.

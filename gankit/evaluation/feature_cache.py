@@ -35,7 +35,7 @@ def disk_cache(what: str, key: Any, compute: Callable[[], CacheEntry]) -> CacheE
     is not writable, each call computes the result.
 
     Args:
-        what: prefix of the file's name, such as `features`.
+        what: prefix of the name of the cache file, such as `features`.
         key: JSON value that contains everything on which the result depends.
         compute: function that returns the result.
     """

@@ -54,7 +54,7 @@ def evaluate(
 
     Args:
         target: source of the generated images: a run directory, a generator.safetensors file, or images in a folder, a
-            zip file or a file of prepared images.
+            zip file or a file written by `gankit prepare`.
         against: name of a data plugin, or path to real images. None means the training data of the generator.
         changes: settings from the user, in the tables `data`, `extractor`, `metrics` and `evaluation` of a recipe. They
             replace the defaults and the settings of the generator's recipe.
@@ -88,8 +88,8 @@ def evaluate(
     calls = {i.key: i.call for i in hooks.of("compute_metrics") if i.key.startswith("metrics.") or not requested}
     own = {key: call for key, call in calls.items() if not key.startswith("metrics.")}
     if own and real.images.is_floating_point() and not chosen(sampler, changes):
-        # The data plugin computes its metrics from the points, so no extractor is needed. A run whose recipe specifies
-        # no metrics and no extractor computes the same metrics.
+        # The samples are points, not images, and the data plugin computes metrics of points without an extractor. A run
+        # whose recipe specifies no metrics and no extractor computes the same metrics.
         calls, components = own, {key: c for key, c in components.items() if key != "extractor"}
         reference = Reference(real)
     else:
@@ -254,7 +254,7 @@ def sampler_of(target: Path, device: str, trust: bool) -> Sampler | None:
 
 
 def is_prepared(path: Path) -> bool:
-    """Return True if a file contains prepared images."""
+    """Return True if a file was written by `gankit prepare`."""
     try:
         read_prepared(path)
     except InputError:

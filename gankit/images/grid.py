@@ -1,4 +1,4 @@
-"""Conversion between tensors and images, and grids of images."""
+"""Conversion of pixel values, conversion of tensors to Pillow images, and grids of images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INK = 40
 """Grey level of the row names in a grid, in [0, 255]."""
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-"""Pillow's mode for each number of channels of a picture."""
+"""Mode of a Pillow image for each supported number of channels."""
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def as_input(tensor: Tensor) -> Tensor:
-    """Return a tensor in the form of a network input. Convert uint8 and uint16 images to float32 in [-1, 1].
+    """Convert uint8 and uint16 images to float32 in [-1, 1], as the networks take images as input.
 
     All other tensors are returned unchanged, including labels and tokens, which are int64.
     """

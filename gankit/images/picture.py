@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LINE_HEIGHT, LINE_WIDTH = 64, 128
-"""Height and width of the picture of one line, in pixels."""
+"""Height and width of the line plot of one channel, in pixels."""
 
 MAX_LINES = 4
 """Maximum number of channels that are drawn, one below the other."""
@@ -30,7 +30,9 @@ def as_pictures(samples: Tensor) -> Tensor:
 
 
 def lines(values: Tensor) -> Tensor:
-    """Draw values (N, C, L) in [-1, 1] as lines over their index. Return pictures (N, 1, H, W).
+    """Plot values (N, C, L) in [-1, 1] against their index, with one line for each channel.
+
+    Return pictures (N, 1, H, W).
 
     If several values are in one column of pixels, the line covers the range from the smallest to the largest value.
     """
@@ -40,7 +42,7 @@ def lines(values: Tensor) -> Tensor:
     # Join each column to the previous column, so that a steep line has no gaps.
     before_highest, before_lowest = (torch.cat([edge[..., :1], edge[..., :-1]], -1) for edge in (highest, lowest))
     highest, lowest = torch.maximum(highest, before_lowest), torch.minimum(lowest, before_highest)
-    # The line covers at least one row of pixels: the row whose centre is nearest to the value.
+    # In each column, the line covers at least one row of pixels: the row whose centre is nearest to the value.
     top, bottom = (((1 - edge) / 2 * (LINE_HEIGHT - 1)).round()[:, :, None] for edge in (highest, lowest))
     row = torch.arange(LINE_HEIGHT, device=values.device)[:, None]
     paper = torch.full((LINE_HEIGHT, LINE_WIDTH), PAPER, device=values.device)

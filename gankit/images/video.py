@@ -12,7 +12,10 @@ from gankit.errors import InputError
 from gankit.storage.atomic_io import TEMPORARY, disk_errors
 
 QUALITY = 9
-"""Quality of the compression, from 0 to 10. Enlarged small images have sharp edges, which need a high quality."""
+"""Quality of the compression, from 0 to 10. Higher values are better.
+
+Enlarged small images have sharp edges, which need a high quality.
+"""
 
 
 def require_ffmpeg(option: str, out: Path) -> None:
@@ -29,7 +32,7 @@ def require_ffmpeg(option: str, out: Path) -> None:
 
 
 def even(image: Image.Image) -> Image.Image:
-    """Return an RGB image with an even width and height, as MP4 requires. A white line is added where necessary."""
+    """Return an RGB image with an even width and height, as MP4 requires. White pixels are added where necessary."""
     width, height = (side + side % 2 for side in image.size)
     sheet = Image.new("RGB", (width, height), "white")
     sheet.paste(image, (0, 0))
@@ -53,7 +56,7 @@ def write_mp4(path: Path, frames: Iterable[Image.Image], fps: int) -> None:
     """Write an MP4 file (H.264). If writing fails, an existing file is kept. The frames are read one at a time.
 
     Args:
-        path: path of the file.
+        path: file to write.
         frames: images of equal size.
         fps: frames per second.
     """
