@@ -38,7 +38,7 @@ def changed_plugins(before: dict[str, Any], now: dict[str, dict[str, str]]) -> l
 def _described(record: dict[str, str]) -> str:
     """Return the name, package and version of a plugin as text, such as `hinge of gankit 0.1.0`.
 
-    If the plugin belongs to no installed package, return the import path of its class.
+    If the plugin belongs to no installed package, return its class and file, such as `/home/me/trick.py:MyTrick`.
     """
     if not record.get("distribution"):
         return record.get("origin", "")

@@ -108,7 +108,7 @@ class RunDir:
         write_text(self.recipe_file, recipe.to_toml())
 
     def keep_sources(self, recipe: Recipe) -> None:
-        """Copy the files of plugins without an installed package to the folder `sources`, as a record of the run."""
+        """Copy the files of plugins that belong to no installed package to the folder `sources`."""
         for component in recipe.components.values():
             file = Path(component.resolved.origin.rpartition(":")[0])
             copy = self.kept_source(file)
@@ -145,7 +145,7 @@ class RunDir:
         return record if isinstance(record, dict) else {}
 
     def read_processes(self) -> list[dict[str, Any]]:
-        """Return the records in `environment.json`: one for the process that started the run, one for each resume."""
+        """Return the records in `environment.json`: one of the process that started the run, and one of each resume."""
         began = self.read_environment()
         return [{k: v for k, v in began.items() if k != "resumed"}, *began.get("resumed", [])]
 
@@ -223,7 +223,8 @@ class RunDir:
     def prune(self, keep: int) -> None:
         """Delete all checkpoints except the newest `keep` checkpoints."""
         for old in self.saved_checkpoints()[:-keep]:
-            # Rename the checkpoint first. If the process is then killed, no incomplete checkpoint has a valid name.
+            # Rename the checkpoint before deleting it. If the process is killed during the deletion, the incomplete
+            # checkpoint has no valid name.
             doomed = old.with_name(TEMPORARY + old.name)
             old.rename(doomed)
             shutil.rmtree(doomed)

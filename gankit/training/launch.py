@@ -44,7 +44,7 @@ from gankit.training.run import TrainingRun
 from gankit.training.state import load_checkpoint
 
 IMBALANCE = 10
-"""Smallest ratio between the sizes of two classes for which a warning recommends balanced batches."""
+"""Minimum ratio of the largest to the smallest class size at which a warning recommends class-balanced batches."""
 
 
 def start(
@@ -281,7 +281,11 @@ def _changed_ranks(run: TrainingRun, then: int) -> str:
 
 
 def _record_resume(run: TrainingRun, directory: RunDir) -> None:
-    """Prepare the run directory of a resumed run: remove later log rows, update the recipe and `environment.json`."""
+    """Prepare the directory of a resumed run.
+
+    Remove the log rows of iterations after the checkpoint. Update the recipe, the copies of plugin files and
+    `environment.json`.
+    """
     began, now = directory.read_environment(), environment_record(run)
     directory.rewind(run.iteration)
     directory.write_recipe(run.recipe)
@@ -309,7 +313,7 @@ def _checkpoint_facts(directory: RunDir, iteration: int) -> dict[str, Any]:
 
 
 def train_on_ranks(run: TrainingRun, evaluator: Evaluator | None, directory: RunDir, reporter: Reporter) -> Outcome:
-    """Copy the first rank's weights to all ranks, then train. Only the first rank writes files and reports events."""
+    """Copy the first rank's networks to all ranks, then train. Only the first rank writes files and reports events."""
     run.ranks.broadcast_(state for network in run.networks.values() for state in network.state_dict().values())
     if run.ranks.rank == 0:
         return train_and_conclude(run, evaluator, directory, reporter)

@@ -199,7 +199,10 @@ def log(run: TrainingRun, directory: RunDir, row: dict[str, Any]) -> None:
 def pass_on_warnings(
     run: TrainingRun, directory: RunDir, reporter: Reporter, write: Callable[[dict[str, Any]], None] | None = None
 ) -> None:
-    """Show the pending warnings of the plugins and write them to the log."""
+    """Show the pending warnings of the plugins and write them to the log.
+
+    `write` is the function that writes a log row. By default, the row is also passed to the `on_log` hooks.
+    """
     # Empty the list first, because `on_log` hooks may add warnings. The next call shows the added warnings.
     pending, run.pending_warnings = run.pending_warnings, []
     for sentence in pending:
@@ -209,7 +212,7 @@ def pass_on_warnings(
 
 
 def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
-    """Draw and save a sample grid. Pass the picture to the `on_grid` hooks, and the samples to `on_samples` hooks."""
+    """Draw and save a sample grid. Pass the picture to the `on_grid` hooks and the samples to the `on_samples` hooks."""
     image, samples = grids.draw()
     save_png(image, directory.grid(run.iteration), {"z": grids.digest})
     with fork_rng(run.device):

@@ -64,7 +64,7 @@ class TrainingRun(Run):
     """Names of the networks that checkpoints contain."""
 
     trained_networks: tuple[str, ...]
-    """Names of the networks that at least one player trains."""
+    """Names of the networks that are trained by at least one player (generator or discriminator)."""
 
     wrapped_by: dict[Player, list[str]]
     """Recipe keys of the plugins whose `wrap_network` changed the structure of a player's network."""

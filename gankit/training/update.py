@@ -1,4 +1,4 @@
-"""One training iteration. Each step draws samples, computes the loss and its gradients, and updates one player."""
+"""One training iteration. Each step draws samples, computes the loss and its gradients, and updates G or D."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def train_step(run: TrainingRun, player: Player) -> None:
     for weight in frozen:
         weight.requires_grad_(False)
     try:
-        # Gradient accumulation: each part of the batch adds its gradients to those of the earlier parts.
+        # Gradient accumulation: the backward pass adds the gradients of each micro-batch to the earlier gradients.
         for _ in range(parts):
             with run.autocast():
                 step = draw_step(run, player)
@@ -67,7 +67,7 @@ def train_step(run: TrainingRun, player: Player) -> None:
 def due_terms(run: TrainingRun, player: Player, parts: int) -> list[LossTerm]:
     """Return the loss terms of a player's next step. The weight of each returned term is a number.
 
-    The weight is the current value, divided by `parts`, the number of gradient-accumulation parts of a batch. The
+    The weight is the current value, divided by `parts`, the number of micro-batches for gradient accumulation. The
     weight is also multiplied by `every`, because a lazy term (`every` above 1) is computed only once in `every` steps.
     """
     return [
@@ -78,7 +78,7 @@ def due_terms(run: TrainingRun, player: Player, parts: int) -> list[LossTerm]:
 
 
 def draw_step(run: TrainingRun, player: Player) -> Step:
-    """Return a step with new real images, z and fake images. The fake images have gradients only in the G step."""
+    """Return a `Step` with new real images, z and fake images. Fake images require gradients only in the G step."""
     with torch.set_grad_enabled(player == "generator"):
         own_step = run.draw_step(run, player) if run.draw_step is not None else None
         if own_step is not None:
