@@ -39,7 +39,7 @@ RESPONSE_SECONDS = 5.0
 
 
 class LostRankError(GankitError):
-    """Error of a rank that cannot continue because another rank has ended."""
+    """Error raised on a rank that cannot continue because another rank has ended."""
 
 
 class Ranks:
@@ -89,7 +89,8 @@ class Ranks:
     def device(self, name: str) -> str:
         """Return the name of this rank's device, such as `cuda:1`.
 
-        `name` is the setting `train.device` of the recipe, such as `auto`. With a single process, return `name` unchanged.
+        `name` is the setting `train.device` of the recipe, such as `auto`. If there is only one process, return `name`
+        unchanged.
 
         Raises:
             InputError: the device cannot be used with several ranks, or there is no GPU for this rank.
@@ -174,7 +175,8 @@ class Ranks:
             dist.all_gather(gathered, own)
         lengths = [int(length) for length in gathered]
         padded = torch.zeros(max(lengths), dtype=torch.uint8)
-        # torch.frombuffer does not accept an empty buffer. Replace an empty buffer by one byte. The slice removes it.
+        # torch.frombuffer does not accept an empty buffer. If the data are empty, convert one byte, which the slice
+        # then removes.
         padded[: len(data)] = torch.frombuffer(bytearray(data) or bytearray(1), dtype=torch.uint8)[: len(data)]
         return padded, lengths
 

@@ -49,8 +49,8 @@ class Interrupt:
     Args:
         on_request: function that the signal handler calls at the first signal.
         leave: function that the signal handler calls at the second signal. This function must install handlers for
-            further signals and raise KeyboardInterrupt. If None, the previous handlers are restored and the signal is
-            raised again.
+            further signals and raise KeyboardInterrupt. If `leave` is None, the signal handler restores the previous
+            handlers and raises the signal again.
     """
 
     DEBOUNCE_SECONDS = 1.0

@@ -25,7 +25,7 @@ from gankit.sampling.sampler import Sampler
 Names = tuple[str, ...]
 
 MAX_ROWS = 20
-"""Maximum number of classes for which a grid shows every class. Each row shows one class."""
+"""Maximum number of classes of a sample grid that shows every class. Each row of such a grid shows one class."""
 
 
 class Layout(NamedTuple):
@@ -172,7 +172,7 @@ def sample_grid(samples: Tensor, columns: int, row_names: Sequence[str] = ()) ->
 
 
 def like(sources: Tensor, pictures: Tensor) -> Tensor:
-    """Convert source images (N, C, H, W) to the number of channels, height and width of `pictures`. Return them."""
+    """Return source images (N, C, H, W), converted to the number of channels, height and width of `pictures`."""
     channels = pictures.shape[1]
     sources = sources[:, :channels] if sources.shape[1] >= channels else sources[:, :1].expand(-1, channels, -1, -1)
     same_size = sources.shape[2:] == pictures.shape[2:]

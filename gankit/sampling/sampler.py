@@ -204,7 +204,9 @@ class Sampler:
 
     @torch.no_grad()
     def conditions_of_plugin(self, count: int, requested: Requested, seed: int) -> Tensor | None:
-        """Return the conditions from a plugin's hook `sampling_conditions` as a CPU tensor, or None if there are none.
+        """Return the conditions from a plugin's hook `sampling_conditions` as a CPU tensor.
+
+        Return None if no plugin provides conditions for sampling.
 
         The arguments are the same as those of `conditions`. The random state is restored afterwards.
         """
@@ -306,7 +308,7 @@ class Sampler:
     ) -> tuple[Tensor, Tensor | None]:
         """Return uint8 images (count, C, H, W) and their condition, such as labels (count,).
 
-        The condition is None if G is unconditional. The errors are the same as those of `conditions` and `latent`.
+        The condition is None if G is unconditional. This method raises the same errors as `conditions` and `latent`.
 
         Args:
             count: number of images.
@@ -321,7 +323,7 @@ class Sampler:
 
 
 def safe_name(name: str) -> str:
-    """Return a name in a form that is safe in a file name: shortened, and with special characters replaced by `_`.
+    """Shorten a name and replace its special characters by `_`, to make it safe as a part of a file name.
 
     The name may come from an untrusted generator file. A `/` in the name would put the file in another folder.
     """

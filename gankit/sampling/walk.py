@@ -60,7 +60,7 @@ def loop_position(points: Tensor, t: float, spherical: bool) -> Tensor:
 
     Args:
         points: key points, (keys, count, L).
-        t: position. Each of the arcs or lines covers an interval of length 1 / keys.
+        t: position. Each arc or line covers an interval of length 1 / keys.
         spherical: True for `slerp`, False for `lerp`.
     """
     keys = len(points)

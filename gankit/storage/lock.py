@@ -30,7 +30,7 @@ class Lock:
                 raise InputError(message) from None
 
     def release(self) -> None:
-        """Release the lock if it is held."""
+        """Release the lock if this object holds it."""
         self._lock.release(force=True)
 
     def is_held(self) -> bool:

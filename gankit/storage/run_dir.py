@@ -145,7 +145,7 @@ class RunDir:
         return record if isinstance(record, dict) else {}
 
     def read_processes(self) -> list[dict[str, Any]]:
-        """Return the records in `environment.json`: one of the process that started the run, and one of each resume."""
+        """Return the records in `environment.json`, one for each process that trained the run, oldest first."""
         began = self.read_environment()
         return [{k: v for k, v in began.items() if k != "resumed"}, *began.get("resumed", [])]
 

@@ -111,7 +111,10 @@ def _on_stand_in(device: Any) -> bool:
 
 @contextmanager
 def stand_in_accelerator() -> Iterator[list[str]]:
-    """Make the device `lazy` usable in the `with` block. Yield a list of operators that copied values to the CPU."""
+    """Make the device `lazy` usable in the `with` block.
+
+    Yield a list that collects the names of all operators that copy values to the CPU.
+    """
     _register()
     _host_reads.clear()
     autocast = torch.autocast.__init__

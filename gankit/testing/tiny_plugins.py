@@ -136,7 +136,7 @@ class TinyGeneratorNetwork(nn.Module):
 
 
 class FlatGeneratorNetwork(nn.Module):
-    """Generator network for samples that are not images: a linear layer from z and the condition to all values."""
+    """Generator network for samples that are not images: a linear layer that maps z and the condition to a sample."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()

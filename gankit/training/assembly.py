@@ -208,7 +208,7 @@ def build_networks(run: TrainingRun) -> None:
     for player in PLAYERS:
         run.parameters[player] = [p for n, players in trained_by.items() if player in players for p in parameters[n]]
         own = {id(p) for p in run.parameters[player]}
-        # G is not frozen in D's step, because D's step calls G only to generate images, without gradients.
+        # Do not freeze G in D's step. This step calls G only with gradients disabled, to generate images.
         others = [p for n in parameters if n != "generator" for p in parameters[n]]
         run.frozen_parameters[player] = [p for p in others if id(p) not in own]
 

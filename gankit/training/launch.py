@@ -130,7 +130,7 @@ def resume(
 def _new_run(
     recipe: Recipe, out: str | Path | None, ranks: Ranks, reporter: Reporter
 ) -> tuple[TrainingRun, Evaluator | None]:
-    """Return a new run and its evaluator. The data of the run are loaded.
+    """Build a new run and load its data. Return the run and its evaluator.
 
     The evaluator is None if the recipe has no metrics, and on all ranks except the first.
 
@@ -215,7 +215,7 @@ def _opened(path: str | Path, ranks: Ranks) -> RunDir:
 def _resumed_run(
     directory: RunDir, overrides: list[str], allow_changed_data: bool, ranks: Ranks, reporter: Reporter
 ) -> tuple[TrainingRun, Evaluator | None]:
-    """Return a resumed run and its evaluator. The data are loaded, and the newest undamaged checkpoint is restored.
+    """Build a run, load its data and restore its newest undamaged checkpoint. Return the run and its evaluator.
 
     The evaluator is None if the recipe has no metrics, and on all ranks except the first.
     """

@@ -201,9 +201,10 @@ def pass_on_warnings(
 ) -> None:
     """Show the pending warnings of the plugins and write them to the log.
 
-    `write` is the function that writes a log row. By default, the row is also passed to the `on_log` hooks.
+    `write` is a function that writes one log row. By default, the function `log` is used, which also calls the `on_log`
+    hooks.
     """
-    # Empty the list first, because `on_log` hooks may add warnings. The next call shows the added warnings.
+    # Empty the list before calling `on_log` hooks, because these hooks may add warnings for the next call.
     pending, run.pending_warnings = run.pending_warnings, []
     for sentence in pending:
         row = {"iteration": run.iteration, "warning": sentence}
@@ -212,7 +213,7 @@ def pass_on_warnings(
 
 
 def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
-    """Draw and save a sample grid. Pass the picture to the `on_grid` hooks and the samples to the `on_samples` hooks."""
+    """Draw and save a sample grid. Pass the picture to the `on_grid` hooks, and the samples to `on_samples` hooks."""
     image, samples = grids.draw()
     save_png(image, directory.grid(run.iteration), {"z": grids.digest})
     with fork_rng(run.device):

@@ -51,8 +51,8 @@ def reconstruct(
 
     Args:
         path: run directory.
-        sources: image files, or one folder, zip file or file written by `gankit prepare`. If `sources` is empty, the
-            images of the run's dataset are used.
+        sources: paths of image files, or the path of one folder, zip file or file written by `gankit prepare`. If
+            `sources` is empty, the images of the run's dataset are used.
         count: maximum number of images. If there are more images, `count` evenly spaced images are chosen.
         device: device to use.
         trust: True to import plugins that the run's recipe specifies by module or path.

@@ -35,7 +35,7 @@ def fixed_settings(recipe: Recipe) -> dict[str, Any]:
         for key, value in flattened(recipe.to_dict()).items()
         if not key.startswith(RESUMABLE) and (key.endswith(".use") or not is_path(key, value))
     }
-    # A checkpoint contains the settings as JSON, which has no tuples.
+    # A checkpoint stores the settings as JSON, which has no tuples. Convert tuples to lists, to make both comparable.
     return json.loads(json.dumps(settings))
 
 

@@ -103,7 +103,7 @@ class TrainingRun(Run):
     """Source of the batches of real images. None until `load_data` is called."""
 
     data_record: DataRecord
-    """Record of facts about the data, set by `load_data`. Checkpoints contain this record."""
+    """Facts about the data, such as number, shape and hashes of the images. Set by `load_data`, saved in checkpoints."""
 
     class_counts: list[int]
     """Number of images of each class, set by `load_data`. Empty if the images have no classes."""

@@ -90,7 +90,10 @@ def draw_step(run: TrainingRun, player: Player) -> Step:
 
 
 def backward(run: TrainingRun, step: Step, player: Player, terms: list[LossTerm]) -> dict[str, Tensor]:
-    """Add the gradient of the weighted sum of the terms to the parameters' `.grad`. Return the value of each term."""
+    """Add the gradient of the weighted sum of the loss terms to the parameters' `.grad`.
+
+    Return the unweighted value of each term, by its name.
+    """
     if run.backward is not None:
         with run.autocast():
             own_values = run.backward(run, step, player, terms)
@@ -135,7 +138,7 @@ def average_over_ranks(run: TrainingRun, player: Player, values: dict[str, Tenso
     # Average all tensors in one all-reduce, because the duration of an all-reduce hardly depends on the data size.
     run.ranks.mean_([*gradients, share, *values.values(), *network_statistics(run)])
     for index, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
-        # Set the gradient if at least one rank has one. Otherwise the optimiser must skip the parameter.
+        # If no rank has a gradient for the parameter, keep `.grad` None, so that the optimiser skips the parameter.
         if parameter.grad is None and share[index] > 0:
             parameter.grad = gradient
 
