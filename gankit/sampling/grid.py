@@ -200,9 +200,9 @@ class GridSampler:
         """
 
     def draw(self) -> tuple[Image.Image, Tensor]:
-        """Generate the samples with the current weights of the generator.
+        """Generate samples with the current weights of the generator.
 
-        Return a picture of the samples, and the samples (N, *shape) themselves.
+        Return a picture of the samples, and a tensor of the samples, (N, *shape).
         """
         sampler = Sampler.of_run(self.run)
         samples = torch.cat(list(sampler.outputs(self.z, self.layout.condition)))

@@ -103,7 +103,10 @@ class TrainingRun(Run):
     """Source of the batches of real images. None until `load_data` is called."""
 
     data_record: DataRecord
-    """Facts about the data, such as number, shape and hashes of the images. Set by `load_data`, saved in checkpoints."""
+    """Facts about the data, such as the number, shape and hashes of the images.
+
+    The record is set by `load_data`, and is part of each checkpoint.
+    """
 
     class_counts: list[int]
     """Number of images of each class, set by `load_data`. Empty if the images have no classes."""

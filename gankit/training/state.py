@@ -50,7 +50,7 @@ def save_checkpoint(run: TrainingRun, directory: RunDir) -> Path:
 def load_checkpoint(run: TrainingRun, place: Path) -> None:
     """Restore the state of a newly assembled run from a checkpoint folder.
 
-    If the checkpoint was written with a different number of ranks, only the state shared by all ranks is restored.
+    If the checkpoint was written with a different number of ranks, only the state that all ranks share is restored.
 
     Raises:
         InputError: a file is missing, truncated or altered, or the checkpoint belongs to another recipe.

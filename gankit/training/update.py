@@ -33,7 +33,7 @@ def default_step_order(run: TrainingRun) -> StepOrder:
 
 
 def train_step(run: TrainingRun, player: Player) -> None:
-    """Run one training step: update the weights of one player once."""
+    """Run one training step of a player: update the weights of G or D once."""
     parts = run.recipe.train.accumulate
     terms = due_terms(run, player, parts)
     values: dict[str, Tensor] = {}
