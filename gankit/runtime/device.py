@@ -23,7 +23,7 @@ def choose_device(name: str) -> torch.device:
     """Return the PyTorch device with the given name. `auto` selects an accelerator if there is one, otherwise the CPU.
 
     Raises:
-        InputError: the device cannot be used.
+        InputError: the name is not a PyTorch device, or this machine cannot use the device.
     """
     if name == "auto":
         return torch.device((accelerators() or ["cpu"])[0])
@@ -52,7 +52,10 @@ def accelerator_module(device_type: str) -> ModuleType | None:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the free memory of a device in bytes, or None if PyTorch does not report it, as for the CPU and `mps`."""
+    """Return the free memory of a device in bytes, or None if PyTorch does not report it.
+
+    PyTorch does not report the free memory of the CPU and of `mps`.
+    """
     mem_get_info = getattr(accelerator_module(device.type), "mem_get_info", None)
     return None if mem_get_info is None else int(mem_get_info(device)[0])
 

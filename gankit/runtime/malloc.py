@@ -23,7 +23,7 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    # glibc does not keep blocks above this threshold. Older versions of glibc accept a threshold of at most 32 MiB, so
-    # retry with 32 MiB.
+    # glibc does not keep freed blocks that are larger than M_MMAP_THRESHOLD. Older versions of glibc accept a threshold
+    # of at most 32 MiB, so retry with 32 MiB.
     mapped = mallopt(M_MMAP_THRESHOLD, ONE_GIB) or mallopt(M_MMAP_THRESHOLD, 32 << 20)
     return bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1) and mapped)

@@ -36,7 +36,7 @@ def _address_space() -> int | None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return True if an error means that memory cannot be allocated, on the CPU or on a GPU."""
-    # Compare the name of the class, because importing torch to get `torch.OutOfMemoryError` takes two seconds.
+    # Compare the name of the error's class, because importing torch to get `torch.OutOfMemoryError` takes two seconds.
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

@@ -21,7 +21,10 @@ GETRUSAGE_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Return the peak memory in bytes: `process` for the whole process, and `gpu` for tensors on the GPU, if any."""
+    """Return a dict with the peak memory of the whole process (key `process`), in bytes.
+
+    If the device is a GPU, the dict also contains the peak memory of the tensors on the GPU (key `gpu`).
+    """
     peak = {"process": peak_of_process()}
     max_memory_allocated = getattr(accelerator_module(device.type), "max_memory_allocated", None)
     if max_memory_allocated is not None:

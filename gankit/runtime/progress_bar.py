@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 
 
 def progress_bar(description: str, total: int | None, counter: ProgressColumn) -> Progress:
-    """Return a progress bar with one task. The bar is visible only if stderr is a terminal.
+    """Return a rich progress bar with one task. The bar is visible only if stderr is a terminal.
 
     Use the bar as a context manager, and call `bar.advance(bar.task_ids[0])` after each unit of work.
 

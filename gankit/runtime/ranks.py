@@ -39,14 +39,14 @@ RESPONSE_SECONDS = 5.0
 
 
 class LostRankError(GankitError):
-    """Error of a rank that cannot continue because another rank has ended."""
+    """Error raised on a rank that cannot continue because another rank has ended."""
 
 
 class Ranks:
     """Rank of this process, and its communication with the other ranks.
 
     Args:
-        place: rank of this process and number of ranks, both in the whole run and on this machine.
+        place: rank of this process and number of ranks, in the whole run and on this machine.
         store: key-value store for messages about failures. The store works even when collective operations fail. None
             for a single process.
     """
@@ -87,7 +87,10 @@ class Ranks:
         return cls(place, dist.PrefixStore("gankit", store))
 
     def device(self, name: str) -> str:
-        """Return the device of this rank. `name` is the device in the recipe, such as `auto`.
+        """Return the name of this rank's device, such as `cuda:1`.
+
+        `name` is the setting `train.device` of the recipe, such as `auto`. If there is only one process, return `name`
+        unchanged.
 
         Raises:
             InputError: the device cannot be used with several ranks, or there is no GPU for this rank.
@@ -172,7 +175,8 @@ class Ranks:
             dist.all_gather(gathered, own)
         lengths = [int(length) for length in gathered]
         padded = torch.zeros(max(lengths), dtype=torch.uint8)
-        # torch.frombuffer does not accept an empty buffer, so replace it by one byte, which the slice removes again.
+        # torch.frombuffer does not accept an empty buffer. If the data are empty, convert one byte, which the slice
+        # then removes.
         padded[: len(data)] = torch.frombuffer(bytearray(data) or bytearray(1), dtype=torch.uint8)[: len(data)]
         return padded, lengths
 
@@ -245,7 +249,8 @@ class Ranks:
         """
         if self.size > 1 and self._depth == 0 and not dist.is_initialized():
             raise GankitError("the ranks have disconnected after an error; start torchrun again")
-        # Blocks may be nested, for example when `start` calls `train`. Only the outermost block counts as a new run.
+        # `with` blocks of this method may be nested, for example when `start` calls `train`. Only the outermost block
+        # counts as a new run.
         self._depth += 1
         self.run_number += self._depth == 1
         try:
@@ -294,7 +299,10 @@ class Ranks:
             error.add_note(f"This was rank {self.rank}.")
 
     def _lost_rank_error(self) -> LostRankError:
-        """Return an error that contains the number of the lowest rank that has ended, and the reason why it ended."""
+        """Disconnect this rank, and return an error that names an ended rank and the reason why this rank ended.
+
+        If several ranks have ended, the error names the lowest one.
+        """
         # Disconnect, so that the ranks that wait for this rank also fail and detect the error.
         self._post("running", "yes")
         _disconnect()
@@ -326,7 +334,7 @@ class Ranks:
         with suppress(RuntimeError):
             assert self.store is not None
             key = f"{self.run_number}/{topic}/{rank}"
-            # `store.get` waits until the key exists, so first check that it exists.
+            # `store.get` waits until the key exists, so call `store.check` before `store.get`.
             return self.store.get(key).decode() if self.store.check([key]) else None
         return None
 

@@ -30,7 +30,7 @@ def training_seed(seed: int, rank: int) -> int:
 
 
 def seed_all(seed: int) -> None:
-    """Seed all global random number generators: those of torch on all devices, of Python and of NumPy."""
+    """Seed all global random number generators of torch, Python and NumPy. For torch, seed those of all devices."""
     torch.manual_seed(seed)
     random.seed(seed)
     numpy.random.seed(seed % 2**32)

@@ -29,7 +29,10 @@ def handled_signals() -> list[signal.Signals]:
 
 @contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt when one of `SIGNALS` arrives in the `with` block. The program can then clean up."""
+    """Raise KeyboardInterrupt when one of `SIGNALS` arrives in the `with` block.
+
+    The program can then catch this exception, for example to remove temporary files.
+    """
     # Python can install signal handlers only in the main thread.
     numbers = handled_signals() if threading.current_thread() is threading.main_thread() else []
     previous = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
@@ -46,8 +49,8 @@ class Interrupt:
     Args:
         on_request: function that the signal handler calls at the first signal.
         leave: function that the signal handler calls at the second signal. This function must install handlers for
-            further signals and raise KeyboardInterrupt. If None, the previous handlers are restored and the signal is
-            raised again.
+            further signals and raise KeyboardInterrupt. If `leave` is None, the signal handler restores the previous
+            handlers and raises the signal again.
     """
 
     DEBOUNCE_SECONDS = 1.0

@@ -35,7 +35,8 @@ class LossyFile(io.FileIO):
             else:
                 if written is not None:
                     return written
-        # FileIO's `write` returns None if a non-blocking descriptor cannot accept data now. Drop only these data.
+        # FileIO's `write` returns None if a non-blocking descriptor cannot accept data now. In this case, drop only the
+        # data of this call.
         return memoryview(data).nbytes
 
 
@@ -53,7 +54,7 @@ def protect_standard_streams() -> LossyFile | None:
         try:
             os.fstat(descriptor)
         except OSError:
-            # `open` returns the lowest free descriptor, which is this one.
+            # `os.open` returns the lowest free descriptor, which is the closed one.
             os.open(os.devnull, os.O_RDWR)
     sys.stderr = _protected(sys.stderr, STDERR)
     sys.stdout = _protected(sys.stdout, STDOUT)

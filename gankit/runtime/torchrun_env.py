@@ -9,7 +9,7 @@ from gankit.errors import InputError
 
 
 class Place(NamedTuple):
-    """Rank of a process and number of ranks, both in the whole run and on the machine of the process."""
+    """Rank of a process and number of ranks, in the whole run and on the machine of the process."""
 
     rank: int = 0
     size: int = 1

@@ -1,4 +1,4 @@
-"""Generator files: the weights of a generator, and metadata to rebuild it."""
+"""Generator files: safetensors files with the weights of a generator, and with metadata to rebuild this generator."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ SHAPING_HOOKS = (
 )
 """Hook points that affect the samples of a saved generator.
 
-Sampling needs the plugins that implement these hook points. It also needs the plugins that change the
-structure of the generator with the hook `wrap_network`.
+Sampling needs the plugins that implement these hook points. It also needs the generator's normalisation plugin, and
+plugins that change the structure of the generator with the hook `wrap_network`.
 """
 
 
 class SampledRun(Protocol):
-    """Interface (`typing.Protocol`) with the attributes and methods of a run that sampling uses."""
+    """Interface (`typing.Protocol`) of a run for sampling: the attributes and methods that sampling uses."""
 
     recipe: Recipe
     hooks: Hooks
@@ -68,7 +68,8 @@ def save_generator(run: SampledRun, path: Path, **facts: Any) -> None:
     shaping |= {"normalization.generator", *run.wrapped_by["generator"]}
     spec = {k: v for k, v in vars(run.spec).items() if k not in ("normalize", "condition")}
     condition, examples = run.spec.condition, run.condition_examples
-    # Do not write source images to the file: the file would be large and would contain parts of the data.
+    # If the condition is an image, the examples are images of the dataset. Do not write these images to the file: the
+    # file would be large and would contain parts of the data.
     keep_examples = run.spec.conditional and not isinstance(condition, ImageCondition)
     card = {
         "format": FORMAT,
@@ -90,9 +91,9 @@ def save_generator(run: SampledRun, path: Path, **facts: Any) -> None:
 
 
 def untrusted_uses(card: dict[str, Any]) -> list[str]:
-    """Return the required plugins that a generator file specifies by module or path, such as `./trick.py:MyTrick`.
+    """Return the plugins that a generator file specifies by module or path, such as `./trick.py:MyTrick`.
 
-    `card` is the metadata of the file.
+    Only plugins that sampling needs are returned. `card` is the metadata of the file.
     """
     parser = RecipeParser(card["recipe"], "generator", Registry([]))
     return [use for use in parser.uses_at(card["needed"]) if ":" in use]
@@ -101,14 +102,14 @@ def untrusted_uses(card: dict[str, Any]) -> list[str]:
 def refuse_untrusted(path: Path, uses: Iterable[str]) -> None:
     """Raise InputError if a file specifies plugins by module or path. Importing such a plugin could run unknown code.
 
-    `uses` contains the plugins that the file `path` specifies.
+    `uses` lists all plugins of the file `path`, each by name, module or path.
     """
     if untrusted := sorted({use for use in uses if ":" in use}):
         raise InputError(f"{path} imports {', '.join(untrusted)}; if you trust it, add --trust")
 
 
 def generator_file(path: Path) -> Path:
-    """Return the path of a generator file. If `path` is a run directory, return its generator file, otherwise `path`.
+    """Return the path of the generator file in the run directory `path`. If `path` is not a directory, return `path`.
 
     Raises:
         InputError: `path` is a directory without a run or without a generator file.

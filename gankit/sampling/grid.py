@@ -25,7 +25,7 @@ from gankit.sampling.sampler import Sampler
 Names = tuple[str, ...]
 
 MAX_ROWS = 20
-"""Maximum number of classes for which a grid shows every class. Each row shows one class."""
+"""Maximum number of classes of a sample grid that shows every class. Each row of such a grid shows one class."""
 
 
 class Layout(NamedTuple):
@@ -36,7 +36,7 @@ class Layout(NamedTuple):
 
     columns: int
     condition: Tensor | None
-    """Condition of each sample, row by row."""
+    """Condition of each sample, row by row, or None for an unconditional generator."""
 
     row_names: Names
 
@@ -67,7 +67,9 @@ def grid_layout(
 def interpolate_rows(
     sampler: Sampler, z: Tensor, condition: Tensor | None, columns: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Interpolate z in each row of a grid, from the first to the last vector. Return the new z and the condition.
+    """Interpolate the latent vectors z in each row of a grid, from its first to its last vector.
+
+    Return the interpolated z and the condition of each image.
 
     All images of a row get the condition of the row's first image. An incomplete last row is removed. Raise InputError
     if a row has fewer than 3 images.
@@ -112,7 +114,7 @@ def class_rows(
     figure 8).
 
     Args:
-        sampler: generator and prior.
+        sampler: sampler with the generator and the prior.
         count: number of images. An incomplete row is left out, but there is at least one row.
         steps: number of images in a row, at least 2.
         first: name or index of the class at the start of each row.
@@ -157,7 +159,9 @@ def picture_of(sampler: Sampler, samples: Tensor, layout: Layout) -> Image.Image
 
 
 def sample_grid(samples: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.Image:
-    """Return a picture of samples (N, *shape) in [-1, 1]: a grid of images, or of line plots for audio and table rows.
+    """Return a picture of samples (N, *shape) in [-1, 1]: a grid of images, or a grid of line plots.
+
+    Line plots show samples that are not images, such as audio and rows of tables.
 
     Args:
         samples: samples, row by row.
@@ -168,7 +172,7 @@ def sample_grid(samples: Tensor, columns: int, row_names: Sequence[str] = ()) ->
 
 
 def like(sources: Tensor, pictures: Tensor) -> Tensor:
-    """Return source images (N, C, H, W), converted to the number of channels and the size of `pictures`."""
+    """Return source images (N, C, H, W), converted to the number of channels, height and width of `pictures`."""
     channels = pictures.shape[1]
     sources = sources[:, :channels] if sources.shape[1] >= channels else sources[:, :1].expand(-1, channels, -1, -1)
     same_size = sources.shape[2:] == pictures.shape[2:]
@@ -190,13 +194,15 @@ class GridSampler:
             if tensor is not None:
                 digest.update(tensor.contiguous().numpy().data)
         self.digest = digest.hexdigest()
-        """SHA-256 hash of z, condition and number of columns. Grids with equal hashes can be compared image by image.
+        """SHA-256 hash of z, the condition and the number of columns.
+
+        Grids with equal hashes can be compared image by image.
         """
 
     def draw(self) -> tuple[Image.Image, Tensor]:
-        """Generate the samples with the current weights of the generator.
+        """Generate samples with the current weights of the generator.
 
-        Return a picture of the samples, and the samples.
+        Return a picture of the samples, and a tensor of the samples, (N, *shape).
         """
         sampler = Sampler.of_run(self.run)
         samples = torch.cat(list(sampler.outputs(self.z, self.layout.condition)))

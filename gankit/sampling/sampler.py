@@ -61,7 +61,7 @@ class Sampler:
         hooks: hooks of the plugins that sampling needs.
         spec: image size, latent size and other properties for which the network was built.
         device: device on which the generator runs.
-        examples: conditions of some real images, (n, ...). None if the condition is a class or does not exist.
+        examples: conditions of some real images, (n, ...). None for a class-conditional or unconditional generator.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Sampler:
         self._sample_latent = sample_latent
         prior = hooks.of("sample_latent")[0].plugin
         self._prior_name, self.spherical_prior = prior.name, prior.spherical_prior
-        """True if the vectors of the prior lie near a sphere, so that interpolation must be spherical."""
+        """True if the vectors of the prior lie near a sphere. Interpolation must then be spherical."""
         conditioned = [*hooks.of("build_generator"), *hooks.of("normalization")]
         self.mixes_classes = any(i.plugin.mixes_classes for i in conditioned if i.key != "normalization.discriminator")
         """True if the generator also accepts class weights (N, K) in place of labels (N,)."""
@@ -125,8 +125,8 @@ class Sampler:
             overrides: changed settings of plugins that sampling needs, such as `tricks.truncation.threshold=0.5`.
 
         Raises:
-            InputError: the file cannot be read, a plugin that sampling needs is untrusted, missing or incompatible, or
-                an override is not a setting of such a plugin.
+            InputError: the file cannot be read; a plugin that sampling needs is missing, incompatible or not trusted;
+                or an override is not a setting of a plugin that sampling needs.
         """
         path, overrides = generator_file(Path(path)), tuple(overrides)
         card, tensors = read_generator_file(path)
@@ -204,7 +204,9 @@ class Sampler:
 
     @torch.no_grad()
     def conditions_of_plugin(self, count: int, requested: Requested, seed: int) -> Tensor | None:
-        """Return the conditions from a plugin's hook `sampling_conditions` as a CPU tensor, or None if there are none.
+        """Return the conditions from a plugin's hook `sampling_conditions` as a CPU tensor.
+
+        Return None if no plugin provides conditions for sampling.
 
         The arguments are the same as those of `conditions`. The random state is restored afterwards.
         """
@@ -257,7 +259,7 @@ class Sampler:
     def images(self, z: Tensor, condition: Tensor | None) -> Iterator[Tensor]:
         """Generate images from z (N, latent_size). `condition` is the condition of each image, or None.
 
-        Yield the images as uint8 tensors (n, C, H, W) on the CPU. n is at most `CHUNK`.
+        Yield the images as uint8 tensors (n, C, H, W) on the CPU, with n at most `CHUNK`.
         """
         yield from (to_bytes(chunk) for chunk in self.outputs(z, condition))
 
@@ -265,9 +267,9 @@ class Sampler:
     def outputs(self, z: Tensor, condition: Tensor | None) -> Iterator[Tensor]:
         """Generate images from z (N, latent_size). `condition` is the condition of each image, or None.
 
-        Yield the images as float32 tensors (n, C, H, W) in [-1, 1] on the CPU. n is at most `CHUNK`. The generator runs
-        in evaluation mode. Afterwards, its previous mode and the random state are restored. If the condition is a
-        source image, it may have data type uint8.
+        Yield the images as float32 tensors (n, C, H, W) in [-1, 1] on the CPU, with n at most `CHUNK`. The generator
+        runs in evaluation mode. Afterwards, its previous mode and the random state are restored. Source images that are
+        the condition may have data type uint8.
         """
         with eval_mode(self.generator), fork_rng(self.device):
             for start in range(0, len(z), CHUNK):
@@ -276,7 +278,7 @@ class Sampler:
                 yield self.generator(z[chunk].to(self.device), some).float().cpu()
 
     def save(self, z: Tensor, condition: Tensor | None, folder: Path, described: Sequence[str] = ()) -> None:
-        """Generate samples from z and their condition, and write each sample to a separate file in `folder`.
+        """Generate samples from z and `condition`, and write each sample to a separate file in `folder`.
 
         The files are PNG images, unless a plugin's hook `save_samples` writes files of another type. Each file name
         contains a number and an element of `described`. By default, `described` contains the class name or text of each
@@ -306,7 +308,7 @@ class Sampler:
     ) -> tuple[Tensor, Tensor | None]:
         """Return uint8 images (count, C, H, W) and their condition, such as labels (count,).
 
-        The condition is None if G is unconditional. The errors are the same as those of `conditions` and `latent`.
+        The condition is None if G is unconditional. This method raises the same errors as `conditions` and `latent`.
 
         Args:
             count: number of images.
@@ -321,7 +323,7 @@ class Sampler:
 
 
 def safe_name(name: str) -> str:
-    """Return a name in a form that is safe in a file name: shortened, and with special characters replaced by `_`.
+    """Shorten a name and replace its special characters by `_`, to make it safe as a part of a file name.
 
     The name may come from an untrusted generator file. A `/` in the name would put the file in another folder.
     """
@@ -329,7 +331,9 @@ def safe_name(name: str) -> str:
 
 
 def examples_of(condition: Condition | None, rows: Any) -> Tensor | None:
-    """Return the example conditions from the metadata of a generator file as a tensor, or None if there are none.
+    """Return the example conditions of a generator file as a tensor, or None if the file contains none.
+
+    `rows` is the value of `condition_examples` in the metadata of the file.
 
     Raises:
         TypeError, ValueError: the examples do not fit the condition.

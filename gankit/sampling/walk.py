@@ -11,7 +11,7 @@ from gankit.sampling.interpolation import lerp, slerp
 from gankit.sampling.sampler import Sampler
 
 DRAWS = 10_000
-"""Maximum number of draws of z to find the key points of all samples."""
+"""Maximum number of times that `key_points` redraws z."""
 
 
 def codes(z: Tensor) -> Tensor:
@@ -25,13 +25,14 @@ def key_points(
     """Draw the key points of each sample's path: latent vectors (keys, count, L).
 
     Interpolation between two different one-hot codes gives no valid code. Therefore all key points of one sample have
-    the same code: the elements that are 0 or 1 in the first key point. Different samples may have different codes.
+    the same code. The code consists of the elements that are 0 or 1 in the sample's first key point. Different samples
+    may have different codes.
 
     Args:
-        sampler: generator and prior.
+        sampler: sampler with the generator and the prior.
         condition: condition of each sample, (count, ...), or None.
         count: number of samples.
-        keys: number of key points.
+        keys: number of key points of each sample.
         seed: random seed.
         truncation: threshold for z, or None.
 
@@ -59,7 +60,7 @@ def loop_position(points: Tensor, t: float, spherical: bool) -> Tensor:
 
     Args:
         points: key points, (keys, count, L).
-        t: position. Each of the arcs or lines covers an interval of length 1 / keys.
+        t: position. Each arc or line covers an interval of length 1 / keys.
         spherical: True for `slerp`, False for `lerp`.
     """
     keys = len(points)

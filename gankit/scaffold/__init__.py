@@ -1,4 +1,4 @@
-"""Templates for new plugins: a single file, or a package that can be published."""
+"""Creation of new plugins from templates, either as a single file or as a package that can be published."""
 
 import importlib.util
 import keyword
@@ -65,7 +65,7 @@ def names_for(name: str, kind: Kind = "trick") -> dict[str, str]:
 
 
 def run_command(kind: Kind, name: str, location: str = "") -> str:
-    """Return the text of a shell command that uses a plugin.
+    """Return the text of a shell command that starts a run with a plugin, or that runs the command of a plugin.
 
     Args:
         kind: kind of the plugin.

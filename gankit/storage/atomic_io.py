@@ -46,7 +46,10 @@ def write_bytes(path: Path, data: bytes, shared: bool = False) -> None:
 
 
 def write_parts(path: Path, parts: Iterable[bytes], shared: bool = False) -> None:
-    """Replace the content of a file atomically with `parts`, written one after another to use less memory."""
+    """Replace the content of a file atomically with the concatenation of `parts`.
+
+    To use less memory, the parts are written one after another. `shared` has the same meaning as in `write_bytes`.
+    """
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}" if shared else f"{TEMPORARY}{path.name}")
     with disk_errors(path):
         try:

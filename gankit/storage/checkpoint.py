@@ -20,11 +20,11 @@ TensorFile = dict[str, Tensor]
 
 PARTS = ("generator", "discriminator", "optimizer", "plugins", "random")
 FILES = tuple(f"{part}.safetensors" for part in PARTS)
-"""Names of the safetensors files in every checkpoint. A saved network that a plugin adds has its own file."""
+"""Names of the safetensors files in every checkpoint. Each network that a plugin adds is saved in one more file."""
 
 
 class DamagedError(InputError):
-    """Error for a damaged checkpoint: a file is missing, or its content has changed since it was written."""
+    """Error for a damaged checkpoint: a file is missing or truncated, or the content of a file has changed."""
 
 
 def write_checkpoint(place: Path, files: Iterable[tuple[str, bytes]], state: dict[str, Any]) -> None:
@@ -98,7 +98,9 @@ def newest_whole_checkpoint(directory: RunDir) -> tuple[Path | None, list[str]]:
 
 
 def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Any]]:
-    """Return the tensors of a safetensors file by name, and the `card` that `tensors_to_bytes` stored in it.
+    """Return the tensors of a safetensors file by name, and the metadata of the file.
+
+    The metadata is the dict that was passed to `tensors_to_bytes` as `card`. It is empty if no dict was passed.
 
     Raises:
         InputError: the file cannot be read.

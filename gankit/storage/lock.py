@@ -9,7 +9,7 @@ from gankit.storage.atomic_io import disk_errors
 
 
 class Lock:
-    """Lock on the file `.lock` of a folder. The lock is released when its process ends, even if the process is killed.
+    """Lock on the file `.lock` of a folder. The system releases the lock when the process that holds it ends.
 
     `what` describes the content of the folder in error messages, for example "run".
     """
@@ -20,7 +20,7 @@ class Lock:
         self._lock = FileLock(self.path, thread_local=False)
 
     def acquire(self) -> None:
-        """Acquire the lock without waiting. Raise InputError if another process holds it."""
+        """Acquire the lock without waiting. Raise InputError if another process holds the lock."""
         folder = self.path.parent
         with disk_errors(folder):
             try:
@@ -30,7 +30,7 @@ class Lock:
                 raise InputError(message) from None
 
     def release(self) -> None:
-        """Release the lock if it is held."""
+        """Release the lock if this object holds it."""
         self._lock.release(force=True)
 
     def is_held(self) -> bool:

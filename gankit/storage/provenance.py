@@ -1,4 +1,4 @@
-"""Record of the plugins that a run uses, with their versions and source hashes."""
+"""Record of the plugins that a run uses, with their versions and the hashes of their source code."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,10 @@ from gankit.plugin.component import Component
 
 
 def plugin_record(components: Mapping[str, Component]) -> dict[str, dict[str, str]]:
-    """Return the Python class, distribution, version and source hash of each plugin, by its key in the recipe."""
+    """Return a record of each plugin, by its key in the recipe.
+
+    The record contains the plugin's Python class, distribution, version and hash of the source code.
+    """
     return {
         key: {
             "use": component.use,
@@ -21,7 +24,7 @@ def plugin_record(components: Mapping[str, Component]) -> dict[str, dict[str, st
 
 
 def changed_plugins(before: dict[str, Any], now: dict[str, dict[str, str]]) -> list[str]:
-    """Return a message for each plugin whose version or source has changed since the previous record `before`."""
+    """Return a message for each plugin whose version or source code differs between the records `before` and `now`."""
     sentences = []
     for key, was in before.get("plugins", {}).items():
         if (current := now.get(key)) is None:
@@ -38,7 +41,7 @@ def changed_plugins(before: dict[str, Any], now: dict[str, dict[str, str]]) -> l
 def _described(record: dict[str, str]) -> str:
     """Return the name, package and version of a plugin as text, such as `hinge of gankit 0.1.0`.
 
-    If the plugin belongs to no installed package, return the import path of its class.
+    If the plugin belongs to no installed package, return the location of its class, such as `/home/me/t.py:MyTrick`.
     """
     if not record.get("distribution"):
         return record.get("origin", "")

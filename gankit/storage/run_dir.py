@@ -113,7 +113,7 @@ class RunDir:
         write_text(self.recipe_file, recipe.to_toml())
 
     def keep_sources(self, recipe: Recipe) -> None:
-        """Copy the files of plugins without an installed package to the folder `sources`, as a record of the run."""
+        """Copy the files of plugins that belong to no installed package to the folder `sources`."""
         for component in recipe.components.values():
             file = Path(component.resolved.origin.rpartition(":")[0])
             copy = self.kept_source(file)
@@ -155,7 +155,7 @@ class RunDir:
         return record if isinstance(record, dict) else {}
 
     def read_processes(self) -> list[dict[str, Any]]:
-        """Return the records in `environment.json`: one for the process that started the run, one for each resume."""
+        """Return the records in `environment.json`, one for each process that trained the run, oldest first."""
         began = self.read_environment()
         return [{k: v for k, v in began.items() if k != "resumed"}, *began.get("resumed", [])]
 
@@ -250,7 +250,8 @@ class RunDir:
 
 
 def _delete_folder(folder: Path) -> None:
-    # Rename the folder first. If the process is then killed, no incomplete checkpoint has a valid name.
+    # Rename the folder before deleting it. If the process is killed during the deletion, the incomplete folder has no
+    # valid name.
     doomed = folder.with_name(TEMPORARY + folder.name)
     folder.rename(doomed)
     shutil.rmtree(doomed)

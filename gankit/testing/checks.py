@@ -106,7 +106,7 @@ def check_plugin(
     check_repeat(parts, merge(tables[-1], changes))
     for table in tables:
         class_changes = merge(table, changes)
-        if not is_data:  # the check removes the plugin, but other plugins may need its data
+        if not is_data:  # `check_effect` removes the plugin, but other plugins may need its data
             check_effect(parts, class_changes, affects=affects)
         for device, precision in product(devices(), PRECISIONS):
             train = {"train": {"device": device, "precision": precision, "deterministic": True}}
@@ -208,7 +208,7 @@ def check_supported_or_refused(parts: Parts, changes: Raw) -> None:
 def check_resume(parts: Parts, changes: Raw | None = None, *, before: int = 1, after: int = 2) -> None:
     """Check that a run resumed from a checkpoint ends in the same state, byte for byte, as an uninterrupted run.
 
-    `parts` and `changes` are the arguments of `tiny_run`.
+    `parts` and `changes` are the same arguments as for `tiny_run`.
 
     Args:
         before: number of iterations before the checkpoint.
@@ -277,7 +277,10 @@ def check_samples(parts: Parts, changes: Raw | None = None) -> None:
 
 
 def check_dataset(dataset: Dataset) -> None:
-    """Check that a dataset's rows match its description, and that `stream` and `load` return the same data."""
+    """Check that a dataset's images and conditions match its description.
+
+    If the dataset has the function `stream`, also check that `stream` and `load` return the same data.
+    """
     rows = dataset.read()
     if dataset.stream is None:
         return

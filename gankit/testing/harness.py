@@ -75,7 +75,7 @@ def tiny_recipe(parts: Parts | None = None, changes: Raw | None = None) -> Recip
 def tiny_registry(parts: Parts) -> Registry:
     """Return a registry of the plugins under test, the tiny plugins and the installed plugins.
 
-    If two plugins have the same name, the plugin from the earlier of these three groups is used.
+    A plugin under test replaces a tiny plugin of the same name. Both replace an installed plugin of the same name.
     """
     classes = [c for c in (*parts, *TINY_PLUGINS) if not isinstance(c, str)]
     entries = [ClassEntry(c.kind, c.name, "", "", f"{c.__module__}:{c.__qualname__}", c) for c in classes]

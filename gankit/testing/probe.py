@@ -106,7 +106,7 @@ def reseeded_steps(run: TrainingRun) -> TrainingRun:
 def deterministic_algorithms() -> Iterator[None]:
     """Make PyTorch use deterministic algorithms in the `with` block, as `train.deterministic` does for a run."""
     before = torch.are_deterministic_algorithms_enabled()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads this variable when it starts
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this setting
     torch.use_deterministic_algorithms(True)
     try:
         yield

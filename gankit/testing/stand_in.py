@@ -1,4 +1,4 @@
-"""Stand-in accelerator: a device with which tests find tensors on the wrong device without a GPU.
+"""Stand-in accelerator: a simulated device. With this device, tests detect tensors on the wrong device without a GPU.
 
 PyTorch's CPU build has the device type `lazy`, but no kernels for this device. For the dispatch key of `lazy`, this
 module registers a fallback, which runs each operator on data in the CPU's memory. As on a GPU, operands on two devices
@@ -6,8 +6,8 @@ cause an error. The fallback also records each copy of a value to the host, beca
 of these copies. Autograd for `lazy` runs in the calling thread.
 
 Streams, pinned memory, memory limits and the random number generator of a device are not simulated. Random numbers come
-from the generator of the CPU. Autocast is accepted, but has no effect, because PyTorch applies autocast before the
-fallback.
+from the CPU's random number generator. Autocast is accepted, but has no effect, because PyTorch applies autocast before
+the fallback.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class StandInTensor(Tensor):
 def run_on_cpu(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Run an operator on the CPU, and return its result.
 
-    The result is on the stand-in accelerator if an operand is there, or if the argument `device` selects it. As with
-    CUDA, a CPU tensor may be an operand together with stand-in tensors if it has no dimensions or is an index.
+    The result is on the stand-in accelerator if an operand is on it, or if the argument `device` selects it. As with
+    CUDA, CPU tensors and stand-in tensors may be combined if the CPU tensors have no dimensions or are indices.
 
     Raises:
         RuntimeError: the operands are on two devices.
@@ -111,7 +111,10 @@ def _on_stand_in(device: Any) -> bool:
 
 @contextmanager
 def stand_in_accelerator() -> Iterator[list[str]]:
-    """Make the device `lazy` usable in the `with` block. Yield a list of operators that copied values to the CPU."""
+    """Make the device `lazy` usable in the `with` block.
+
+    Yield a list that collects the names of all operators that copy values to the CPU.
+    """
     _register()
     _host_reads.clear()
     autocast = torch.autocast.__init__

@@ -1,4 +1,4 @@
-"""Small plugins for all parts of a tiny run, so that tests need no installed plugins."""
+"""Small plugins of all kinds that a training run needs. Tests use these plugins instead of installed plugins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from gankit.sampling.sampler import truncated
 
 
 class TinyData(Plugin):
-    """Dataset of noise images. The brightness of an image depends on its class or on its other condition, if any."""
+    """Dataset of noise images. The brightness of an image depends on its class, if the images have classes.
+
+    Instead of classes, the dataset can have vectors, tokens or source images as conditions.
+    """
 
     name = "tiny"
     kind = "data"
@@ -126,14 +129,14 @@ class TinyGeneratorNetwork(nn.Module):
         self.to_pixels = nn.Conv2d(width, spec.channels, 3, padding=1)
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) for z (B, latent_size). `condition` is the condition of the images, or None."""
+        """Generate images (B, C, H, W) from z (B, latent_size) and the condition of the images, which may be None."""
         z = torch.cat([z, self.condition(condition, len(z))], dim=1)
         maps = self.activation(self.conv(self.linear(z).view(-1, *self.shape)))
         return self.to_pixels(F.interpolate(maps, self.size)).tanh()
 
 
 class FlatGeneratorNetwork(nn.Module):
-    """Generator network for samples that are not images: a linear layer from z and the condition to all values."""
+    """Generator network for samples that are not images: a linear layer that maps z and the condition to a sample."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
@@ -142,7 +145,7 @@ class FlatGeneratorNetwork(nn.Module):
         self.linear = nn.Linear(spec.latent_size + self.condition.size, math.prod(spec.shape))
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return samples (B, *shape) for z (B, latent_size). `condition` is the condition of the samples, or None."""
+        """Generate samples (B, *shape) from z (B, latent_size) and the condition of the samples, which may be None."""
         z = torch.cat([z, self.condition(condition, len(z))], dim=1)
         return self.linear(z).tanh().view(-1, *self.shape)
 
@@ -185,7 +188,7 @@ class TinyDiscriminatorNetwork(nn.Module):
         self.projection = nn.Linear(self.condition.size, features, bias=False) if self.condition.size else None
 
     def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, F) for images (B, C, H, W). `condition` may be None."""
+        """Compute logits (B,) and features (B, F) of images (B, C, H, W) with their condition, which may be None."""
         features = self.activation(self.conv(images)).flatten(1)
         logits = self.head(features).flatten()
         if self.projection is not None:
@@ -204,7 +207,7 @@ class FlatDiscriminatorNetwork(nn.Module):
         self.projection = nn.Linear(self.condition.size, 8, bias=False) if self.condition.size else None
 
     def forward(self, samples: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, 8) for samples (B, *shape). `condition` may be None."""
+        """Compute logits (B,) and features (B, 8) of samples (B, *shape) with their condition, which may be None."""
         features = self.hidden(samples)
         logits = self.head(features).flatten()
         if self.projection is not None:
@@ -309,7 +312,7 @@ class TinySchedule(Plugin):
 
 
 class TinyExtractor(Plugin):
-    """Extractor with the pixels as features, and with class logits that depend on the brightness of the image."""
+    """Feature extractor whose features are the pixels. Its class logits depend on the brightness of the image."""
 
     name = "tiny"
     kind = "extractor"

@@ -31,7 +31,7 @@ from gankit.training.memory_check import check_memory
 from gankit.training.run import TrainingRun
 
 CHECKED_CLASSES = 16
-"""Maximum number of image classes in the batch of `check_networks`, unless training batches are balanced."""
+"""Maximum number of image classes in the batch of `check_networks`, unless training batches are class-balanced."""
 
 
 def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) -> TrainingRun:
@@ -149,7 +149,7 @@ def describe_data(run: TrainingRun) -> None:
     with recipe_errors(recipe.source, "data"):
         dataset = hooks.one("load_data", spec)
     if hooks.of("compute_metrics"):
-        # Training and metrics both use the images, so the images are read once and stay in memory.
+        # Training and metrics both use the images, so read them only once and keep them in memory.
         dataset = loaded_once(dataset)
     spec.shape = dataset.shape
     spec.condition, spec.fields = dataset.condition, dataset.fields
@@ -208,7 +208,7 @@ def build_networks(run: TrainingRun) -> None:
     for player in PLAYERS:
         run.parameters[player] = [p for n, players in trained_by.items() if player in players for p in parameters[n]]
         own = {id(p) for p in run.parameters[player]}
-        # G is not frozen in D's step, because D's step calls G only to generate images, without gradients.
+        # Do not freeze G in D's step. This step calls G only with gradients disabled, to generate images.
         others = [p for n in parameters if n != "generator" for p in parameters[n]]
         run.frozen_parameters[player] = [p for p in others if id(p) not in own]
 
@@ -258,7 +258,11 @@ def extra_network_mistake(name: str, extra: ExtraNetwork, others: Mapping[str, n
 
 
 def placed(run: TrainingRun, key: str, network: nn.Module) -> nn.Module:
-    """Check the state of a network, and return the network on the device and in the memory format of the run."""
+    """Check the state of a network, and return the network on the run's device and in the run's memory format.
+
+    With several ranks and `train.sync_batch_norm`, also convert the batch norm layers of the network to
+    `SharedBatchNorm`.
+    """
     check_state(run.recipe, key, network)
     if run.recipe.train.channels_last:
         to_channels_last(network)
@@ -351,8 +355,8 @@ def check_networks(run: TrainingRun) -> None:
     """Run both networks on a small batch. Raise RecipeError if a network fails or a shape is wrong.
 
     The batch contains all image classes. If there are more than `CHECKED_CLASSES` classes and training batches are not
-    balanced, the batch contains only some classes, including the first and the last. A batch with all classes could
-    need more memory than the training.
+    class-balanced, the batch contains only some classes, including the first and the last. A batch with all classes
+    could need more memory than the training.
     """
     spec = run.spec
     classes = spec.classes if spec.class_balanced else min(spec.classes, CHECKED_CLASSES)

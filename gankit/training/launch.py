@@ -47,7 +47,7 @@ from gankit.training.run import TrainingRun
 from gankit.training.state import load_checkpoint
 
 IMBALANCE = 10
-"""Smallest ratio between the sizes of two classes for which a warning recommends balanced batches."""
+"""Minimum ratio of the largest to the smallest class size at which a warning recommends class-balanced batches."""
 
 
 def start(
@@ -163,7 +163,7 @@ def _resume(
 def _new_run(
     recipe: Recipe, out: str | Path | None, ranks: Ranks, reporter: Reporter
 ) -> tuple[TrainingRun, Evaluator | None]:
-    """Return a new run and its evaluator. The data of the run are loaded.
+    """Build a new run and load its data. Return the run and its evaluator.
 
     The evaluator is None if the recipe has no metrics, and on all ranks except the first.
 
@@ -250,7 +250,7 @@ def _opened(path: str | Path, ranks: Ranks) -> RunDir:
 def _resumed_run(
     directory: RunDir, overrides: list[str], allow_changed_data: bool, ranks: Ranks, reporter: Reporter
 ) -> tuple[TrainingRun, Evaluator | None]:
-    """Return a resumed run and its evaluator. The data are loaded, and the newest undamaged checkpoint is restored.
+    """Build a run, load its data and restore its newest undamaged checkpoint. Return the run and its evaluator.
 
     The evaluator is None if the recipe has no metrics, and on all ranks except the first.
     """
@@ -324,7 +324,11 @@ def _changed_ranks(run: TrainingRun, then: int) -> str:
 
 
 def _record_resume(run: TrainingRun, directory: RunDir) -> None:
-    """Prepare the run directory of a resumed run: remove later log rows, update the recipe and `environment.json`."""
+    """Prepare the directory of a resumed run.
+
+    Remove the log rows of iterations after the checkpoint. Update the recipe, the copies of plugin files and
+    `environment.json`.
+    """
     began, now = directory.read_environment(), environment_record(run)
     directory.rewind(run.iteration)
     directory.write_recipe(run.recipe)
@@ -354,7 +358,7 @@ def _checkpoint_facts(directory: RunDir, iteration: int) -> dict[str, Any]:
 
 
 def train_on_ranks(run: TrainingRun, evaluator: Evaluator | None, directory: RunDir, reporter: Reporter) -> Outcome:
-    """Copy the first rank's weights to all ranks, then train. Only the first rank writes files and reports events."""
+    """Copy the first rank's networks to all ranks, then train. Only the first rank writes files and reports events."""
     run.ranks.broadcast_(state for network in run.networks.values() for state in network.state_dict().values())
     if run.ranks.rank == 0:
         return train_and_conclude(run, evaluator, directory, reporter)

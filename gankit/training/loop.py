@@ -296,8 +296,12 @@ def log(run: TrainingRun, directory: RunDir, row: dict[str, Any]) -> None:
 def pass_on_warnings(
     run: TrainingRun, directory: RunDir, reporter: Reporter, write: Callable[[dict[str, Any]], None] | None = None
 ) -> None:
-    """Show the pending warnings of the plugins and write them to the log."""
-    # Empty the list first, because `on_log` hooks may add warnings. The next call shows the added warnings.
+    """Show the pending warnings of the plugins and write them to the log.
+
+    `write` is a function that writes one log row. By default, the function `log` is used, which also calls the `on_log`
+    hooks.
+    """
+    # Empty the list before calling `on_log` hooks, because these hooks may add warnings for the next call.
     pending, run.pending_warnings = run.pending_warnings, []
     for sentence in pending:
         row = {"iteration": run.iteration, "warning": sentence}

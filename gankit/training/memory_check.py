@@ -1,4 +1,4 @@
-"""Check of the available memory against the size of a batch, before the networks are built."""
+"""Check that a batch fits into the available memory. This check runs before the networks are built."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ def reconstruct(
 
     Args:
         path: run directory.
-        sources: image files, or one folder, zip file or file of prepared images. If empty, the images of the run's
-            dataset are used.
+        sources: paths of image files, or the path of one folder, zip file or file written by `gankit prepare`. If
+            `sources` is empty, the images of the run's dataset are used.
         count: maximum number of images. If there are more images, `count` evenly spaced images are chosen.
         device: device to use.
         trust: True to import plugins that the run's recipe specifies by module or path.
@@ -97,7 +97,7 @@ def reconstruct(
 
 @torch.no_grad()
 def encode(run: TrainingRun, images: Tensor) -> Tensor:
-    """Return z, (B, latent_size) in float32, which a plugin's encoder computes from images (B, C, H, W) in [-1, 1].
+    """Encode images (B, C, H, W) in [-1, 1] with a plugin's encoder. Return z (B, latent_size) in float32.
 
     During this call, all networks of the run are in evaluation mode. Their previous mode and the random state are
     restored afterwards.

@@ -35,7 +35,7 @@ def fixed_settings(recipe: Recipe) -> dict[str, Any]:
         for key, value in flattened(recipe.to_dict()).items()
         if not key.startswith(RESUMABLE) and (key.endswith(".use") or not is_path(key, value))
     }
-    # A checkpoint contains the settings as JSON, which has no tuples.
+    # A checkpoint stores the settings as JSON, which has no tuples. Convert tuples to lists, to make both comparable.
     return json.loads(json.dumps(settings))
 
 
@@ -61,10 +61,12 @@ def check_overrides(overrides: Raw, recipe: Raw, source: Path) -> None:
 
 
 def check_settings(recorded: dict[str, Any], recipe: Recipe, source: Path) -> None:
-    """Check that all settings which a resumed run must keep are equal in its recipe and in its checkpoint.
+    """Compare the settings in a resumed run's recipe with `recorded`, the settings in its checkpoint.
+
+    Settings that a resumed run may change are ignored.
 
     Raises:
-        InputError: such a setting in `recipe.toml` has changed since the checkpoint was written.
+        InputError: another setting in `recipe.toml` has changed since the checkpoint was written.
     """
     now = fixed_settings(recipe)
     for key in sorted(recorded.keys() | now.keys()):
@@ -103,7 +105,7 @@ def check_no_results(directory: RunDir, damaged: list[str], checkpoint_every: in
     A run that was killed before its first checkpoint may start again.
 
     Raises:
-        InputError: the run has results of a lost or damaged checkpoint.
+        InputError: the run has results, but its checkpoints are lost or damaged.
     """
     trained = max((row["iteration"] for row in directory.read_log()), default=0)
     if damaged or directory.generator_file.exists() or trained > checkpoint_every:
@@ -116,7 +118,7 @@ def check_no_results(directory: RunDir, damaged: list[str], checkpoint_every: in
 
 @contextmanager
 def hint_at_moved_data(directory: RunDir) -> Iterator[None]:
-    """Extend each error about missing data in the `with` block by a hint: the command that sets a new data path."""
+    """Add a hint to errors about missing data in the `with` block: the command that sets a new path of the data."""
     try:
         yield
     except RecipeError as error:

@@ -82,7 +82,7 @@ class TrainingRun(Run):
     """Table of the first weights of each of these networks: tensors taken and tensors that begin anew."""
 
     trained_networks: tuple[str, ...]
-    """Names of the networks that at least one player trains."""
+    """Names of the networks that are trained by at least one player (generator or discriminator)."""
 
     wrapped_by: dict[Player, list[str]]
     """Recipe keys of the plugins whose `wrap_network` changed the structure of a player's network."""
@@ -121,7 +121,10 @@ class TrainingRun(Run):
     """Source of the batches of real images. None until `load_data` is called."""
 
     data_record: DataRecord
-    """Record of facts about the data, set by `load_data`. Checkpoints contain this record."""
+    """Facts about the data, such as the number, shape and hashes of the images.
+
+    The record is set by `load_data`, and is part of each checkpoint.
+    """
 
     class_counts: list[int]
     """Number of images of each class, set by `load_data`. Empty if the images have no classes."""

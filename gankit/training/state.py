@@ -25,7 +25,10 @@ from gankit.training.resume_checks import fixed_settings
 from gankit.training.run import TrainingRun
 
 RANDOM = "random/"
-"""Prefix of the names of random states in `rank-N.safetensors`. The other tensors in this file are plugin state."""
+"""Prefix of the names of random states in the files `rank-N.safetensors`.
+
+All other tensors in these files are state of the plugins.
+"""
 
 MISMATCH = "does not fit the run's recipe.toml and plugins"
 
@@ -47,7 +50,7 @@ def save_checkpoint(run: TrainingRun, directory: RunDir) -> Path:
 def load_checkpoint(run: TrainingRun, place: Path) -> None:
     """Restore the state of a newly assembled run from a checkpoint folder.
 
-    If the checkpoint was written with a different number of ranks, only the state shared by all ranks is restored.
+    If the checkpoint was written with a different number of ranks, only the state that all ranks share is restored.
 
     Raises:
         InputError: a file is missing, truncated or altered, or the checkpoint belongs to another recipe.
@@ -205,7 +208,9 @@ def _rank_file(rank: int) -> str:
 
 
 def _plugin_states(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
-    """Return all values of the plugins' state dictionaries. Each name starts with the plugin's key: `tricks.ada/p`.
+    """Return all values of the plugins' state dictionaries in one dictionary.
+
+    Each name starts with the key of the plugin, as in `tricks.ada/p`.
 
     Raises:
         PluginError: a value cannot be saved.
@@ -223,7 +228,7 @@ def _plugin_states(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
 
 
 def _restore_plugins(run: TrainingRun, plugins: Mapping[str, Plugin], values: Mapping[str, Any]) -> None:
-    """Load the state of each plugin from `values`, whose names start with the plugin's key: `tricks.ada/p`."""
+    """Load the state of each plugin from `values`. Each name starts with the plugin's key, as in `tricks.ada/p`."""
     for key, plugin in plugins.items():
         own = {
             name.removeprefix(f"{key}/"): value.to(run.device) if isinstance(value, Tensor) else value

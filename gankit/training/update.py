@@ -1,4 +1,4 @@
-"""One training iteration. Each step draws samples, computes the loss and its gradients, and updates one player."""
+"""One training iteration. Each step draws samples, computes the loss and its gradients, and updates G or D."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def default_step_order(run: TrainingRun) -> StepOrder:
 
 
 def train_step(run: TrainingRun, player: Player) -> None:
-    """Run one training step: update the weights of one player once."""
+    """Run one training step of a player: update the weights of G or D once."""
     parts = run.recipe.train.accumulate
     terms = due_terms(run, player, parts)
     values: dict[str, Tensor] = {}
@@ -42,7 +42,7 @@ def train_step(run: TrainingRun, player: Player) -> None:
     for weight in frozen:
         weight.requires_grad_(False)
     try:
-        # Gradient accumulation: each part of the batch adds its gradients to those of the earlier parts.
+        # Gradient accumulation: the backward pass adds the gradients of each micro-batch to the earlier gradients.
         for _ in range(parts):
             with run.autocast():
                 step = draw_step(run, player)
@@ -67,7 +67,7 @@ def train_step(run: TrainingRun, player: Player) -> None:
 def due_terms(run: TrainingRun, player: Player, parts: int) -> list[LossTerm]:
     """Return the loss terms of a player's next step. The weight of each returned term is a number.
 
-    The weight is the current value, divided by `parts`, the number of gradient-accumulation parts of a batch. The
+    The weight is the current value, divided by `parts`, the number of micro-batches for gradient accumulation. The
     weight is also multiplied by `every`, because a lazy term (`every` above 1) is computed only once in `every` steps.
     """
     return [
@@ -78,7 +78,7 @@ def due_terms(run: TrainingRun, player: Player, parts: int) -> list[LossTerm]:
 
 
 def draw_step(run: TrainingRun, player: Player) -> Step:
-    """Return a step with new real images, z and fake images. The fake images have gradients only in the G step."""
+    """Return a `Step` with new real images, z and fake images. Fake images require gradients only in the G step."""
     with torch.set_grad_enabled(player == "generator"):
         own_step = run.draw_step(run, player) if run.draw_step is not None else None
         if own_step is not None:
@@ -90,7 +90,10 @@ def draw_step(run: TrainingRun, player: Player) -> Step:
 
 
 def backward(run: TrainingRun, step: Step, player: Player, terms: list[LossTerm]) -> dict[str, Tensor]:
-    """Add the gradient of the weighted sum of the terms to the parameters' `.grad`. Return the value of each term."""
+    """Add the gradient of the weighted sum of the loss terms to the parameters' `.grad`.
+
+    Return the unweighted value of each term, by its name.
+    """
     if run.backward is not None:
         with run.autocast():
             own_values = run.backward(run, step, player, terms)
@@ -135,7 +138,7 @@ def average_over_ranks(run: TrainingRun, player: Player, values: dict[str, Tenso
     # Average all tensors in one all-reduce, because the duration of an all-reduce hardly depends on the data size.
     run.ranks.mean_([*gradients, share, *values.values(), *network_statistics(run)])
     for index, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
-        # Set the gradient if at least one rank has one. Otherwise the optimiser must skip the parameter.
+        # If no rank has a gradient for the parameter, keep `.grad` None, so that the optimiser skips the parameter.
         if parameter.grad is None and share[index] > 0:
             parameter.grad = gradient
 
