@@ -42,7 +42,7 @@ def lines(values: Tensor) -> Tensor:
     # Join each column to the previous column, so that a steep line has no gaps.
     before_highest, before_lowest = (torch.cat([edge[..., :1], edge[..., :-1]], -1) for edge in (highest, lowest))
     highest, lowest = torch.maximum(highest, before_lowest), torch.minimum(lowest, before_highest)
-    # In each column, the line covers at least one row of pixels: the row whose centre is nearest to the value.
+    # The line covers at least one row of pixels in each column: the row whose centre is nearest to the value.
     top, bottom = (((1 - edge) / 2 * (LINE_HEIGHT - 1)).round()[:, :, None] for edge in (highest, lowest))
     row = torch.arange(LINE_HEIGHT, device=values.device)[:, None]
     paper = torch.full((LINE_HEIGHT, LINE_WIDTH), PAPER, device=values.device)
