@@ -70,8 +70,8 @@ def warp(images: Tensor, maps: Tensor) -> Tensor:
         # On CUDA, the gradient of grid_sample is not deterministic.
         deterministic = images.is_cuda and torch.are_deterministic_algorithms_enabled()
         sample = gather_sample if deterministic else partial(F.grid_sample, align_corners=False)
-        # grid_sample and gather_sample pad with 0, but black is -1. Therefore, add 1 to all pixel values before the call,
-        # and subtract 1 after it.
+        # grid_sample and gather_sample pad with 0, but black is -1. Therefore, add 1 to all pixel values before the
+        # call, and subtract 1 after it.
         return (sample(images.float() - BLACK, grid) + BLACK).to(images.dtype)
 
 

@@ -47,8 +47,8 @@ def weight_level(h: Tensor, beta: float) -> Tensor:
 def data_weights(h: Tensor, beta: float) -> Tensor:
     """Return the weight of each row of the data for the next generator, (N,) float64. The weights sum to 1.
 
-    w_i = max(0, lambda* - (1 - beta) h_i) / (N beta). If the next generator reproduces the weighted data
-    and gets the share beta, the mixture is as close to the data as possible.
+    w_i = max(0, lambda* - (1 - beta) h_i) / (N beta). If the next generator reproduces the weighted data and gets the
+    share beta, the mixture is as close to the data as possible.
 
     Args:
         h: density ratios (N,) of the mixture and the data, from `density_ratio`.

@@ -267,8 +267,8 @@ class UnpreparedImages:
         """Decode the images, and yield images and their condition in chunks. The data are the same as in `load`.
 
         Raises:
-            InputError: too many files are unusable, a class has no usable file, or files were added or removed
-                since they were listed.
+            InputError: too many files are unusable, a class has no usable file, or files were added or removed since
+                they were listed.
         """
         listing, outcome = self.listing, Outcome(self.path, self.listing, self.bad_limit)
         chunk_size = max(1, CHUNK_BYTES // (self.channels * math.prod(self.size)))
