@@ -81,7 +81,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a study. They must not change when the study is resumed."""
+    """Settings of an AdaGAN study. They must not change when the study is resumed."""
 
     recipe: Recipe
     beta: float | None
@@ -111,7 +111,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Generator:
-    """Trained generator of a study."""
+    """Trained generator of an AdaGAN study, with the conditions of its training data."""
 
     sampler: Sampler
     conditions: Tensor | None
@@ -269,7 +269,7 @@ class Study:
             warnings = resume(path, [data] if step > 1 else []).warnings
         else:
             if path.exists():
-                # A previous process was killed before it wrote the recipe of the run.
+                # A previous process was killed before it wrote the recipe of the run. Start the run again.
                 shutil.rmtree(path)
             self.show(f"step {step} of {steps}: training {path}")
             if step > 1:

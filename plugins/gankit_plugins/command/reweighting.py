@@ -39,7 +39,8 @@ def weight_level(h: Tensor, beta: float) -> Tensor:
     cost = (1 - beta) * h.double().sort().values
     rank = torch.arange(1, len(cost) + 1, dtype=torch.float64, device=cost.device)
     levels = (len(cost) * beta + cost.cumsum(0)) / rank
-    # levels[r] is above cost[r] exactly for the ranks r with a positive weight.
+    # The costs are sorted, so the rows with a positive weight come first. Only for these rows, the level exceeds the
+    # cost.
     positive = int((levels > cost).sum())
     return levels[max(positive, 1) - 1]
 

@@ -12,7 +12,10 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-"""Pillow's names of the image modes for 16-bit values. Mode `I` has 32 bits, but is used for 16-bit PNM files."""
+"""Pillow's names of the image modes for 16-bit values.
+
+Mode `I` has 32 bits, but Pillow uses it for 16-bit PNM files.
+"""
 
 MAXIMUM = 65535
 

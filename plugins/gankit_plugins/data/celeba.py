@@ -40,7 +40,7 @@ class CelebA(Plugin):
 
     The condition is a vector of the attributes. In `gankit sample --set Smiling=1`, 1 means present and 0 means absent.
     The setting `path` is a folder with the official files: `img_align_celeba.zip` or its unpacked folder
-    `img_align_celeba`, `list_attr_celeba.txt` and `list_eval_partition.txt`. They may be in the subfolders `Img`,
+    `img_align_celeba`, `list_attr_celeba.txt` and `list_eval_partition.txt`. The files may be in the subfolders `Img`,
     `Anno` and `Eval` of the official download. Nothing is downloaded. The files are at
     https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html.
 

@@ -121,7 +121,7 @@ class Cifar10(Plugin):
 
 
 def find(path: Path, split: Split) -> Path:
-    """Return the file or folder of a split: the binary version if it exists, otherwise images.
+    """Return the file or folder of a split: the binary version if it exists, otherwise a folder or zip file of images.
 
     Args:
         path: file or folder from the user.

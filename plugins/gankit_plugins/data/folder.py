@@ -42,7 +42,7 @@ class Files(Protocol):
 
 @dataclass(frozen=True)
 class Selection:
-    """Selection of image files in a folder or a zip file."""
+    """Image files in a folder or a zip file that the function `keep` selects by name."""
 
     files: Files
 
@@ -228,7 +228,7 @@ def open_files(path: Path) -> Iterator[Folder | Zip]:
 
 @contextmanager
 def open_selection(path: Path, keep: Callable[[str], bool]) -> Iterator[Selection]:
-    """Open a folder or a zip file of images (a context manager). Select the images for whose names `keep` returns True.
+    """Open a folder or a zip file of images (a context manager). Select the images with `keep(name)` True.
 
     Raises:
         InputError: `path` is not a folder or a zip file, or cannot be read.

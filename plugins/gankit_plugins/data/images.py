@@ -125,7 +125,7 @@ class Images(Plugin):
 
 
 def size_of(resolution: int | tuple[int, int]) -> Size:
-    """Return height and width for the setting `resolution`, which is a single side or both."""
+    """Return height and width for the setting `resolution`, which is one side of a square, or height and width."""
     return (resolution, resolution) if isinstance(resolution, int) else resolution
 
 
@@ -208,7 +208,7 @@ class UnpreparedImages:
     """Function that opens the image files (a context manager)."""
 
     listing: Listing
-    """Number of the image files, and their condition."""
+    """Listing of the image files, with their number and their condition."""
 
     size: Size
     channels: Channels
@@ -329,7 +329,7 @@ class Outcome:
         self.sixteen_bits = self.peak = 0
 
     def add(self, class_name: str | None, peak: int | None) -> None:
-        """Count an image. `peak` is the largest value of a 16-bit image, and None for other images."""
+        """Count a decoded image. `peak` is the largest value of a 16-bit image, and None for other images."""
         self.taken += 1
         if class_name is not None:
             self.empty_classes.discard(class_name)

@@ -24,7 +24,7 @@ NO_CLASSES = "set `classes = false` for images without classes"
 
 
 Label = str | dict[str, str]
-"""Class name of an image, or its attributes by name: numbers and words."""
+"""Class name of an image, or its attributes by name. The value of an attribute is a number or a word."""
 
 
 class Labels(NamedTuple):

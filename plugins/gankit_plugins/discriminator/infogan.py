@@ -13,7 +13,7 @@ SLOPE = 0.1
 
 
 class InfoGanDiscriminatorNetwork(nn.Module):
-    """Network of two convolutions, which each halve the image's side, and two linear layers to one logit."""
+    """Network of two convolutions and two linear layers to one logit. Each convolution halves height and width."""
 
     def __init__(self, spec: Spec, width: int, units: int) -> None:
         super().__init__()

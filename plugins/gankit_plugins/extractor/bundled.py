@@ -25,7 +25,7 @@ HEAD_IMAGES, HEAD_SEED = 3000, 0
 """Maximum number of images for the class head (a linear classifier), and random seed for the choice of these images."""
 
 VERSION = 1
-"""Version of the class head. A cached head with another version is not used."""
+"""Version of the class head (a linear classifier). A cached class head with another version is not used."""
 
 CHUNK = 64
 """Number of images in a forward pass.

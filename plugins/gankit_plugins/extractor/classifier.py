@@ -118,16 +118,16 @@ class ClassifierData:
         """Return the inputs at indices (B,), and their targets (B,).
 
         Without labels, each input is rotated, and its rotation is the target. With `generator`, the rotations are
-        random, because a classifier would memorise a few images with fixed rotations. Without `generator`, the index
+        random, because a classifier would memorise a small dataset with fixed rotations. Without `generator`, the index
         determines the rotation, so the test set is always the same.
         """
         if self.labels is None:
             ways = len(ROTATIONS)
             quarters = index % ways if generator is None else torch.randint(ways, index.shape, generator=generator)
             return rotate(self.inputs(index), quarters), quarters
-        # Without `by_channel`, an image has one input, and this expression is its label. With `by_channel`, the label
-        # of an image, written in base K, has one digit for each channel, in the order of the channels. The digit is the
-        # target.
+        # With `by_channel`, the label of an image, written in base K, has one digit for each channel, in the order of
+        # the channels. The target of an input is the digit of its channel. Without `by_channel`, the target is the
+        # label.
         place = self.inputs_per_image - 1 - index % self.inputs_per_image
         return self.inputs(index), self.labels[index // self.inputs_per_image] // self.classes**place % self.classes
 

@@ -31,7 +31,7 @@ def modulated_block(
 
 
 class BigGanGenerator(nn.Module):
-    """Network of residual blocks. The first part of z becomes a small feature map, and each block gets a further part.
+    """Network of residual blocks. The first part of z is mapped to a small feature map. Each block gets a further part.
 
     Args:
         spec: specification of the images, z and the classes.
@@ -87,7 +87,7 @@ class BigGan(Plugin):
     Source: Brock 2018, section 3.2 and appendix B. Table 4 describes the network for 128x128 images. z is split into
     equal parts: six parts of 20 numbers for 128x128. A linear layer maps the first part to the smallest feature map.
     Each block gets a further part. In a block, linear functions of this part and of the class embedding give the scales
-    and shifts of the normalisation. They replace the scales and shifts of `normalization.generator` (paper: batch
+    and shifts of the normalisation. These replace the scales and shifts of `normalization.generator` (paper: batch
     norm). The scales are centred at 1. In table 4, the class embedding is also an input of the first layer. This
     implementation leaves out that input, because the number of parameters in table 1 does not include it.
 

@@ -10,7 +10,7 @@ from gankit_plugins.layers.dcgan import initialized
 
 
 class InfoGanGeneratorNetwork(nn.Module):
-    """Network that maps z to a feature map with a quarter of the image's sides, and doubles the sides twice."""
+    """Network that maps z to feature maps of a quarter of the image's height and width, and doubles both twice."""
 
     def __init__(self, spec: Spec, width: int, units: int) -> None:
         super().__init__()

@@ -35,7 +35,8 @@ class R3ganGeneratorNetwork(nn.Module):
         self.basis = Basis(spec.latent_size + config.class_embedding, channels, size)
         layers = list(blocks)
         for size, after, blocks in reversed(larger):
-            # A 1x1 convolution without biases commutes with the upsampling. It costs only a quarter if it comes first.
+            # A 1x1 convolution without biases commutes with the upsampling. Before the upsampling, it needs only a
+            # quarter of the operations.
             layers += [*changed_width(channels, after), upsampling(size), *blocks]
             channels = after
         self.body = nn.Sequential(*layers)

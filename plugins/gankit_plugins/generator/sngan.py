@@ -18,7 +18,7 @@ The side is 4 for 32x32 images, and 6 for 48x48 images.
 
 
 class SnganGenerator(nn.Module):
-    """Network that maps z linearly to a small feature map, and upsamples it by residual blocks to the image's size."""
+    """Network that maps z linearly to a small feature map. Residual blocks upsample this map to the image's size."""
 
     def __init__(self, spec: Spec, width: int, double_channels: bool) -> None:
         super().__init__()

@@ -37,7 +37,7 @@ class StyledLayer(nn.Module):
     Args:
         layer: convolution, or the identity for the constant input.
         channels: number of channels that the layer returns.
-        w_size: length of the intermediate latent w.
+        w_size: length of the style vector w.
         noise: True to add noise.
     """
 
@@ -49,7 +49,7 @@ class StyledLayer(nn.Module):
         self.adain = Adain(channels, w_size)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Apply the layer, noise, activation and AdaIN to x (B, C, H, W), with the intermediate latent w (B, w_size).
+        """Apply the layer, noise, activation and AdaIN to x (B, C, H, W), with the style vector w (B, w_size).
 
         Return feature maps (B, channels, H', W').
         """

@@ -26,7 +26,7 @@ class StyledLayer(nn.Module):
         self.activation = ScaledActivation(after)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Apply convolution, noise and activation to x (B, before, H, W), with the intermediate latent w (B, w_size).
+        """Apply convolution, noise and activation to x (B, before, H, W), with the style vector w (B, w_size).
 
         Return feature maps (B, after, H, W), or (B, after, 2 H, 2 W) if the convolution upsamples.
         """
@@ -44,7 +44,7 @@ class ToImage(nn.Module):
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Return the contribution (B, after, H, W) of feature maps x (B, before, H, W) to the image.
 
-        w is the intermediate latent, (B, w_size).
+        w is the style vector, (B, w_size).
         """
         y = self.convolution(x, w)
         return y + self.bias.to(y.dtype)[:, None, None]

@@ -36,7 +36,7 @@ def continuous_loss(mean: Tensor, log_deviation: Tensor, code: Tensor) -> Tensor
 
 
 def refuse_other_inputs(recipe: RecipeInfo) -> None:
-    """Raise a ValueError if a trick gives D images that do not correspond to the z of the step."""
+    """Raise a ValueError if a trick of the recipe gives D images that do not correspond to the z of the step."""
     for name in ("packing", "experience_replay"):
         if recipe.uses(name):
             raise ValueError(f"with {name}, D's inputs do not correspond to the z of the step; remove one of the two")
