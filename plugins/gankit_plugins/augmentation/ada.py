@@ -59,11 +59,10 @@ def adapt(p: Tensor, r: Tensor, target: float, step: float, largest: float) -> T
 
 
 def random_maps(p: Tensor, count: int, height: int, width: int) -> Tensor:
-    """Draw one random affine map for each image, (count, 3, 3): a product of geometric transformations.
+    """Draw a random affine map for each of `count` images of `height` x `width` pixels. Return the maps (count, 3, 3).
 
-    `height` and `width` are the height and width of the images, in pixels.
-
-    Each transformation is applied to each image with probability p, in this order:
+    A map is a product of geometric transformations. Each transformation is applied to each image with probability p, in
+    this order:
 
     - horizontal flip (with probability p / 2)
     - rotation by a multiple of 90 degrees
@@ -72,7 +71,7 @@ def random_maps(p: Tensor, count: int, height: int, width: int) -> Tensor:
     - rotation by any angle
     - anisotropic scaling by 2^N(0, 0.2^2)
     - second rotation by any angle
-    - shift by N(0, 0.125^2) of the image's width and height
+    - shift by N(0, 0.125^2) times the image's width and height
 
     For the two rotations by any angle, p is the probability that at least one of them is applied.
 
@@ -122,9 +121,9 @@ def grey_changes(p: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def colour_matrices(p: Tensor, count: int) -> Tensor:
-    """Draw one random 3x3 matrix for the RGB colours of each image, (count, 3, 3): a product of colour changes.
+    """Draw a random matrix for the RGB colours of each of `count` images. Return the matrices (count, 3, 3).
 
-    Each change is applied to each image with probability p, in this order:
+    A matrix is a product of colour changes. Each change is applied to each image with probability p, in this order:
 
     - luma flip (with probability p / 2)
     - rotation of the hue by any angle around the grey axis

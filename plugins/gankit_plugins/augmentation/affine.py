@@ -40,7 +40,10 @@ def scalings(x: Tensor, y: Tensor) -> Tensor:
 
 
 def shifts(right: Tensor, down: Tensor) -> Tensor:
-    """Return maps (B, 3, 3) that shift images right and down by distances (B,). A distance of 1 is half the height."""
+    """Return maps (B, 3, 3) that shift images right and down by distances (B,).
+
+    A distance of 1 is half of the image's height.
+    """
     zero, one = torch.zeros_like(right), torch.ones_like(right)
     return matrices([[one, zero, right], [zero, one, down], [zero, zero, one]])
 
@@ -57,7 +60,7 @@ def warp(images: Tensor, maps: Tensor) -> Tensor:
     """
     height, width = images.shape[2:]
     if height != width:
-        # `affine_grid` expects coordinates from -1 to 1 in both directions.
+        # `affine_grid` expects x from -1 to 1, but in `maps` x extends from -W/H to W/H.
         stretch = torch.ones(3, device=maps.device)
         stretch[0] = width / height
         maps = maps * (stretch[None, :] / stretch[:, None])
@@ -67,8 +70,8 @@ def warp(images: Tensor, maps: Tensor) -> Tensor:
         # On CUDA, the gradient of grid_sample is not deterministic.
         deterministic = images.is_cuda and torch.are_deterministic_algorithms_enabled()
         sample = gather_sample if deterministic else partial(F.grid_sample, align_corners=False)
-        # Both functions pad with 0, but black is -1. Add 1 to all pixel values before the call, and subtract 1 after
-        # it.
+        # grid_sample and gather_sample pad with 0, but black is -1. Therefore, add 1 to all pixel values before the
+        # call, and subtract 1 after it.
         return (sample(images.float() - BLACK, grid) + BLACK).to(images.dtype)
 
 

@@ -32,7 +32,8 @@ def crop(images: Tensor, right: Tensor, down: Tensor, padding: int, value: float
 def check_shift(setting: str, pixels: int, side: int) -> None:
     """Raise ValueError if a shift by `pixels` can move a whole image out of view.
 
-    `setting` is the name of the setting with the value `pixels`. `side` is the smaller side of an image, in pixels.
+    `setting` is the name of the plugin setting for the shift, for the error message. `side` is the smaller side of an
+    image, in pixels.
     """
     if pixels >= side:
         raise ValueError(

@@ -47,8 +47,8 @@ def cutout(images: Tensor, column: Tensor, row: Tensor, side: int) -> Tensor:
 
     Args:
         images: (B, C, H, W) in [-1, 1].
-        column: (B,) int64, the column of the square's centre: from 0 to W - 1, or from 0 to W if `side` is even.
-        row: (B,) int64, the row of the square's centre: from 0 to H - 1, or from 0 to H if `side` is even.
+        column: (B,) int64 from 0 to W - 1, or to W if `side` is even. The column of the square's centre.
+        row: (B,) int64 from 0 to H - 1, or to H if `side` is even. The row of the square's centre.
         side: height and width of the square in pixels. The square may extend beyond the image.
     """
     rows, columns = (torch.arange(length, device=images.device) for length in images.shape[2:])

@@ -1,4 +1,4 @@
-"""Base class of augmentation plugins. It rejects points and image-to-image translation."""
+"""Base class of augmentation plugins. It rejects data that are points, and image-to-image translation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from gankit import ImageCondition, Plugin, Spec, hookimpl
 class ImageAugmentation(Plugin):
     """Base class of augmentation plugins.
 
-    It raises an error if the data are points, or if the condition is a source image, as in image-to-image translation.
+    It raises ValueError if the data are points instead of images, or if the condition is a source image, as in
+    image-to-image translation.
     """
 
     @hookimpl

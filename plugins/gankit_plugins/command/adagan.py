@@ -49,8 +49,8 @@ def command(
 
     Step 1 is an ordinary run of RECIPE. Before each further step, a small discriminator learns to separate the data
     from the samples of the current mixture. Its output determines the weights of the data for the next generator. The
-    folder of the study contains a run directory for each step, adagan.json with the shares and the metrics, and
-    samples.png.
+    folder of the study contains a run directory for each step, adagan.json with the generators' shares of the mixture
+    and the metrics, and samples.png.
 
     After Ctrl-C, repeat the command to resume the study. With a larger --steps, the study gets more generators.
 
@@ -126,18 +126,18 @@ def print_table(steps: Sequence[dict], shares: Sequence[float]) -> None:
 class AdaGan(Plugin):
     """Command `gankit adagan` for a mixture of generators. Each generator learns the data that the earlier ones miss.
 
-    Each step trains a new generator on rows of the data that are drawn with weights. A row has a large weight if the
-    mixture of the earlier generators has few samples near this row. A small discriminator between the data and the
-    mixture estimates these weights. The steps are ordinary runs. The study can be interrupted and resumed.
+    Each step trains a new generator on training examples that are drawn with weights. An example has a large weight if
+    the mixture of the earlier generators has few samples near the example. A small discriminator between the data and
+    the mixture estimates these weights. The steps are ordinary runs. The study can be interrupted and resumed.
 
-    The metrics of the recipe and of the data plugin are computed for each generator and for each mixture. In the run
-    directory of a later step, metrics compare the generator with its own reweighted data.
+    The metrics of the recipe and of the data plugin are computed for each generator and for each mixture. From the
+    second step, the metrics in a step's run directory compare the generator with the reweighted data of this step.
 
     Source: Tolstikhin 2017 (AdaGAN), algorithm 1 and section 3. The discriminator estimates the density ratio.
 
     When to use: if a single GAN misses modes, and several generators may be trained and kept.
     When not: if a single generator file is needed, because the mixture needs the files of all steps. If the samples are
-    easy to distinguish from all data, all rows get the same weight, so the method has no effect. Balanced classes
+    easy to distinguish from all data, all examples get the same weight, and the method has no effect. Balanced classes
     (`train.class_balanced`) are not allowed, because they would cancel the weights.
     """
 

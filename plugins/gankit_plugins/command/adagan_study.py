@@ -49,7 +49,7 @@ from gankit_plugins.command.reweighting import (
 )
 
 RECORD = "adagan.json"
-"""Name of the file that identifies the folder of a study."""
+"""Name of the file with the settings and results of a study. A folder with this file is the folder of a study."""
 
 TEMPORARY = ".tmp-"
 """Prefix of the names of incomplete files."""
@@ -61,7 +61,11 @@ CHUNK = 1024
 """Number of rows of reweighted data that are written at once."""
 
 COLUMNS, CAPTION, GAP = 12, 20, 16
-"""Number of images in a row of samples.png, then height of the text above a plot and space between plots, in pixels."""
+"""Layout of samples.png.
+
+The values are the number of images in a row, the height of the text above a plot, and the space between plots. The last
+two are in pixels.
+"""
 
 CONDITION_SEED = 2**40
 """Difference between the seed of the conditions and the seed of z.
@@ -70,14 +74,14 @@ With equal seeds, z would depend on the condition.
 """
 
 UNIFORM = "uniform"
-"""Value of beta for equal shares of all generators."""
+"""Value of `--beta` that gives all generators equal shares of the mixture."""
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a study. They must not change when the study is resumed."""
+    """Settings of an AdaGAN study. They must not change when the study is resumed."""
 
     recipe: Recipe
     beta: float | None
@@ -87,13 +91,13 @@ class Settings:
     """Number of training steps of the discriminator between the data and the mixture."""
 
     def beta_of(self, step: int) -> float:
-        """Return the share of the new generator in a step. Steps are numbered from 1."""
+        """Return the share of the mixture that a step gives to its new generator. Steps are numbered from 1."""
         if step == 1:
             return 1.0
         return 1 / step if self.beta is None else self.beta
 
     def seed_of(self, step: int, purpose: str) -> int:
-        """Return the random seed for a purpose, such as `mixture`, in a step. It also depends on the recipe's seed."""
+        """Return the random seed for a purpose, such as `mixture`, in a step. It is derived from the recipe's seed."""
         text = f"adagan/{self.recipe.seed}/{step}/{purpose}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
 
@@ -107,7 +111,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Generator:
-    """Trained generator of a study."""
+    """Trained generator of an AdaGAN study, with the conditions of its training data."""
 
     sampler: Sampler
     conditions: Tensor | None
@@ -146,10 +150,13 @@ def draw_mixture(generators: Sequence[Generator], shares: Sequence[float], count
 
 
 def resampled(dataset: Dataset, rows: Rows, index: Tensor) -> Dataset:
-    """Return a dataset with the rows of `dataset` at the given indices."""
+    """Return a dataset with the rows of `dataset` at the given indices.
+
+    `rows` are all rows of `dataset`. `index` is an int64 tensor, and may contain an index more than once.
+    """
 
     def stream() -> Iterator[tuple[Tensor, Tensor | None, Mapping[str, Tensor]]]:
-        # Copy only one chunk at a time, because the rows may not fit into memory.
+        # Copy only one chunk at a time, because a copy of all rows may not fit into memory.
         for some in index.split(CHUNK):
             chunk = rows.map(lambda tensor, some=some: tensor[some])  # type: ignore[misc]
             yield chunk.images, chunk.condition, chunk.fields
@@ -162,10 +169,11 @@ def resampled(dataset: Dataset, rows: Rows, index: Tensor) -> Dataset:
 
 
 def read_record(out: Path, settings: Settings, steps: int) -> Json | None:
-    """Return the record of the study in a folder, or None if a new study can begin there.
+    """Return the contents of adagan.json in a study's folder, or None if a new study can begin in this folder.
 
     Raises:
-        InputError: the folder contains other files, or a study with other settings or more steps.
+        InputError: `out` is a file; the folder contains other files or a damaged adagan.json; or its study has other
+            settings or more steps.
     """
     path = out / RECORD
     if not path.is_file():
@@ -192,7 +200,7 @@ def read_record(out: Path, settings: Settings, steps: int) -> Json | None:
 
 
 def flat(value: Any, key: str = "") -> dict[str, Any]:
-    """Return a dict with dotted keys for the values in nested tables.
+    """Flatten nested dicts into one dict with dotted keys, such as `recipe.seed`.
 
     The key `requires` is left out, because it does not affect the study.
     """
@@ -208,8 +216,8 @@ class Study:
     Args:
         out: folder of the study.
         settings: settings of the study.
-        session: session of the recipe. It contains the data and computes the metrics.
-        record: record of a study that is resumed, or None.
+        session: session of the recipe. The session contains the data and computes the metrics.
+        record: contents of adagan.json, if the study is resumed. None for a new study.
         show: function that prints a line of text about the progress.
     """
 
@@ -222,7 +230,7 @@ class Study:
         self.rows = session.run.dataset.read()
 
     def train(self, steps: int) -> None:
-        """Train the missing generators, up to the given number of steps. Write the record after each step."""
+        """Train the missing generators, up to the given number of steps. Write adagan.json after each step."""
         self.write_record()
         for step in range(1, steps + 1):
             finished = step <= len(self.record["steps"])
@@ -261,7 +269,7 @@ class Study:
             warnings = resume(path, [data] if step > 1 else []).warnings
         else:
             if path.exists():
-                # A previous process was killed before it wrote the recipe of the run.
+                # A previous process was killed before it wrote the recipe of the run. Start the run again.
                 shutil.rmtree(path)
             self.show(f"step {step} of {steps}: training {path}")
             if step > 1:
@@ -298,7 +306,7 @@ class Study:
         return Generator(sampler, rows.condition)
 
     def measured(self, step: int) -> Json:
-        """Return the record of the newest step: initial share and metrics of its generator, and metrics of the mixture.
+        """Return the results of the newest step: share and metrics of its generator, and metrics of the mixture.
 
         All steps draw their samples with the evaluation seed of the recipe.
         """
@@ -313,7 +321,7 @@ class Study:
         }
 
     def write_record(self) -> None:
-        """Write the record of the study to its folder."""
+        """Write adagan.json, with the settings and results of the study, to the folder of the study."""
         write_bytes(self.out / RECORD, (json.dumps(self.record, indent=2) + "\n").encode())
 
     def draw_picture(self) -> Path:

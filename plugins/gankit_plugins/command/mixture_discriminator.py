@@ -9,19 +9,25 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 BATCH, LEARNING_RATE = 128, 1e-3
-"""Number of real rows in a batch, equal to the number of generated samples, and learning rate of Adam."""
+"""Number of real samples in a batch, and learning rate of Adam.
+
+A batch contains an equal number of generated samples.
+"""
 
 UNITS, WIDTH, MAX_WIDTH = 128, 32, 128
 """Width of the fully connected layers, and minimum and maximum number of channels of the convolutions."""
 
 MAX_RESOLUTION = 32
-"""Approximate maximum size of images, in pixels, at the first convolution.
+"""Maximum height and width of images, in pixels, at the first convolution.
 
 Average pooling downsamples larger images.
 """
 
 MIN_SIDE = 8
-"""Minimum height and width of images for convolutions. Smaller samples have fully connected layers only."""
+"""Minimum height and width of images for which the discriminator has convolutions.
+
+For smaller images, it has fully connected layers only.
+"""
 
 CHUNK = 512
 """Number of rows of the data that the discriminator evaluates at once."""
@@ -72,8 +78,9 @@ def train_discriminator(
 ) -> nn.Sequential:
     """Train a discriminator with cross-entropy to separate real from generated samples, and return it.
 
-    Each batch has equal numbers of real and generated samples. The optimal output is therefore the probability that a
-    sample is real, with equal priors. At the end, the state of the global random number generator is restored.
+    Each batch has equal numbers of real and generated samples. The sigmoid of the optimal output is therefore the
+    probability that a sample is real, with equal priors. The state of the global random number generator does not
+    change.
 
     Args:
         real: data (N, *shape).
@@ -100,5 +107,5 @@ def train_discriminator(
 
 @torch.no_grad()
 def logits_of(network: nn.Module, real: Tensor, device: torch.device | str = "cpu") -> Tensor:
-    """Return the logits (N,) of a discriminator for data (N, *shape), on the CPU."""
+    """Compute the logits of a discriminator for data (N, *shape). Return them, (N,), on the CPU."""
     return torch.cat([network(as_floats(some).to(device)).flatten().cpu() for some in real.split(CHUNK)])

@@ -39,7 +39,8 @@ def weight_level(h: Tensor, beta: float) -> Tensor:
     cost = (1 - beta) * h.double().sort().values
     rank = torch.arange(1, len(cost) + 1, dtype=torch.float64, device=cost.device)
     levels = (len(cost) * beta + cost.cumsum(0)) / rank
-    # levels[r] is above cost[r] exactly for the ranks r with a positive weight.
+    # The costs are sorted, so the rows with a positive weight come first. Only for these rows, the level exceeds the
+    # cost.
     positive = int((levels > cost).sum())
     return levels[max(positive, 1) - 1]
 
@@ -47,8 +48,8 @@ def weight_level(h: Tensor, beta: float) -> Tensor:
 def data_weights(h: Tensor, beta: float) -> Tensor:
     """Return the weight of each row of the data for the next generator, (N,) float64. The weights sum to 1.
 
-    w_i = max(0, lambda* - (1 - beta) h_i) / (N beta). The mixture is as close to the data as possible if the next
-    generator reproduces the data with these weights, and gets the share beta.
+    w_i = max(0, lambda* - (1 - beta) h_i) / (N beta). If the next generator reproduces the weighted data and gets the
+    share beta, the mixture is as close to the data as possible.
 
     Args:
         h: density ratios (N,) of the mixture and the data, from `density_ratio`.
@@ -75,7 +76,7 @@ def effective_size(weights: Tensor) -> float:
 
 
 def mixture_shares(betas: Sequence[float]) -> list[float]:
-    """Return the share of each generator in the mixture. `betas` has each generator's initial share.
+    """Return the share of each generator in the mixture. `betas` contains the initial share of each.
 
     When a generator with share beta is added, the shares of all earlier generators are multiplied by 1 - beta. The
     first beta is 1.

@@ -17,8 +17,8 @@ def combined_images(generator: StyleGenerator, ws: Tensor, rows: int, coarse: in
     """Return the images of a style-mixing grid, row by row, ((1 + rows) * (1 + columns), C, H, W), on the CPU.
 
     The first row shows one source image for each column, and the first column shows one source image for each row. The
-    corner is white. All other images are mixed. They use the intermediate latent w of their row in the first `coarse`
-    layers, and the w of their column in the other layers.
+    image in the corner is white. All other images are mixed. They use the style vector w of their row in the first
+    `coarse` layers, and the w of their column in the other layers.
 
     Args:
         generator: generator, in evaluation mode.
@@ -65,7 +65,7 @@ def command(
     device: str,
     trust: bool,
 ) -> None:
-    """Draw a grid of style mixing with the generator in FILE, a generator.safetensors file or a run directory.
+    """Draw a style-mixing grid with the generator in FILE, a generator.safetensors file or a run directory.
 
     Each image has the coarse styles of the first image in its row, and the fine styles of the first image in its
     column. If the generator has classes, the images cycle through them. KEY=VALUE changes a setting of the generator,

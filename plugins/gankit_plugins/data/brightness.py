@@ -12,16 +12,19 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-"""Pillow's names of the image modes for 16-bit values. Mode `I` has 32 bits, but is used for 16-bit PNM files."""
+"""Pillow's names of the image modes for 16-bit values.
+
+Mode `I` has 32 bits, but Pillow uses it for 16-bit PNM files.
+"""
 
 MAXIMUM = 65535
 
-# Tags of TIFF files, and their values.
+# Numbers of TIFF tags, and values of these tags.
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 WHITE_IS_ZERO = 0
 UNSIGNED = 1
 
-# Positions of single bytes in PNG and TGA files.
+# Offset of the bit depth in PNG files, offset of the image descriptor in TGA files, and mask of its alpha bits.
 PNG_BIT_DEPTH, TGA_DESCRIPTOR = 24, 17
 TGA_ALPHA_BITS = 0b1111
 
@@ -31,7 +34,7 @@ class ImageError(Exception):
 
 
 class Values(NamedTuple):
-    """Meaning of the values in an image file."""
+    """Meaning of the pixel values in an image file."""
 
     white: int
     """Value of white, for images whose mode is in `SIXTEEN_BITS`."""
@@ -47,9 +50,10 @@ class Values(NamedTuple):
 
 
 def file_values(image: ImageFile, content: bytes) -> Values:
-    """Return the meaning of the values in an image file, and correct the transparent colour of the image.
+    """Return the meaning of the pixel values in an image file, and correct the transparent colour of the image.
 
-    For a PNG file with 2 or 4 bits, Pillow scales the pixels to 8 bits, but not the transparent colour.
+    For a grey PNG file with 2 or 4 bits per pixel, Pillow scales the pixels to 8 bits. It does not scale the
+    transparent colour, so this function does.
 
     Args:
         image: image as opened by Pillow, before its pixels are read.
@@ -86,8 +90,8 @@ def file_values(image: ImageFile, content: bytes) -> Values:
 def largest_value(image: Image.Image, values: Values) -> int:
     """Return the largest 16-bit value of an image, without its alpha channel.
 
-    Black counts as 0, also in inverted files. Pillow reads only the upper 8 bits of 16-bit colours. This function
-    assumes that all lower 8 bits are 1.
+    Black counts as 0, also in inverted files. For 16-bit colours, Pillow reads only the upper 8 bits of each value.
+    This function assumes that the lower 8 bits are all 1.
     """
     if image.mode in SIXTEEN_BITS:
         low, high = image.convert("I").getextrema()
@@ -96,9 +100,9 @@ def largest_value(image: Image.Image, values: Values) -> int:
 
 
 def eight_bits(image: Image.Image, values: Values, mode: str) -> Image.Image:
-    """Return the image in `mode`. In mode `L` or `RGB`, transparent areas become white.
+    """Convert an image to Pillow's mode `L`, `RGB` or `RGBA`, with 8 bits per channel.
 
-    In mode `RGBA`, fully transparent pixels are black.
+    In mode `L` or `RGB`, transparent areas become white. In mode `RGBA`, fully transparent pixels become black.
     """
     if image.mode in SIXTEEN_BITS:
         wide, key = image.convert("I"), image.info.get("transparency")

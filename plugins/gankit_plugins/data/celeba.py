@@ -21,7 +21,7 @@ IMAGES = ("img_align_celeba", "img_align_celeba.zip")
 ATTRIBUTES, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
 
 SUBFOLDERS = ("", "Img", "Anno", "Eval")
-"""Subfolders of the official archive that may contain the files. "" means the folder itself."""
+"""Subfolders of the official download that may contain the files. "" means the top folder."""
 
 WIDTH = 178
 """Width of the aligned images, in pixels. Their height is 218."""
@@ -30,7 +30,7 @@ SPLITS = {"train": "0", "validation": "1", "test": "2"}
 """Number that marks each split in the file `list_eval_partition.txt`."""
 
 VALUES = {"1": 1.0, "-1": -1.0}
-"""Values of an attribute in the file: 1 for present, -1 for absent."""
+"""Values of an attribute in the file `list_attr_celeba.txt`: 1 for present, -1 for absent."""
 
 SOURCE = "the files are at https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
@@ -40,13 +40,13 @@ class CelebA(Plugin):
 
     The condition is a vector of the attributes. In `gankit sample --set Smiling=1`, 1 means present and 0 means absent.
     The setting `path` is a folder with the official files: `img_align_celeba.zip` or its unpacked folder
-    `img_align_celeba`, `list_attr_celeba.txt` and `list_eval_partition.txt`. They may be in the subfolders `Img`,
+    `img_align_celeba`, `list_attr_celeba.txt` and `list_eval_partition.txt`. The files may be in the subfolders `Img`,
     `Anno` and `Eval` of the official download. Nothing is downloaded. The files are at
     https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html.
 
-    The central square of `crop` pixels is cropped from each image and resized with the Lanczos filter. The default is
-    the full width of 178 pixels, as in StarGAN. Many papers crop 108 pixels, as in carpedm20's implementation of DCGAN.
-    These crops show little more than the face.
+    The central square with a side of `crop` pixels is cropped from each image and resized with the Lanczos filter. The
+    default is the full width of 178 pixels, as in StarGAN. Many papers crop 108 pixels, as in carpedm20's
+    implementation of DCGAN. These crops show little more than the face.
 
     Source: Liu 2015, "Deep learning face attributes in the wild"; Choi 2018 (StarGAN), section 5.2, for the crop.
 
@@ -107,10 +107,10 @@ class Attributes(NamedTuple):
 
 
 def find(folder: Path, names: tuple[str, ...]) -> Path:
-    """Search a folder and its official subfolders for files or folders with the given names. Return the first match.
+    """Search a folder and its subfolders `Img`, `Anno` and `Eval` for the given names. Return the first match.
 
     Raises:
-        InputError: no such file or folder exists.
+        InputError: no file or folder has one of these names.
     """
     paths = (folder / subfolder / name for name in names for subfolder in SUBFOLDERS)
     if (found := next((path for path in paths if path.exists()), None)) is None:
@@ -134,7 +134,8 @@ def read_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
 def read_partition(file: Path, number: str) -> list[str]:
     """Return the names of the images in a split.
 
-    Each line of the file has the name of an image and the number of its split.
+    Each line of the file has the name of an image and the number of its split. `number` is the number of the split to
+    return.
 
     Raises:
         InputError: a line has the wrong format, or the split has no images.
@@ -164,7 +165,7 @@ def read_attributes(file: Path, selected: tuple[str, ...] | None) -> Attributes:
         selected: names of the attributes to return. None means all attributes.
 
     Raises:
-        InputError: a line has the wrong format, lines are missing, or a name is not in the file.
+        InputError: a line has the wrong format, lines are missing, or a selected name is not in the file.
     """
     lines = read_lines(file)
     (_, first), (_, names) = next(lines, (1, [])), next(lines, (2, []))

@@ -34,7 +34,10 @@ SIDE = 32
 CHANNELS: Channels = 3
 
 RECORD = 1 + CHANNELS * SIDE * SIDE
-"""Number of bytes of an image in the binary version: the label, then the red, green and blue values, row by row."""
+"""Number of bytes per image in the binary version.
+
+The first byte is the label. The red, the green and the blue channel follow, each row by row.
+"""
 
 BINARY = {"train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)), "test": ("test_batch.bin",)}
 """Files of the binary version, by split."""
@@ -118,7 +121,7 @@ class Cifar10(Plugin):
 
 
 def find(path: Path, split: Split) -> Path:
-    """Return the file or folder of a split: the binary version if it exists, otherwise images.
+    """Return the file or folder of a split: the binary version if it exists, otherwise a folder or zip file of images.
 
     Args:
         path: file or folder from the user.
@@ -147,7 +150,7 @@ def is_archive(path: Path) -> bool:
 
 
 def pickles(path: Path) -> InputError:
-    """Return the InputError for files of the Python version."""
+    """Return the InputError for a file or folder of the Python version of CIFAR-10."""
     return InputError(
         f"path: {path} is the Python version of CIFAR-10, whose pickles gankit does not read; get the binary version: "
         f"{SOURCE}"
@@ -155,7 +158,7 @@ def pickles(path: Path) -> InputError:
 
 
 def check_files(folder: Path, split: Split) -> None:
-    """Raise `InputError` if a binary file of a split is missing or has an incomplete record."""
+    """Raise `InputError` if a binary file of a split is missing, is empty or ends in the middle of an image."""
     for name in BINARY[split]:
         if not (folder / name).is_file():
             raise InputError(f"path: {folder} has no {name}; {SOURCE}")
@@ -163,7 +166,7 @@ def check_files(folder: Path, split: Split) -> None:
 
 
 def check_size(file: Path, size: int) -> None:
-    """Raise `InputError` if the last record of a binary file of `size` bytes is incomplete."""
+    """Raise `InputError` if a binary file of `size` bytes is empty or ends in the middle of an image."""
     if not size or size % RECORD:
         raise InputError(f"{file}: has {size} bytes; it must have records of {RECORD} bytes each; get it again")
 
@@ -175,7 +178,7 @@ def read_binary(path: Path, split: Split) -> tuple[Tensor, Tensor]:
         path: folder of the files, or a tar archive, which is not unpacked to disk.
 
     Raises:
-        InputError: a file is missing, cannot be read, or has no valid records.
+        InputError: a file is missing, cannot be read, or is not a file of the binary version.
     """
     if path.is_dir():
         check_files(path, split)
@@ -188,7 +191,7 @@ def read_binary(path: Path, split: Split) -> tuple[Tensor, Tensor]:
 
 
 def read_archive(path: Path, split: Split) -> dict[str, bytes]:
-    """Return the contents of the binary files of a split in a tar archive, by name."""
+    """Return the contents of the binary files of a split in a tar archive, by file name."""
     contents: dict[str, bytes] = {}
     try:
         with tarfile.open(path) as archive:
@@ -207,7 +210,7 @@ def read_archive(path: Path, split: Split) -> dict[str, bytes]:
 
 
 def read_records(content: bytes, file: Path) -> tuple[Tensor, Tensor]:
-    """Return the images (N, 3, 32, 32) uint8 and labels (N,) int64 of a binary file.
+    """Return the images (N, 3, 32, 32) uint8 and labels (N,) int64 in the content of a binary file.
 
     `file` is the path of the file, for error messages.
     """
@@ -221,12 +224,12 @@ def read_records(content: bytes, file: Path) -> tuple[Tensor, Tensor]:
 
 
 def class_folders(path: Path, split: Split, names: tuple[str, ...], command: str) -> UnpreparedImages:
-    """Return the images of some classes in a folder or a zip file. The folder of each image is its class.
+    """Return the images of some classes in a folder or a zip file. The name of an image's folder is its class.
 
     Args:
         path: folder or zip file. If it contains folders with the names train or test, only the split's folder is used.
         names: classes to use, in the order of their labels.
-        command: command that prepares the images.
+        command: `gankit prepare` command for these images, for a message.
 
     Raises:
         InputError: an image is not in the folder of a class, a class has no images, or the images belong to the other

@@ -53,7 +53,7 @@ class Decoded(NamedTuple):
 
     pixels: bytes
     peak: int | None
-    """Largest value of the file, if its values have 16 bits. None for all other images."""
+    """Largest value of a 16-bit image, without its alpha channel. None for all other images."""
 
 
 def check_size(size: int) -> None:
@@ -63,7 +63,10 @@ def check_size(size: int) -> None:
 
 
 def note(channels: Channels, size: Size, crop: int | None = None) -> str:
-    """Return a short description of how `decode` processes images. `gankit prepare` writes it to the prepared file."""
+    """Return a short description of how `decode` processes images.
+
+    `gankit prepare` writes the description to the file of prepared images.
+    """
     part = "centre square" if size[0] == size[1] else "centre rectangle"
     if crop is not None:
         part += f" of {crop} pixels"
@@ -160,7 +163,7 @@ def _exit_with_parent() -> None:
 def decode_batch(
     files: Sequence[ImageFile | ImageError], size: Size, channels: Channels, crop: int | None = None
 ) -> list[Decoded | ImageError]:
-    """Decode several files. Return each decoded image, or an error if the file cannot be used."""
+    """Decode several files. For each file, return the decoded image, or an error if the file cannot be used."""
     with warnings.catch_warnings():
         # Suppress Pillow's warnings about images with more than `MAX_PIXELS` / 2 pixels and about unusual EXIF data.
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)

@@ -33,7 +33,10 @@ AHEAD = 3
 """Number of batches per CPU core that are decoded in advance, before the caller needs them."""
 
 DecodedFile = tuple[str, Tensor | ImageError, int | None]
-"""Name of a file, its image (channels, height, width) uint8 or an error, and the largest value of a 16-bit image."""
+"""Name of a file, its image (channels, height, width) uint8 or an error, and the largest value of a 16-bit image.
+
+For images that do not have 16 bits, the last item is None.
+"""
 
 
 def decode_all(
@@ -103,8 +106,8 @@ def starting_processes() -> Iterator[None]:
 
     The worker processes ignore Ctrl-C, and import neither the main module nor modules from the current folder.
     """
-    # Block SIGINT, so that new processes inherit the blocked signal. Only the current process handles Ctrl-C. Windows
-    # has no signal mask.
+    # Block SIGINT. New processes inherit the blocked signal, so only the current process handles Ctrl-C. Windows has no
+    # signal mask.
     set_mask = getattr(signal, "pthread_sigmask", None)
     mask = set_mask(signal.SIG_BLOCK, {signal.SIGINT}) if set_mask is not None else None
     main = sys.modules["__main__"]
@@ -134,8 +137,8 @@ def split_into_batches(
 ) -> Iterator[dict[str, ImageFile | ImageError]]:
     """Open the files, and yield batches of at most `BATCH` files. A batch maps each name to its file or to an error.
 
-    `image_bytes` is the size of a decoded image. The decoded images of a batch have at most about `BATCH_BYTES` bytes
-    in total. The same limit applies to the file contents of a batch.
+    `image_bytes` is the size of a decoded image. The decoded images of a batch have at most `BATCH_BYTES` bytes in
+    total, unless a single image is larger. A batch also ends when its file contents exceed `BATCH_BYTES`.
     """
     size = max(1, min(BATCH, BATCH_BYTES // image_bytes))
     batch: dict[str, ImageFile | ImageError] = {}

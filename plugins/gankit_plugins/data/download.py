@@ -45,7 +45,7 @@ def fetch(name: str, mirrors: Sequence[str], md5: str, folder: Path) -> Path:
 
 
 def _download(address: str) -> bytes:
-    # Reject other URLs, because urllib would also open `file://` and `ftp://`.
+    # Accept only http and https, because urllib would also open URLs such as `file://`.
     if not address.lower().startswith(("http://", "https://")):
         raise ValueError("only http and https are supported")
     data = bytearray()

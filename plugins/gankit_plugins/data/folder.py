@@ -42,7 +42,7 @@ class Files(Protocol):
 
 @dataclass(frozen=True)
 class Selection:
-    """Selection of image files in a folder or a zip file."""
+    """Image files in a folder or a zip file that the function `keep` selects by name."""
 
     files: Files
 
@@ -76,7 +76,10 @@ class Folder:
         yield from self._below(self.top, "", ())
 
     def subfolders(self, prefix: str) -> set[str]:
-        """Return the names of the folders directly below the folder `prefix`, which is empty or ends in a slash."""
+        """Return the names of the folders directly in the folder `prefix`.
+
+        `prefix` ends in a slash. It is empty for the top folder.
+        """
         return {name[:-1] for name in _entries(self.top / prefix) if name.endswith("/")}
 
     def read(self, name: str) -> bytes | None:
@@ -163,7 +166,10 @@ class Zip:
         return iter(sorted(self.entries))
 
     def subfolders(self, prefix: str) -> set[str]:
-        """Return the names of the folders directly below the folder `prefix`, which is empty or ends in a slash."""
+        """Return the names of the folders directly in the folder `prefix`.
+
+        `prefix` ends in a slash. It is empty for the top folder.
+        """
         below = (
             name.removeprefix(prefix)
             for name in (*self.folders, *self.entries, *self.others)
@@ -222,7 +228,11 @@ def open_files(path: Path) -> Iterator[Folder | Zip]:
 
 @contextmanager
 def open_selection(path: Path, keep: Callable[[str], bool]) -> Iterator[Selection]:
-    """Open a folder or a zip file as `open_files` does, but only with the image files for which `keep` returns True."""
+    """Open a folder or a zip file of images (a context manager). Select the images with `keep(name)` True.
+
+    Raises:
+        InputError: `path` is not a folder or a zip file, or cannot be read.
+    """
     with open_files(path) as files:
         yield Selection(files, keep)
 
@@ -238,7 +248,7 @@ def extension_of(name: str) -> str:
 
 
 def _name_in_zip(info: zipfile.ZipInfo) -> str:
-    """Return the relative path of a zip entry, with slashes and in Unicode, as for a file in a folder."""
+    """Return the path of a zip entry relative to the top of the zip file, with forward slashes."""
     name = info.filename
     if not info.flag_bits & UTF8_FLAG:
         # For an entry without this flag, zipfile decodes the name with code page 437. Many programs write UTF-8 without

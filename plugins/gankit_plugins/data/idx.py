@@ -1,4 +1,6 @@
-"""Functions that read idx files, the format of MNIST: a four-byte magic number, the dimensions and the values.
+"""Functions that read idx files, the format of MNIST.
+
+An idx file contains a four-byte magic number, the size of each dimension, and the values.
 
 Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits" (1998), section on file formats.
 """

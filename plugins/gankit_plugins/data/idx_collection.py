@@ -48,7 +48,7 @@ class IdxSettings(Settings):
 
 @dataclass(frozen=True)
 class Collection:
-    """Description of a dataset in the format of MNIST: its names, download mirrors and digests."""
+    """Description of a dataset in MNIST's idx format: names, download mirrors, and MD5 digests of the files."""
 
     name: str
     """Name of the plugin and of its folder in $GANKIT_DATA."""
@@ -115,14 +115,18 @@ class Collection:
 
 
 def check_classes(classes: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """Return the setting `classes`. Raise ValueError if a number is not from 0 to 9, or occurs twice."""
+    """Return the setting `classes` unchanged. Raise ValueError if a number is not from 0 to 9, or occurs twice."""
     if classes is not None and (len(set(classes)) < len(classes) or not set(classes) <= set(range(10))):
         raise ValueError("the classes are 0 to 9, and each may be listed once")
     return classes
 
 
 def check_headers(images: Path, labels: Path) -> None:
-    """Raise `InputError` if the first idx file has no 28x28 images, or the second does not have one label per image."""
+    """Check an idx file of images and an idx file of labels by their headers.
+
+    Raises:
+        InputError: the images are not 28x28, or the number of labels differs from the number of images.
+    """
     image_shape, label_shape = idx_shape(images), idx_shape(labels)
     if len(image_shape) != 3 or image_shape[1:] != (SIDE, SIDE):
         raise InputError(f"{images}: has values of shape {image_shape}; it must have images of 28x28")

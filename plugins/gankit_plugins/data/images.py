@@ -1,4 +1,4 @@
-"""Dataset of the user's own images, in a folder (with or without class folders), a zip file or a prepared file."""
+"""Dataset of the user's own images, from a folder, a zip file or a file written by `gankit prepare`."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ class Images(Plugin):
         @field_validator("resolution", mode="before")
         @classmethod
         def _check_sides(cls, resolution: Any) -> Any:
-            # Check one side, or height and width, here. Otherwise pydantic reports a separate error for each form.
+            # Check both forms of the setting here: a side, or height and width. Otherwise, pydantic would report a
+            # separate error for each form.
             sides = resolution if isinstance(resolution, list | tuple) else [resolution] * 2
             if resolution is not None and not (
                 len(sides) == 2 and all(type(side) is int and SMALLEST <= side <= LARGEST for side in sides)
@@ -124,15 +125,15 @@ class Images(Plugin):
 
 
 def size_of(resolution: int | tuple[int, int]) -> Size:
-    """Return height and width from the setting `resolution`."""
+    """Return height and width for the setting `resolution`, which is one side of a square, or height and width."""
     return (resolution, resolution) if isinstance(resolution, int) else resolution
 
 
 def prepared_dataset(config: Images.Config) -> Dataset:
-    """Return the dataset of a prepared file.
+    """Return the dataset in a file written by `gankit prepare`.
 
     Raises:
-        InputError: the file is not a prepared file, or does not match `resolution`, `channels` or `classes`.
+        InputError: the file has another format, or does not match the settings `resolution`, `channels` or `classes`.
     """
     path, dataset = config.path, read_prepared(config.path)
     if config.resolution is config.channels is None:
@@ -155,10 +156,10 @@ def prepared_dataset(config: Images.Config) -> Dataset:
 
 
 def with_classes(dataset: Dataset, config: Images.Config) -> Dataset:
-    """Return the dataset of a prepared file, without its condition if `classes` is false.
+    """Return the dataset unchanged, or without its condition if the setting `classes` is false.
 
     Raises:
-        InputError: `classes` is true, and the file has no classes.
+        InputError: the setting `classes` is true, and the dataset has no classes.
     """
     if config.classes and not dataset.class_names:
         raise InputError(f"classes: {config.path} was prepared without classes; remove it, or prepare the images again")
@@ -207,7 +208,7 @@ class UnpreparedImages:
     """Function that opens the image files (a context manager)."""
 
     listing: Listing
-    """Number of the image files, and their condition."""
+    """Listing of the image files, with their number and their condition."""
 
     size: Size
     channels: Channels
@@ -215,11 +216,11 @@ class UnpreparedImages:
     bad_limit: float | None
     """Largest accepted proportion of unusable files.
 
-    None if all files must be usable. The plugin then has no setting for this limit.
+    None if all files must be usable, as in plugins without the setting `bad_limit`.
     """
 
     command: str
-    """Command that writes the images to a prepared file, for a message."""
+    """`gankit prepare` command for these images, for a message."""
 
     crop: int | None = None
     """Side, in pixels, of the centred square that is first cropped from each image. None skips this crop."""
@@ -263,10 +264,11 @@ class UnpreparedImages:
         return images[:count], torch.cat(conditions) if conditions else None
 
     def stream(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Decode the images, and yield images and their condition in chunks. The data are the same as for `load`.
+        """Decode the images, and yield images and their condition in chunks. The data are the same as in `load`.
 
         Raises:
-            InputError: too many files are unusable, a class has no usable file, or files were added or removed.
+            InputError: too many files are unusable, a class has no usable file, or files were added or removed since
+                they were listed.
         """
         listing, outcome = self.listing, Outcome(self.path, self.listing, self.bad_limit)
         chunk_size = max(1, CHUNK_BYTES // (self.channels * math.prod(self.size)))
@@ -327,7 +329,7 @@ class Outcome:
         self.sixteen_bits = self.peak = 0
 
     def add(self, class_name: str | None, peak: int | None) -> None:
-        """Count an image. `peak` is the largest value of a 16-bit image, and None for other images."""
+        """Count a decoded image. `peak` is the largest value of a 16-bit image, and None for other images."""
         self.taken += 1
         if class_name is not None:
             self.empty_classes.discard(class_name)

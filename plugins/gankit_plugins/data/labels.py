@@ -24,7 +24,7 @@ NO_CLASSES = "set `classes = false` for images without classes"
 
 
 Label = str | dict[str, str]
-"""Class name of an image, or its attributes by name: numbers and words."""
+"""Class name of an image, or its attributes by name. The value of an attribute is a number or a word."""
 
 
 class Labels(NamedTuple):
@@ -36,12 +36,12 @@ class Labels(NamedTuple):
     by_image: dict[str, Label]
     """Label of each image file, by its path.
 
-    Empty if the file has no labels. Either all labels are class names, or all are attributes.
+    Empty if the label file contains no labels. Either all labels are class names, or all are attributes.
     """
 
 
 def find_labels(files: Folder | Zip, outer: str, path: Path) -> Labels | None:
-    """Return the labels of the image files, from a file with labels, or None if there is no such file.
+    """Search for a file with labels, such as `labels.csv`, and return its labels. Return None if there is no such file.
 
     The file is in the top folder or in a folder that contains all images.
 
@@ -208,13 +208,13 @@ def _number(text: str) -> float | None:
 
 
 def natural_order(name: str) -> tuple[tuple[tuple[str, int], ...], str]:
-    """Return a sort key for names that sorts the numbers in names by value: `class2` before `class10`."""
+    """Return a sort key for a name. The key orders the numbers in names by value: `class2` before `class10`."""
     pairs = re.findall(r"([^0-9]*)([0-9]*)", name)
     return tuple((text, int(digits or -1)) for text, digits in pairs), name
 
 
 def read_stylegan(content: bytes, source: str) -> dict[str, Label]:
-    """Return the class numbers in `dataset.json` of StyleGAN. The labels are class numbers or one-hot vectors.
+    """Return the class numbers in a `dataset.json` of StyleGAN. Its labels are class numbers or one-hot vectors.
 
     Raises:
         InputError: the file does not have the format of StyleGAN's dataset tool, or a label is neither a class number
@@ -251,4 +251,4 @@ READERS: dict[str, Callable[[bytes, str], dict[str, Label]]] = {
     "labels.json": read_json,
     STYLEGAN: read_stylegan,
 }
-"""Function that reads each kind of file with labels, by file name. Its second argument is the path, for messages."""
+"""Functions that read files with labels, by file name. The second argument is the path of the file, for messages."""

@@ -16,7 +16,7 @@ from gankit_plugins.data.folder import EXTENSIONS, Folder, Zip
 from gankit_plugins.data.labels import NO_CLASSES, STYLEGAN, Labels, find_labels, natural_order, vectors_of
 
 PARTS = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing"))
-"""Usual names of folders that contain a part of a dataset, such as its test set, instead of a class."""
+"""Usual names of folders that contain a split of a dataset, such as its test set, instead of the images of a class."""
 
 MAX_NAMED = 5
 """Maximum number of names that are listed in one message."""
@@ -49,7 +49,7 @@ class Listing:
     """Description of the attributes, from a file with labels. None if the images have no attributes."""
 
     numbers: Tensor | None = None
-    """Attributes as numbers, (N, K), one row for each file."""
+    """Attributes as numbers, (N, K), with a row for each file. None if the images have no attributes."""
 
     row: Mapping[str, int] = field(default_factory=dict)
     """Mapping from the path of a file to the index of its row in `numbers`."""
@@ -60,7 +60,7 @@ class Listing:
         return self.attributes or ClassCondition.of(self.class_names)
 
     def index_of(self, name: str) -> int | None:
-        """Return the label of a file, or its row in `numbers`.
+        """Return the label of a file, or the index of its row in `numbers` if the images have attributes.
 
         Return None for an unknown file, or if the images have no condition.
         """

@@ -14,14 +14,14 @@ from gankit import InputError
 from gankit_plugins.data.decode import check_size
 
 DATA = "data.mdb"
-"""File of a database, in the folder of the database."""
+"""Name of the data file in the folder of an LMDB database."""
 
 ENCODING = "latin-1"
-"""Encoding that converts keys to text. It can decode any bytes."""
+"""Encoding that converts keys to text. Latin-1 can decode any bytes."""
 
 
 class Databases:
-    """Image files in databases. The name of an image is the name of its database, a slash and its key.
+    """Image files in LMDB databases. The name of an image is the name of its database, a slash and its key.
 
     Args:
         transactions: an open transaction of `lmdb` for each database, by the name of the database.

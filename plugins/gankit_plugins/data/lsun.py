@@ -21,10 +21,13 @@ from gankit_plugins.data.lmdb_files import DATA, open_databases
 from gankit_plugins.data.standard_datasets import check_known, data_path, once_each
 
 DATABASE = re.compile(r"(?P<category>.+?)(_(?P<split>train|val))?(_lmdb)?")
-"""Name of the folder of a database, such as `bedroom_train_lmdb` for a scene or `cat` for an object."""
+"""Regular expression for the name of a database's folder.
+
+Examples are `bedroom_train_lmdb` for a scene, and `cat` for an object.
+"""
 
 WITHOUT_CATEGORY = "test_lmdb"
-"""Database of the test images. The categories of these images are not published."""
+"""Name of the database with the test images. The categories of these images are not published."""
 
 SOURCE = "the databases are at https://www.yf.io/p/lsun"
 

@@ -31,7 +31,7 @@ def data_path(path: Path | None, name: str, source: str) -> Path:
     Args:
         path: the setting, or None.
         name: name of the plugin. It determines the default folders.
-        source: text that says where to get the dataset, for the error message.
+        source: text with the address of the dataset, for the error message.
 
     Raises:
         InputError: the given path does not exist, or there is no default folder.

@@ -40,7 +40,7 @@ REFUSED = {
     "projection": "D gets z in place of labels",
     "auxiliary_classifier": "D gets z in place of labels",
 }
-"""Plugins that cannot work with pairs (image, z), and the reason."""
+"""Names of plugins that cannot be combined with a discriminator of pairs (image, z), and the reason for each."""
 
 REFUSED_IN = {
     "loss": {"ebgan": "D reconstructs no images", "began": "D reconstructs no images"},
@@ -49,11 +49,14 @@ REFUSED_IN = {
         "mgan": "D could read the number of the generator from z",
     },
 }
-"""Losses and priors that cannot work with pairs, and the reason. Plugins of other kinds may have the same names."""
+"""Losses and priors that cannot be combined with a discriminator of pairs (image, z), and the reason for each.
+
+They are listed by kind, because plugins of other kinds may have the same names.
+"""
 
 
 class BiganDiscriminatorNetwork(nn.Module):
-    """Fully connected network that maps an image and a z to one logit."""
+    """Fully connected network that maps a pair of an image and its z to one logit."""
 
     def __init__(self, spec: Spec, units: int) -> None:
         super().__init__()

@@ -34,7 +34,10 @@ class DcganDiscriminatorNetwork(nn.Module):
         self.head = initialized(nn.Linear(channels * math.prod(sizes[-1]), 1))
 
     def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, F) of images (B, C, H, W) and labels (B,) or vectors (B, N)."""
+        """Return logits (B,) and features (B, F) of images (B, C, H, W).
+
+        The condition is labels (B,) or vectors (B, N).
+        """
         if self.numbers:
             assert condition is not None, "a conditional discriminator needs a condition"
             images = append_planes(images, condition, self.numbers)
@@ -45,11 +48,11 @@ class DcganDiscriminatorNetwork(nn.Module):
 class DcganDiscriminator(Plugin):
     """DCGAN's discriminator: strided convolutions and one linear layer at the end, without pooling.
 
-    Source: Radford 2015, sections 3 and 4: the feature maps have the generator's sizes in reverse order, with LeakyReLU
-    0.2, kernel 5 and stride 2. The setting `normalization.discriminator` applies to every convolution except the first
-    (paper: batch norm). A linear layer maps the last feature map to one logit. Initial weights are from N(0, 0.02^2).
-    The paper has no figure of the discriminator. The default `width` is the width in the authors' code for faces. As in
-    the generator, images may have any size of at least 4x4.
+    Source: Radford 2015, sections 3 and 4. The convolutions have kernel 5, stride 2 and LeakyReLU 0.2. Their feature
+    maps have the generator's sizes in reverse order. The setting `normalization.discriminator` applies to every
+    convolution except the first (paper: batch norm). A linear layer maps the last feature map to one logit. Initial
+    weights are from N(0, 0.02^2). The paper has no figure of the discriminator. The default `width` is the width in the
+    authors' code for faces. As in the generator, images may have any size of at least 4x4.
 
     When to use: with the generator `dcgan`. For losses that need a bounded gradient of D, set
     `normalization.discriminator` to `none`, `layer_norm` or `spectral_norm`.

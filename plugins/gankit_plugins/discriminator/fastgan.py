@@ -1,4 +1,4 @@
-"""FastGAN's discriminator: blocks of two paths that halve the size (Liu 2021)."""
+"""FastGAN's discriminator: blocks of two paths. Each block halves height and width (Liu 2021)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def halved_sizes(image: Size) -> list[Size]:
 
 
 class FastganDiscriminatorNetwork(nn.Module):
-    """Network that halves the size until the smaller side is at most 8, and returns several logits for each image."""
+    """Network that halves height and width until the smaller one is at most 8. It returns several logits per image."""
 
     def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
@@ -60,8 +60,8 @@ class FastganDiscriminator(Plugin):
     8x8 feature map to 5x5 logits. Initial weights are as in the generator `fastgan`. The self-supervised part of the
     paper is the trick `discriminator_reconstruction`.
 
-    Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
-    rounded down, until the smaller one is at most 8.
+    Images may have any size of at least 4x4. The network halves the height and width, rounded down, until the smaller
+    one is at most 8.
 
     When to use: for small datasets, with the generator `fastgan` and the tricks `discriminator_reconstruction` and
     `diff_augment`. For classes, add the trick `projection`.

@@ -35,7 +35,7 @@ class ResidualBlock(nn.Module):
         self.activation = nn.LeakyReLU(SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps (B, groups * wider, H / 2, W / 2) for x (B, groups * channels, H, W)."""
+        """Downsample x (B, groups * channels, H, W) to feature maps (B, groups * wider, H // 2, W // 2)."""
         return self.activation(self.long_way(x) + self.short_cut(x))
 
 

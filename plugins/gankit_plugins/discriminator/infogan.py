@@ -13,7 +13,7 @@ SLOPE = 0.1
 
 
 class InfoGanDiscriminatorNetwork(nn.Module):
-    """Network of two convolutions, which each halve the image's side, and two linear layers to one logit."""
+    """Network of two convolutions and two linear layers to one logit. Each convolution halves height and width."""
 
     def __init__(self, spec: Spec, width: int, units: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class InfoGanDiscriminatorNetwork(nn.Module):
         self.head = initialized(nn.Linear(units, 1))
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, units) of images (B, C, H, W); labels are unused."""
+        """Return logits (B,) and features (B, units) of images (B, C, H, W). Labels are unused."""
         features = self.body(images)
         return DiscriminatorOutput(self.head(features).flatten(), features)
 
@@ -44,10 +44,10 @@ def halving(before: int, after: int) -> nn.Conv2d:
 class InfoGanDiscriminator(Plugin):
     """InfoGAN's discriminator for small images: two convolutions, and two linear layers to one logit.
 
-    Source: Chen 2016, appendix C.1, table 1: 64 and 128 channels, kernel 4, stride 2, then 1,024 units, all with
-    LeakyReLU 0.1. The 1,024 units are D's features. InfoGAN's network Q takes them as input. The setting
-    `normalization.discriminator` applies to every layer except the first and the last (paper: batch norm). Initial
-    weights are from N(0, 0.02^2), as for DCGAN.
+    Source: Chen 2016, appendix C.1, table 1. The convolutions have 64 and 128 channels, kernel 4 and stride 2. A linear
+    layer with 1,024 units follows. All of these layers have LeakyReLU 0.1. The 1,024 units are D's features, which are
+    the input of InfoGAN's network Q. The setting `normalization.discriminator` applies to every layer except the first
+    and the last (paper: batch norm). Initial weights are from N(0, 0.02^2), as for DCGAN.
 
     When to use: with the prior `infogan` and the generator `infogan`.
     When not: for images larger than about 32x32; use `dcgan`, which then has fewer parameters.

@@ -28,7 +28,7 @@ class MaxoutNetwork(nn.Module):
         self.head = nn.Linear(inputs, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, units[-1]) of images (B, C, H, W); labels are unused."""
+        """Return logits (B,) and features (B, units[-1]) of images (B, C, H, W). Labels are unused."""
         features = self.hidden(to_unit_interval(images))
         return DiscriminatorOutput(self.head(features).flatten(), features)
 

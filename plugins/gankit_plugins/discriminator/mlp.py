@@ -27,13 +27,13 @@ class FullyConnectedDiscriminator(nn.Module):
         self.head = nn.Linear(width, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B,) and features (B, hidden[-1]) of images (B, C, H, W); labels are unused."""
+        """Return logits (B,) and features (B, hidden[-1]) of images (B, C, H, W). Labels are unused."""
         features = self.hidden(images)
         return DiscriminatorOutput(self.head(features).flatten(), features)
 
 
 class MlpDiscriminator(Plugin):
-    """Fully connected discriminator, for images of any size or for points.
+    """Fully connected discriminator, for images of any size or for points in the plane.
 
     Source: Goodfellow 2014, section 5, with LeakyReLU instead of maxout. The setting `normalization.discriminator`
     applies to every hidden layer.

@@ -68,9 +68,9 @@ class PgganDiscriminator(Plugin):
     Source: Karras 2017, table 2 and appendix A.1. Each size has two 3x3 convolutions with leaky ReLU. Then average
     pooling halves the size, down to 4x4. At 4x4, a further channel contains the standard deviation over the batch,
     averaged over all features (section 3). Two convolutions reduce the feature maps to 1x1, and a linear layer maps
-    them to one logit. Table 2, for 1024x1024, has `width` 16 and `max_width` 512. All weights have an equalised
-    learning rate (section 4.1). The paper has no normalisation. If `normalization.discriminator` is set, it applies
-    after leaky ReLU in all layers except the first and the last two.
+    them to one logit. Table 2 describes the network for 1024x1024 images (`width` 16 and `max_width` 512). All weights
+    have an equalised learning rate (section 4.1). The paper has no normalisation. If `normalization.discriminator` is
+    set, it applies after leaky ReLU in all layers except the first and the last two.
 
     Images are squares with a side of 4 times a power of two. The trick `progressive_growing` sets the image size of
     each training phase. The network downsamples its inputs to this size by averaging. The standard deviation is

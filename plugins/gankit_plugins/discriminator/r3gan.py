@@ -21,7 +21,7 @@ class FullSizeConv(nn.Conv2d):
         super().__init__(channels, channels, size, groups=channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return features (B, C, 1, 1) of feature maps x (B, C, H, W)."""
+        """Compute the weighted sum of each channel of x (B, C, H, W). Return the sums (B, C, 1, 1)."""
         return (x * self.weight[:, 0]).sum((2, 3), keepdim=True)
 
 
@@ -40,8 +40,8 @@ class R3ganDiscriminatorNetwork(nn.Module):
         self.embedding = None
         if spec.conditional:
             self.embedding = nn.Embedding(spec.classes, channels)
-            # With this standard deviation, the inner product with another vector has the variance of that vector's
-            # components.
+            # With this standard deviation, the inner product of an embedding and a vector has the same variance as the
+            # components of the vector.
             nn.init.normal_(self.embedding.weight, std=channels**-0.5)
         self.head = he(nn.Linear(channels, 1 if self.embedding is None else channels, bias=False))
 

@@ -46,7 +46,7 @@ class SnganDiscriminatorNetwork(nn.Module):
         halvings = len(sizes_of(spec, owner, SMALLEST_DOUBLED if double_channels else SMALLEST)) - 1
         blocks: list[nn.Module] = [first_block(spec.channels, width)]
         channels = width
-        # The last blocks do not halve the size: two blocks in table 4, one block in tables 5 and 6.
+        # The last blocks do not halve the size: two blocks in table 4 of the paper, one block in tables 5 and 6.
         for number in range(1, halvings + (1 if double_channels else 2)):
             more = width * min(2**number, WIDEST) if double_channels else width
             blocks.append(block(spec, channels, more, halve=number < halvings))
@@ -63,15 +63,15 @@ class SnganDiscriminatorNetwork(nn.Module):
 class SnganDiscriminator(Plugin):
     """SNGAN's discriminator: residual blocks with average pooling, and a sum over all positions before the last layer.
 
-    Source: Miyato 2018, appendix B.4. Table 4 has the network for 32x32: two blocks that halve the size, then two
-    blocks that keep the size, all with 128 channels. Tables 5 and 6 have the networks for 48x48 and 128x128 (`width` 64
-    and `double_channels`). Their blocks halve the size and double the channels, from 64 to at most 1,024. One block
-    that keeps the size follows. The paper has spectral norm in every layer and no other normalisation. If
-    `normalization.discriminator` is another normalisation, it applies before every ReLU in all blocks except the first.
-    The initial weights are as in the generator `sngan`.
+    Source: Miyato 2018, appendix B.4. Table 4 describes the network for 32x32 images: two blocks that halve the size,
+    then two blocks that keep the size, all with 128 channels. Tables 5 and 6 describe the networks for 48x48 and
+    128x128 images (`width` 64 and `double_channels`). Their blocks halve the size and double the channels, from 64 to
+    at most 1,024. One block that keeps the size follows. The paper has spectral norm in every layer and no other
+    normalisation. If `normalization.discriminator` is another normalisation, it applies before every ReLU in all blocks
+    except the first. The initial weights are as in the generator `sngan`.
 
-    Images may have any size of at least 4x4. The blocks halve the sides, rounded up, until the smaller side is at most
-    8, or at most 4 with `double_channels`.
+    Images may have any size of at least 4x4. The blocks halve the height and width, rounded up, until the smaller one
+    is at most 8, or at most 4 with `double_channels`.
 
     When to use: with the generator `sngan`, `normalization.discriminator = "spectral_norm"` and the loss `hinge`. For
     classes, add the trick `projection`.

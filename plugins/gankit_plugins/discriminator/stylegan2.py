@@ -24,7 +24,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Sequential(FilteredDownsample(), EqualisedConv2d(before, after, 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps (B, after, H / 2, W / 2) for x, (B, before, H, W)."""
+        """Downsample x (B, before, H, W) to feature maps (B, after, H / 2, W / 2)."""
         return (self.residual(x) + self.shortcut(x)) * math.sqrt(0.5)
 
 

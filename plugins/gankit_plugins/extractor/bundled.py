@@ -19,13 +19,13 @@ from gankit_plugins.extractor.classifier import sha256, train_test_split
 from gankit_plugins.extractor.feature_network import FeatureNetwork
 
 NETWORKS = {1: ("grey", 28), 3: ("colour", 32)}
-"""Name and image size in pixels of the network for images of 1 channel and of 3 channels."""
+"""Name of the network, and side of its input images in pixels, by number of image channels."""
 
 HEAD_IMAGES, HEAD_SEED = 3000, 0
 """Maximum number of images for the class head (a linear classifier), and random seed for the choice of these images."""
 
 VERSION = 1
-"""Version of the class head. A cached head with another version is not used."""
+"""Version of the class head (a linear classifier). A cached class head with another version is not used."""
 
 CHUNK = 64
 """Number of images in a forward pass.
@@ -119,9 +119,9 @@ def resize(images: Tensor, size: int) -> Tensor:
 def class_head(
     images: Tensor, labels: Tensor, classes: int, network_digest: str, features_of: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor, float, bool]:
-    """Return a linear classifier of a dataset's classes: weight (K, F), bias (K,), test accuracy and a bool.
+    """Fit a linear classifier of a dataset's classes. Return its weight (K, F), bias (K,), test accuracy and a bool.
 
-    The bool is False if the accuracy is at chance, and otherwise True. The classifier is cached on the disk.
+    The bool is True if the accuracy is significantly above chance. The classifier is cached on the disk.
 
     Args:
         images: images of the dataset, (N, C, H, W) uint8.
@@ -136,7 +136,7 @@ def class_head(
 
     def compute() -> tuple[dict[str, Tensor], dict[str, float | bool]]:
         features = features_of(chosen).double()
-        # Put equal images into the same set, so that copies do not increase the test accuracy.
+        # Put equal images into the same set, training or test, so that copies do not increase the test accuracy.
         numbers: dict[bytes, int] = {}
         groups = torch.tensor([numbers.setdefault(sha256(image), len(numbers)) for image in chosen])
         train, test = train_test_split(groups, generator)

@@ -22,8 +22,8 @@ def images_and_labels(dataset: Dataset) -> tuple[Tensor, Tensor | None]:
 def discriminant(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Return the weight (K, F) and the bias (K,) of linear discriminant analysis with K classes.
 
-    All classes have the same covariance and the same prior probability. A class without features gets a bias of minus
-    infinity.
+    The method assumes that all classes have the same covariance and the same prior probability. A class without
+    features gets a bias of minus infinity.
 
     Args:
         features: features (N, F).

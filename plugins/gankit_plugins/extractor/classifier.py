@@ -24,7 +24,7 @@ TEST_PROPORTION, MAX_IMAGES = 0.1, 60_000
 
 WIDTH, FEATURES = 32, 128
 VERSION = 5
-"""Version of this module. A cached classifier with another version is not used."""
+"""Version of the classifier and its training. A cached classifier with another version is not used."""
 
 MAX_RESOLUTION = 32
 """Maximum image size, in pixels per side, at the first convolution.
@@ -38,7 +38,7 @@ ROTATIONS = ("0", "90", "180", "270")
 
 
 class SmallClassifier(nn.Module):
-    """Convolutional classifier with 128 features and K logits. It downsamples images to at most 7x7 pixels."""
+    """Convolutional classifier with 128 features and K logits. Its last feature maps have at most 7x7 pixels."""
 
     def __init__(self, channels: int, resolution: int, classes: int) -> None:
         super().__init__()
@@ -78,7 +78,10 @@ def to_square(images: Tensor) -> Tensor:
 
 
 def rotate(images: Tensor, quarters: Tensor) -> Tensor:
-    """Rotate images (B, C, H, W) counter-clockwise by a number of quarter turns for each image, (B,) (Gidaris 2018)."""
+    """Rotate images (B, C, H, W) counter-clockwise. `quarters` (B,) contains the number of quarter turns of each image.
+
+    Source: Gidaris 2018.
+    """
     return torch.stack([image.rot90(int(q), (1, 2)) for image, q in zip(images, quarters, strict=True)])
 
 
@@ -115,25 +118,27 @@ class ClassifierData:
         """Return the inputs at indices (B,), and their targets (B,).
 
         Without labels, each input is rotated, and its rotation is the target. With `generator`, the rotations are
-        random, because a classifier would memorise a few images with fixed rotations. Without `generator`, the index
+        random, because a classifier would memorise a small dataset with fixed rotations. Without `generator`, the index
         determines the rotation, so the test set is always the same.
         """
         if self.labels is None:
             ways = len(ROTATIONS)
             quarters = index % ways if generator is None else torch.randint(ways, index.shape, generator=generator)
             return rotate(self.inputs(index), quarters), quarters
-        # The base-K digits of an image's label are the labels of its channels, in the same order.
+        # With `by_channel`, the label of an image, written in base K, has one digit for each channel, in the order of
+        # the channels. The target of an input is the digit of its channel. Without `by_channel`, the target is the
+        # label.
         place = self.inputs_per_image - 1 - index % self.inputs_per_image
         return self.inputs(index), self.labels[index // self.inputs_per_image] // self.classes**place % self.classes
 
     def groups(self, index: Tensor) -> Tensor:
-        """Return a group number (B,) for the input at each index (B,). Only identical inputs have the same number."""
+        """Return the group numbers (B,) of the inputs at indices (B,). Only identical inputs are in the same group."""
         numbers: dict[bytes, int] = {}
         inputs = (one for some in index.split(BATCH) for one in self.inputs(some))
         return torch.tensor([numbers.setdefault(sha256(one), len(numbers)) for one in inputs])
 
     def digest(self, rows: Tensor) -> str:
-        """Return a hash of the images and labels at indices (n,), which identifies the data in the cache."""
+        """Return a hash of the images and labels at indices (n,). The hash identifies the data in the cache."""
         digest = hashlib.sha256()
         for some in rows.split(BATCH):
             digest.update(sha256(self.images[some]))

@@ -78,8 +78,7 @@ class Inception(Plugin):
                 raise InputError(f"path: {path} does not exist; set download = true to download it (96 MB) from {URL}")
             fetch(path)
         network, digest = load(path, device)
-        # Check only the hash of the default file. A file that the user names may be another network, so its hash is
-        # logged.
+        # Check only the hash of the default file, because a file that the user names may contain another network.
         if given is None and digest != SHA256:
             raise InputError(f"path: {path} is not the expected file; remove it and set download = true")
 

@@ -17,7 +17,7 @@ class BeganGeneratorNetwork(nn.Module):
         self.decoder = decoder(spec, "generator", width, spec.latent_size)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1], generated from z (B, latent_size); labels are unused."""
+        """Generate images (B, C, H, W) in [-1, 1] from z (B, latent_size). Labels are unused."""
         return self.decoder(z).tanh()
 
 

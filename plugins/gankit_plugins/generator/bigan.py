@@ -22,7 +22,7 @@ class BiganGeneratorNetwork(nn.Module):
         self.to_image = initialized(nn.Linear(units, math.prod(spec.shape)))
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1], generated from z (B, latent_size); labels are unused."""
+        """Generate images (B, C, H, W) in [-1, 1] from z (B, latent_size). Labels are unused."""
         return self.to_image(self.hidden(z)).tanh().view(-1, *self.shape)
 
 

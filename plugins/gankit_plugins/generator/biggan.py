@@ -31,7 +31,7 @@ def modulated_block(
 
 
 class BigGanGenerator(nn.Module):
-    """Network of residual blocks. The first part of z becomes a small feature map, and each block gets a further part.
+    """Network of residual blocks. The first part of z is mapped to a small feature map. Each block gets a further part.
 
     Args:
         spec: specification of the images, z and the classes.
@@ -62,7 +62,7 @@ class BigGanGenerator(nn.Module):
         self.to_image = nn.Sequential(activated(spec, "generator", channels[0]), last, nn.Tanh())
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size) and the condition.
+        """Generate images (B, C, H, W) in [-1, 1] from z (B, latent_size) and the condition.
 
         The condition is labels (B,) or weights of the classes (B, K). It is unused if there are no classes.
         """
@@ -84,20 +84,20 @@ class BigGanGenerator(nn.Module):
 class BigGan(Plugin):
     """BigGAN's generator: residual blocks. Each block gets its part of z, and all blocks share a class embedding.
 
-    Source: Brock 2018, section 3.2 and appendix B; table 4 has the network for 128x128. z is split into equal parts:
-    six parts of 20 numbers for 128x128. A linear layer maps the first part to the smallest feature map. Each block gets
-    a further part. In a block, linear functions of this part and of the class embedding give the scales and shifts of
-    the normalisation. They replace the scales and shifts of `normalization.generator` (paper: batch norm). The scales
-    are centred at 1. In table 4, the class embedding is also an input of the first layer. This implementation leaves
-    out that input, because the number of parameters in table 1 does not include it.
+    Source: Brock 2018, section 3.2 and appendix B. Table 4 describes the network for 128x128 images. z is split into
+    equal parts: six parts of 20 numbers for 128x128. A linear layer maps the first part to the smallest feature map.
+    Each block gets a further part. In a block, linear functions of this part and of the class embedding give the scales
+    and shifts of the normalisation. These replace the scales and shifts of `normalization.generator` (paper: batch
+    norm). The scales are centred at 1. In table 4, the class embedding is also an input of the first layer. This
+    implementation leaves out that input, because the number of parameters in table 1 does not include it.
 
     Three parts of the paper are separate tricks. `self_attention` is the non-local block at 64x64. `spectral_weights`
     adds spectral norm to all layers. `orthogonal_init` gives the paper's initial weights. Without `orthogonal_init`,
     the initial weights are as in `sngan`. For 128x128, the sizes and channels are those of table 4. For larger images,
     the paper has other numbers of channels. For data without classes, a block gets only its part of z.
 
-    Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
-    rounded up, until the smaller one is at most 6.
+    Images may have any size of at least 4x4. The image's height and width are halved and rounded up until the smaller
+    one is at most 6. This gives the sizes of the feature maps.
 
     When to use: with the discriminator `biggan` and the trick `projection`, for data with many classes and with large
     batches.

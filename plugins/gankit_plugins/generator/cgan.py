@@ -30,7 +30,10 @@ class CganGenerator(nn.Module):
         self.to_image = nn.Linear(c.joint_units, math.prod(spec.shape))
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size) and labels (B,) or vectors (B, N)."""
+        """Generate images (B, C, H, W) in [-1, 1] from z (B, latent_size) and the condition.
+
+        The condition is labels (B,) or vectors (B, N).
+        """
         assert condition is not None, "a conditional generator needs a condition"
         y = numbers_of(condition, self.numbers).to(z.dtype)
         both = torch.cat([self.from_noise(z), self.from_label(y)], dim=1)

@@ -35,7 +35,10 @@ class DcganGenerator(nn.Module):
         self.to_image = nn.Sequential(doubling(channels, spec.channels, sizes[0]), nn.Tanh())
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size) and labels (B,) or vectors (B, N)."""
+        """Generate images (B, C, H, W) in [-1, 1] from z (B, latent_size) and the condition.
+
+        The condition is labels (B,) or vectors (B, N).
+        """
         if self.numbers:
             assert condition is not None, "a conditional generator needs a condition"
             z = torch.cat([z, numbers_of(condition, self.numbers).to(z.dtype)], dim=1)
@@ -45,15 +48,15 @@ class DcganGenerator(nn.Module):
 class Dcgan(Plugin):
     """DCGAN's generator: strided transposed convolutions from a small feature map to the image.
 
-    Source: Radford 2015, section 3 and figure 1, for 64x64 with `width` 128: feature maps of 4x4x1024, 8x8x512,
-    16x16x256, 32x32x128 and the image; kernel 5, stride 2. The setting `normalization.generator` applies to every layer
-    except the last (paper: batch norm). ReLU follows each of these layers, and tanh follows the last layer. Initial
-    weights are from N(0, 0.02^2), section 4.
+    Source: Radford 2015, section 3 and figure 1. For 64x64 images and `width` 128, the feature maps are 4x4x1024,
+    8x8x512, 16x16x256 and 32x32x128. The transposed convolutions have kernel 5 and stride 2. The setting
+    `normalization.generator` applies to every layer except the last (paper: batch norm). ReLU follows each of these
+    layers, and tanh follows the last layer. Initial weights are from N(0, 0.02^2), section 4.
 
-    Here images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
-    rounded up, until the smaller side is at most 4. For MNIST, the sides are 28, 14, 7 and 4. A layer has at most 8
-    times `width` channels. Transposed convolutions produce the exact output size, without cropping. The initial scales
-    of normalisation layers are 1. The authors' code draws them from a normal distribution around 1.
+    Here images may have any size of at least 4x4. The image's height and width are halved and rounded up until the
+    smaller one is at most 4. This gives the sizes of the feature maps. For MNIST, the sides are 28, 14, 7 and 4. A
+    layer has at most 8 times `width` channels. Transposed convolutions produce the exact output size, without cropping.
+    The initial scales of normalisation layers are 1. The authors' code draws them from a normal distribution around 1.
 
     When to use: as a baseline, with or without classes in the data.
     When not: to generate requested classes; use `conditional_dcgan`. For points, use `mlp`.

@@ -53,7 +53,7 @@ class FastganGenerator(nn.Module):
         self.to_image = nn.Sequential(initialized(nn.Conv2d(channels[-1], spec.channels, 3, padding=1)), nn.Tanh())
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size). The condition is unused."""
+        """Generate images (B, C, H, W) in [-1, 1] from z (B, latent_size). The condition is unused."""
         maps = [self.from_z(z[:, :, None, None])]
         for level, block in enumerate(self.body, start=1):
             x = block(maps[-1])
@@ -74,9 +74,9 @@ class Fastgan(Plugin):
     implementation. Each doubling of the size halves the number of channels, down to `width` / 32. The initial weights
     are from N(0, 0.02^2), as in DCGAN.
 
-    Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
-    rounded up, until the smaller one is at most 4. For images below 128x128, the smallest feature map scales the
-    largest one.
+    Images may have any size of at least 4x4. The image's height and width are halved and rounded up until the smaller
+    one is at most 4. This gives the sizes of the feature maps. For images below 128x128, the smallest feature map
+    scales the largest one.
 
     When to use: for small datasets, including large images, on one device, with the discriminator `fastgan`.
     When not: for large datasets and long training; a network with more layers at each size, such as `sngan`, then has

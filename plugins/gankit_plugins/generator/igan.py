@@ -45,7 +45,7 @@ class IganGenerator(nn.Module):
         self.to_image = image_layer(spec, channels, normalize_output)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1], generated from z (B, latent_size); labels are unused."""
+        """Generate images (B, C, H, W) in [-1, 1] from z (B, latent_size). Labels are unused."""
         small = self.to_small(z).view(-1, self.channels, *self.small)
         large = self.to_large(z).view(-1, self.channels, *self.large)
         return self.to_image(self.long_way(small) + self.short_cut(small) + self.from_large(large))

@@ -60,7 +60,7 @@ class IganVnGenerator(nn.Module):
         self.to_image = image_layer(spec, channels, normalize_output, N)
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1], generated from z (B, latent_size) and labels (B,).
+        """Generate images (B, C, H, W) in [-1, 1] from z (B, latent_size) and labels (B,).
 
         With one class, labels are unused. In training mode, every class must have the same number of images.
         """

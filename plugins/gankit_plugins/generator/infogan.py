@@ -10,7 +10,7 @@ from gankit_plugins.layers.dcgan import initialized
 
 
 class InfoGanGeneratorNetwork(nn.Module):
-    """Network that maps z to a feature map with a quarter of the image's sides, and doubles the sides twice."""
+    """Network that maps z to feature maps of a quarter of the image's height and width, and doubles both twice."""
 
     def __init__(self, spec: Spec, width: int, units: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class InfoGanGeneratorNetwork(nn.Module):
         self.to_image = nn.Sequential(doubling(width, spec.channels), nn.Tanh())
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1], generated from z (B, latent_size); labels are unused."""
+        """Generate images (B, C, H, W) in [-1, 1] from z (B, latent_size). Labels are unused."""
         return self.to_image(self.body(self.hidden(z).view(-1, *self.shape)))
 
 
@@ -44,10 +44,11 @@ def doubling(before: int, after: int) -> nn.ConvTranspose2d:
 class InfoGanGenerator(Plugin):
     """InfoGAN's generator for small images: two linear layers, then two transposed convolutions.
 
-    Source: Chen 2016, appendix C.1, table 1, for 28x28: 1,024 units, a feature map of 7x7x128, 14x14x64 and the image,
-    with kernel 4 and stride 2. The setting `normalization.generator` applies to every layer except the last (paper:
-    batch norm). ReLU follows each of these layers. Here the activation of the last layer is tanh, because images are in
-    [-1, 1]. The sides of images may be any multiples of 4. Initial weights are from N(0, 0.02^2), as for DCGAN.
+    Source: Chen 2016, appendix C.1, table 1. For 28x28 images, the linear layers map z to 1,024 units, and these to
+    7x7x128 feature maps. The transposed convolutions have kernel 4 and stride 2, and return 14x14x64 feature maps and
+    the image. The setting `normalization.generator` applies to every layer except the last (paper: batch norm). ReLU
+    follows each of these layers. Here the activation of the last layer is tanh, because images are in [-1, 1]. The
+    sides of images may be any multiples of 4. Initial weights are from N(0, 0.02^2), as for DCGAN.
 
     When to use: with the prior `infogan` and the discriminator `infogan`.
     When not: for images larger than about 32x32; use `dcgan`, which then has fewer parameters.

@@ -28,12 +28,12 @@ class FullyConnectedGenerator(nn.Module):
         self.to_image = nn.Linear(width, math.prod(spec.shape))
 
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1], generated from z (B, latent_size); labels are unused."""
+        """Generate images (B, C, H, W) in [-1, 1] from z (B, latent_size). Labels are unused."""
         return self.to_image(self.hidden(z)).tanh().view(-1, *self.shape)
 
 
 class MlpGenerator(Plugin):
-    """Fully connected generator, for images of any size or for points.
+    """Fully connected generator, for images of any size or for points in the plane.
 
     Source: Goodfellow 2014, section 5. The setting `normalization.generator` applies to every hidden layer, before its
     ReLU. The activation of the last layer is tanh.

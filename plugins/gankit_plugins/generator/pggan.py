@@ -33,9 +33,9 @@ class PgganGenerator(Growing):
         self.to_image = nn.ModuleList(EqualisedConv2d(after, spec.channels, 1) for after in channels)
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) for z (B, latent_size). The condition is unused.
+        """Generate images (B, C, H, W) from z (B, latent_size). The condition is unused.
 
-        In training, the values may exceed [-1, 1]. In evaluation mode they are clamped.
+        In training, the values may lie outside [-1, 1]. In evaluation mode, they are clamped to this range.
         """
         level, alpha = self.level_and_alpha()
         lower = pixel_norm(z)[:, :, None, None]
@@ -53,9 +53,9 @@ class Pggan(Plugin):
 
     Source: Karras 2017, table 2 and appendix A.1. z is normalised to the length latent_size^0.5. A 4x4 convolution maps
     z to 4x4 feature maps. At each further size, nearest-neighbour upsampling doubles the size, and two 3x3 convolutions
-    with leaky ReLU follow. Table 2, for 1024x1024, has `width` 16 and `max_width` 512. The setting
-    `normalization.generator` applies after every leaky ReLU (paper: pixel_norm). All weights have an equalised learning
-    rate (section 4.1).
+    with leaky ReLU follow. Table 2 describes the network for 1024x1024 images (`width` 16 and `max_width` 512). The
+    setting `normalization.generator` applies after every leaky ReLU (paper: pixel_norm). All weights have an equalised
+    learning rate (section 4.1).
 
     The last layer is linear, as in the paper, so images may have values outside [-1, 1] in training. They are clamped
     to [-1, 1] in samples and metrics.

@@ -21,7 +21,7 @@ class Basis(nn.Module):
         self.factors = he(nn.Linear(inputs, channels, bias=False))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return feature maps (B, C, H, W) for z (B, inputs)."""
+        """Scale the learned feature maps by linear functions of z (B, inputs). Return feature maps (B, C, H, W)."""
         return self.factors(z)[:, :, None, None] * self.maps
 
 
@@ -35,14 +35,15 @@ class R3ganGeneratorNetwork(nn.Module):
         self.basis = Basis(spec.latent_size + config.class_embedding, channels, size)
         layers = list(blocks)
         for size, after, blocks in reversed(larger):
-            # A 1x1 convolution without biases commutes with the upsampling. It costs only a quarter if it comes first.
+            # A 1x1 convolution without biases commutes with the upsampling. Before the upsampling, it needs only a
+            # quarter of the operations.
             layers += [*changed_width(channels, after), upsampling(size), *blocks]
             channels = after
         self.body = nn.Sequential(*layers)
         self.to_image = nn.Sequential(pointwise(channels, spec.channels), nn.Tanh())
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size) and the condition.
+        """Generate images (B, C, H, W) in [-1, 1] from z (B, latent_size) and the condition.
 
         The condition is labels (B,) or weights of the classes (B, K). It is unused without `class_embedding`.
         """
@@ -67,8 +68,8 @@ class R3gan(Plugin):
     embedding of the class. The discriminator `r3gan` uses classes if G uses them. The setting `normalization.generator`
     applies to the first two convolutions of a block (paper: none).
 
-    Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
-    rounded up, until the smaller one is at most 4.
+    Images may have any size of at least 4x4. The image's height and width are halved and rounded up until the smaller
+    one is at most 4. This gives the sizes of the feature maps.
 
     When to use: with the discriminator `r3gan`, the trick `relativistic`, and the penalties `r1` and `r2`, for long
     runs without other tricks.

@@ -18,7 +18,7 @@ The side is 4 for 32x32 images, and 6 for 48x48 images.
 
 
 class SnganGenerator(nn.Module):
-    """Network that maps z linearly to a small feature map, and upsamples it by residual blocks to the image's size."""
+    """Network that maps z linearly to a small feature map. Residual blocks upsample this map to the image's size."""
 
     def __init__(self, spec: Spec, width: int, double_channels: bool) -> None:
         super().__init__()
@@ -32,24 +32,24 @@ class SnganGenerator(nn.Module):
         self.to_image = nn.Sequential(activated(spec, "generator", channels[0]), last, nn.Tanh())
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size). The condition is unused."""
+        """Generate images (B, C, H, W) in [-1, 1] from z (B, latent_size). The condition is unused."""
         return self.to_image(self.body(self.from_z(z)))
 
 
 class Sngan(Plugin):
     """SNGAN's generator: residual blocks. Each block doubles the size of the feature maps.
 
-    Source: Miyato 2018, appendix B.4. Table 4 has the network for 32x32, with 4x4x256 feature maps from z and three
-    blocks with 256 channels: `width` 256. Tables 5 and 6 have the networks for 48x48 and 128x128 (`width` 64 and
-    `double_channels`). These networks have 64 channels at the image's size and up to 16 times as many at smaller sizes.
-    The setting `normalization.generator` applies before every ReLU (paper: batch norm). The paper does not give the
-    initial weights. As in the authors' code, the weights are from Glorot's uniform distribution, times 2^0.5 in the
-    residual branches.
+    Source: Miyato 2018, appendix B.4. Table 4 describes the network for 32x32 images (`width` 256). It starts from
+    4x4x256 feature maps and has three blocks with 256 channels. Tables 5 and 6 describe the networks for 48x48 and
+    128x128 images (`width` 64 and `double_channels`). These networks have 64 channels at the image's size, and up to 16
+    times as many at smaller sizes. The setting `normalization.generator` applies before every ReLU (paper: batch norm).
+    The paper does not give the initial weights. As in the authors' code, the weights are from Glorot's uniform
+    distribution, times 2^0.5 in the residual branches.
 
-    Images may have any size of at least 4x4. The sides of the feature maps result from halving the image's sides,
-    rounded up, until the smaller side is at most 6.
+    Images may have any size of at least 4x4. The image's height and width are halved and rounded up until the smaller
+    one is at most 6. This gives the sizes of the feature maps.
 
-    When to use: with the discriminator `sngan`, for deeper networks than `dcgan`. For requested classes, set
+    When to use: with the discriminator `sngan`, for deeper networks than `dcgan`. For class-conditional generation, set
     `normalization.generator` to `conditional_batch_norm`.
     When not: for a first quick run; use `dcgan`, which has only one convolution at each size.
     """

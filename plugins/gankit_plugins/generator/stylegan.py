@@ -27,7 +27,7 @@ class FilteredDoubling(LowPass):
         self.convolution = EqualisedConv2d(before, after, 3, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps (B, after, 2 H, 2 W) for x, (B, before, H, W)."""
+        """Upsample x (B, before, H, W) to feature maps (B, after, 2 H, 2 W)."""
         return convolve_up(x, self.convolution.scaled_weight(), self.kernel)
 
 
@@ -49,7 +49,10 @@ class StyledLayer(nn.Module):
         self.adain = Adain(channels, w_size)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Return feature maps (B, C', H', W') for x, (B, C, H, W), and w, (B, W)."""
+        """Apply the layer, noise, activation and AdaIN to x (B, C, H, W), with the style vector w (B, w_size).
+
+        Return feature maps (B, channels, H', W').
+        """
         return self.adain(self.activation(self.noise(self.layer(x))), w)
 
 
@@ -65,7 +68,8 @@ class AdainSynthesis(Synthesis):
         sides = sides_of(spec, owner)
         self.layers = 2 * len(sides)
         channels = [channels_at(side, config.channel_base, config.max_channels) for side in sides]
-        # All values of the constant begin at 1 (Karras 2018, appendix C). Training makes its pixels different.
+        # The learned constant input is initialised to 1 (Karras 2018, appendix C). Its values become different only
+        # through training.
         self.constant = nn.Parameter(torch.ones(1, channels[0], FIRST, FIRST))
 
         def styled(layer: nn.Module, count: int) -> StyledLayer:
@@ -81,7 +85,10 @@ class AdainSynthesis(Synthesis):
         self.to_image = EqualisedConv2d(channels[-1], spec.channels, 1)
 
     def forward(self, ws: Tensor) -> Tensor:
-        """Return images (B, C, H, W) for the w of each layer, (B, L, W). In evaluation mode, they are in [-1, 1]."""
+        """Generate images (B, C, H, W) from the w of each of the L layers, (B, L, w_size).
+
+        In evaluation mode, the images are clamped to [-1, 1].
+        """
         x = self.constant.expand(len(ws), -1, -1, -1)
         for layer, w in zip(self.body, ws.unbind(1), strict=True):
             x = layer(x, w)

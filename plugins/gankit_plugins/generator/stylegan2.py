@@ -26,7 +26,10 @@ class StyledLayer(nn.Module):
         self.activation = ScaledActivation(after)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Return feature maps (B, after, H', W') for x, (B, before, H, W), and w, (B, W)."""
+        """Apply convolution, noise and activation to x (B, before, H, W), with the style vector w (B, w_size).
+
+        Return feature maps (B, after, H, W), or (B, after, 2 H, 2 W) if the convolution upsamples.
+        """
         return self.activation(self.noise(self.convolution(x, w)))
 
 
@@ -39,7 +42,10 @@ class ToImage(nn.Module):
         self.bias = nn.Parameter(torch.zeros(after))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Return the contribution of x, (B, before, H, W), to the image, (B, after, H, W), for w, (B, W)."""
+        """Return the contribution (B, after, H, W) of feature maps x (B, before, H, W) to the image.
+
+        w is the style vector, (B, w_size).
+        """
         y = self.convolution(x, w)
         return y + self.bias.to(y.dtype)[:, None, None]
 
@@ -70,7 +76,10 @@ class SkipSynthesis(Synthesis):
         self.upsample = FilteredUpsample()
 
     def forward(self, ws: Tensor) -> Tensor:
-        """Return images (B, C, H, W) for the w of each layer, (B, L, W). In evaluation mode, they are in [-1, 1]."""
+        """Generate images (B, C, H, W) from the w of each of the L layers, (B, L, w_size).
+
+        In evaluation mode, the images are clamped to [-1, 1].
+        """
         styles = ws.unbind(1)
         x, images, place = self.constant.expand(len(ws), -1, -1, -1), None, 0
         for layers, to_image in zip(self.blocks, self.to_image, strict=True):

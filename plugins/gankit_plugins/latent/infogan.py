@@ -29,14 +29,14 @@ def continuous_loss(mean: Tensor, log_deviation: Tensor, code: Tensor) -> Tensor
     """Return -E[ln Q(c|x)] for continuous codes and normal distributions Q, as a scalar in nats.
 
     All arguments have the shape (B, n). `log_deviation` is the logarithm of the standard deviation. The n codes are
-    independent, so their logarithms are added. Source: Chen 2016, equation 4.
+    independent, so their log-probabilities are added. Source: Chen 2016, equation 4.
     """
     squares = ((code - mean) * (-log_deviation).exp()).square()
     return (squares / 2 + log_deviation + math.log(2 * math.pi) / 2).sum(1).mean()
 
 
 def refuse_other_inputs(recipe: RecipeInfo) -> None:
-    """Raise a ValueError if a trick gives D images that do not correspond to the z of the step."""
+    """Raise a ValueError if a trick of the recipe gives D images that do not correspond to the z of the step."""
     for name in ("packing", "experience_replay"):
         if recipe.uses(name):
             raise ValueError(f"with {name}, D's inputs do not correspond to the z of the step; remove one of the two")
@@ -109,7 +109,7 @@ class InfoGan(Plugin):
 
     @hookimpl
     def truncate_latent(self, z: Tensor, redraw: Callable[[], Tensor], threshold: float) -> Tensor:
-        """Truncate only the noise. Leave the codes unchanged, because one-hot vectors must not be changed."""
+        """Truncate only the noise. The codes stay unchanged, because categorical codes must be one-hot vectors."""
         noise = self.config.noise
         return torch.cat([truncated(z[:, :noise], lambda: redraw()[:, :noise], threshold), z[:, noise:]], 1)
 
