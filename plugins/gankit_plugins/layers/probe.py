@@ -20,8 +20,8 @@ COUNT = 2
 def probe(network: nn.Module, run: Run, shift: int = 0) -> DiscriminatorOutput:
     """Return the output of a discriminator for fixed images. With K classes, image i has the class (i + shift) mod K.
 
-    The network is not changed. It runs in evaluation mode, because batch norm in training mode would update its
-    statistics.
+    The network is not changed. It runs in evaluation mode, because in training mode, batch norm would update its
+    running statistics.
     """
     spec, device = run.spec, next(network.parameters()).device
     shape = (COUNT, spec.channels * spec.pack, *spec.shape[1:])
@@ -116,7 +116,7 @@ def is_container(network: nn.Module, one: FeatureMap, maps: list[FeatureMap]) ->
 def in_block(network: nn.Module, one: FeatureMap, maps: list[FeatureMap]) -> bool:
     """Return whether a module is a part of a block.
 
-    A block is a module that changes the size by a factor of at most 2, but is not an `nn.Sequential`.
+    A block is a module other than an `nn.Sequential` that changes height and width by a factor of at most 2.
     """
     for block in maps:
         if one.module.startswith(f"{block.module}.") and not isinstance(

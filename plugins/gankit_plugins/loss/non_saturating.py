@@ -28,7 +28,8 @@ class NonSaturating(AdversarialLoss):
     ) -> Tensor:
         """Return the sum of the mean cross entropies of real and fake logits, (B, ...) each, with their targets.
 
-        Each target is a number or (B,). For the targets 1 and 0, the sum is -E[ln D(x)] - E[ln(1 - D(G(z)))].
+        Each target is a number or a tensor (B,). For the targets 1 and 0, the sum is
+        -E[ln D(x)] - E[ln(1 - D(G(z)))].
         """
         return cross_entropy(real_logits, real_target).mean() + cross_entropy(fake_logits, fake_target).mean()
 

@@ -22,7 +22,7 @@ def log_partition(
         ranks: number of these ranks.
     """
     own = torch.cat([real_logits.flatten(), fake_logits.flatten()]).logsumexp(0)
-    # Subtract the mean over the ranks before `exp`, because the exponential of a large logit would be infinite.
+    # Subtract the ranks' mean of `own` before `exp`, because the exponential of a large number would be infinite.
     shift = mean(own.detach())
     return shift + (ranks * mean((own - shift).exp())).log()
 
