@@ -120,7 +120,7 @@ def blocks(count: int) -> Iterator[slice]:
 
 
 def neighbours_in(comparison: Comparison, k: int) -> Neighbours:
-    """Return the `Neighbours` of the images of a comparison, for 1 to k neighbours or more.
+    """Return the `Neighbours` of a comparison's images, with balls up to at least the k-th nearest neighbour.
 
     The result is cached, so metrics share the computation.
     """

@@ -184,7 +184,8 @@ class VirtualBatchNorm(Plugin):
     def _first_condition(self, size: int) -> Tensor | None:
         """Return the condition of a generator's first reference batch, or None for an unconditional generator.
 
-        Classes are used in turn. For other conditions, the result is a placeholder that `on_start` replaces.
+        With K classes, the labels are 0, 1, ..., K - 1, 0, 1, ... For other conditions, the result is a placeholder
+        that `on_start` replaces.
 
         Raises:
             InputError: the condition is a source image. The generator file would then contain source images.
