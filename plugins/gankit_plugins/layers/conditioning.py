@@ -46,7 +46,8 @@ def require_numbers(spec: Spec, name: str, other: str) -> int:
     """Return the number of classes in the data, or the length of the data's condition vectors.
 
     Raises:
-        InputError: the data have another condition or no condition. The message recommends the network `other` instead.
+        InputError: the data have no condition, or a condition other than class labels or vectors. The message
+            recommends the network `other` instead.
     """
     if spec.condition is None:
         raise InputError(f"{name} needs labels, and the dataset has none; use {other}")

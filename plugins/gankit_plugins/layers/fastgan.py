@@ -19,7 +19,7 @@ CHANNELS_OF_LARGE = 3
 
 
 def channels_at(level: int, width: int, size: Size) -> int:
-    """Return the number of channels of a feature map that is 2^level times as large as the smallest one.
+    """Return the number of channels of a feature map whose sides are 2^level times those of the smallest feature map.
 
     The number is `width` / 2^level, but at least `width` / 32 and at least 1. Feature maps of at least 512x512 have 3
     channels.

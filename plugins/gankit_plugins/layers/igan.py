@@ -22,7 +22,7 @@ SLOPE = 0.02
 
 
 def activated(spec: Spec, player: Player, layer: nn.Module, features: int) -> nn.Sequential:
-    """Return a layer followed by normalisation and LeakyReLU (Meng 2021, figures 4 and 9)."""
+    """Return `layer`, followed by the recipe's normalisation and LeakyReLU (Meng 2021, figures 4 and 9)."""
     return nn.Sequential(spec.normalize(player, layer, features), nn.LeakyReLU(SLOPE))
 
 
@@ -32,7 +32,7 @@ def convolution(channels: int, groups: int = 1) -> nn.Conv2d:
 
 
 def image_layer(spec: Spec, channels: int, normalize: bool, groups: int = 1) -> nn.Sequential:
-    """Return the last layer: a 3x3 convolution to the image's channels, optional normalisation, and tanh."""
+    """Return G's last layer: a 3x3 convolution to the image's channels, optional normalisation, and tanh."""
     layer: nn.Module = nn.Conv2d(channels * groups, spec.channels * groups, 3, padding=1, groups=groups)
     if normalize:
         layer = spec.normalize("generator", layer, spec.channels * groups)

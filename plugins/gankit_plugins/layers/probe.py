@@ -65,11 +65,11 @@ class FeatureMap(NamedTuple):
     """Name of a module that returns feature maps (B, C, H, W), and the number of channels and the size of the maps."""
 
     module: str
-    """Name of the module."""
+    """Name of the module, as in `named_modules`."""
 
     channels: int
     size: tuple[int, int]
-    """Height and width in pixels."""
+    """Height and width of the feature maps, in pixels."""
 
 
 def feature_maps(network: nn.Module, player: Player, spec: Spec, run: Run | None) -> list[FeatureMap]:

@@ -57,15 +57,15 @@ def glorot(layer: Layer, gain: float = 1.0) -> Layer:
 
 
 def convolution(before: int, after: int) -> nn.Conv2d:
-    """Return a 3x3 convolution of a residual branch.
+    """Return a 3x3 convolution for a residual branch.
 
-    The gain sqrt(2) of the initial weights compensates for ReLU, which halves the mean square.
+    The gain sqrt(2) of the initial weights compensates for ReLU, which halves the mean square of the features.
     """
     return glorot(nn.Conv2d(before, after, 3, padding=1), math.sqrt(2))
 
 
 def pointwise(before: int, after: int) -> nn.Conv2d:
-    """Return a 1x1 convolution of a shortcut."""
+    """Return a 1x1 convolution for the shortcut of a residual block."""
     return glorot(nn.Conv2d(before, after, 1))
 
 

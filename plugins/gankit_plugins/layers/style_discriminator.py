@@ -71,7 +71,7 @@ class StyleDiscriminator(nn.Module):
         count = channels[-1]
         self.deviation = DeviationMap(config.stddev_group) if config.stddev_group else nn.Identity()
         self.last = activated(count + bool(config.stddev_group), count, 3)
-        # Without padding, the convolution is fully connected: it maps 4x4 to 1x1.
+        # The 4x4 convolution has no padding, so its output is 1x1: it is a fully connected layer.
         self.hidden = nn.Sequential(activated(count, count, FIRST, padding=0), nn.Flatten())
         self.head = EqualisedLinear(count, 1)
 

@@ -72,7 +72,7 @@ class Logger(Plugin):
         self.active = False
 
     def open(self, run: Run, directory: Path) -> None:
-        """Start logging a run, or continue its log after it is resumed."""
+        """Start the log of a run, or continue the log of a resumed run."""
         raise NotImplementedError
 
     def write(self, row: Row) -> None:
@@ -92,7 +92,7 @@ class Logger(Plugin):
         for row in rows:
             if "warning" not in row:
                 self.write(row)
-        # Pass only the last warning to `write`, because the loggers that use this method then write all warnings.
+        # Write only the last warning, because loggers that use this method write all warnings of the run in each call.
         for row in [row for row in rows if "warning" in row][-1:]:
             self.write(row)
 

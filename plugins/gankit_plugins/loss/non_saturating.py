@@ -35,8 +35,8 @@ class NonSaturating(AdversarialLoss):
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0) -> Tensor:
-        """Return the mean cross entropy of logits (B, ...) with the target.
+        """Return the mean cross entropy of logits (B, ...) with `target`.
 
-        For the target 1, the result is -E[ln D(G(z))].
+        For `target` = 1, the result is -E[ln D(G(z))].
         """
         return cross_entropy(fake_logits, target).mean()

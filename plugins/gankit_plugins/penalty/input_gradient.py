@@ -92,7 +92,7 @@ class InputGradientPenalty(Plugin):
         """Return the penalty as a scalar, without its weight."""
 
     def weight(self) -> float | Schedule:
-        """Return the weight of the penalty in D's loss."""
+        """Return the weight lambda of the penalty in D's loss, as a number or a schedule."""
         return self.config.weight
 
     @hookimpl

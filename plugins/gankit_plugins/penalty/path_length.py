@@ -74,7 +74,7 @@ class PathLength(Plugin):
         """Moving average of the path lengths ||J^T y||: the scalar `a` of the paper. None before the first batch."""
 
         self.parts: list[Tensor] = []
-        """Mean path length of each micro-batch of the current G step (gradient accumulation), scalars."""
+        """Mean path lengths: a scalar for each micro-batch of the current G step (gradient accumulation)."""
 
     @hookimpl
     def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:

@@ -26,8 +26,8 @@ def pull_away(codes: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x, ran
     """
     directions = F.normalize(codes.to(torch.promote_types(codes.dtype, torch.float32)), dim=1)
     if ranks > 1:
-        # Gather the codes of all ranks. Each rank fills its own rows, so the sum over the ranks contains the rows of
-        # all ranks.
+        # Gather the codes of all ranks. Each rank fills only `rows[rank]`, so the sum over the ranks contains the codes
+        # of all ranks.
         rows = directions.new_zeros(ranks, *directions.shape)
         rows[rank] = directions
         directions = ranks * mean(rows).flatten(0, 1)

@@ -35,7 +35,7 @@ def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class ClassifyingDiscriminator(nn.Module):
-    """Discriminator with an additional linear layer, which maps its features (B, F) to class logits (B, K)."""
+    """Discriminator with an additional linear layer that maps D's features (B, F) to class logits (B, K)."""
 
     def __init__(self, network: nn.Module, features: int, classes: int) -> None:
         super().__init__()

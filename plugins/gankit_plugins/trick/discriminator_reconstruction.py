@@ -117,7 +117,7 @@ class Decoders(nn.Module):
 
 
 class MappingDiscriminator(nn.Module):
-    """Discriminator whose output also contains the feature maps of two modules: entries PART and WHOLE of `extra`."""
+    """Discriminator that also returns the feature maps of two modules, as the entries PART and WHOLE of `extra`."""
 
     def __init__(self, network: nn.Module, part: str, whole: str) -> None:
         super().__init__()

@@ -141,7 +141,7 @@ class StandingStatistics(Plugin):
                 network(run.draw_latent(count, condition, generator), condition)
 
     def _condition(self, run: Run, number: int, count: int) -> Tensor | None:
-        """Return the condition of pass `number`: classes in turn, or the condition of a fixed set of real images."""
+        """Return the condition of pass `number`: classes in turn, the condition of fixed real images, or None."""
         if run.spec.classes:
             return torch.arange(number * count, (number + 1) * count, device=run.device) % run.spec.classes
         return run.draw_reference(count).condition if run.spec.condition is not None else None
