@@ -20,7 +20,7 @@ def adain(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         shift: shifts y_b, (B, C).
 
     Returns:
-        Feature maps with the shape and the data type of x. They are computed in float32 or a wider type.
+        Feature maps with the shape and the data type of x. The computation uses float32 or a wider type.
     """
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     variance, mean = torch.var_mean(wide, (2, 3), correction=0, keepdim=True)
@@ -41,6 +41,6 @@ class Adain(nn.Module):
         self.affine = EqualisedLinear(w_size, 2 * channels)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Return feature maps with the shape of x, (B, C, H, W), for style vectors w, (B, w_size)."""
+        """Apply `adain` to x, (B, C, H, W), with style vectors w, (B, w_size). The shape does not change."""
         scale, shift = self.affine(w).chunk(2, dim=1)
         return adain(x, 1 + scale, shift)

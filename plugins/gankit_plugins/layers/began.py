@@ -10,7 +10,7 @@ from gankit import Player, Spec
 from gankit_plugins.layers.dcgan import Size, half
 
 SMALLEST = 8
-"""Upper bound, in pixels, of the smaller side of the feature map between the convolutions and the linear layer."""
+"""Maximum length, in pixels, of the smaller side of the smallest feature maps. A linear layer maps them to the code."""
 
 REPETITIONS = 2
 """Number of convolutions at each size of the feature maps."""
@@ -36,8 +36,8 @@ def activated(spec: Spec, player: Player, before: int, after: int, stride: int =
 def encoder(spec: Spec, width: int, code: int) -> nn.Sequential:
     """Return D's encoder, which maps images (B, C, H, W) to codes (B, code).
 
-    Convolutions with stride 2 halve the size. After k halvings, the feature maps have (k + 1) * width channels. The
-    first convolution of the encoder has no normalisation.
+    Convolutions with stride 2 halve height and width. After k halvings, the feature maps have (k + 1) * width channels.
+    The first convolution of the encoder has no normalisation.
     """
     layers = [nn.Sequential(nn.Conv2d(spec.channels, width, 3, padding=1), nn.ELU())]
     sizes, channels = sizes_of(spec), width

@@ -10,12 +10,15 @@ from gankit import ClassCondition, InputError, Run, Spec, VectorCondition
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Return labels (B,) as one-hot vectors (B, N) in float32, without making the CPU wait for the device."""
+    """Convert labels (B,) to one-hot vectors (B, classes) in float32. The CPU does not wait for the device."""
     return (labels[:, None] == torch.arange(classes, device=labels.device)).float()
 
 
 def numbers_of(condition: Tensor, size: int) -> Tensor:
-    """Return labels (B,) as one-hot vectors of N = `size` numbers, and vectors (B, N) unchanged."""
+    """Convert a condition to vectors (B, N), with N = `size`. Labels (B,) become one-hot vectors.
+
+    A condition that already consists of vectors is returned unchanged.
+    """
     return one_hot(condition, size) if condition.dim() == 1 else condition
 
 
@@ -43,7 +46,8 @@ def require_numbers(spec: Spec, name: str, other: str) -> int:
     """Return the number of classes in the data, or the length of the data's condition vectors.
 
     Raises:
-        InputError: the data have another condition or no condition. The message recommends the network `other` instead.
+        InputError: the data have no condition, or a condition other than class labels or vectors. The message
+            recommends the network `other` instead.
     """
     if spec.condition is None:
         raise InputError(f"{name} needs labels, and the dataset has none; use {other}")
@@ -63,7 +67,10 @@ def require_labels(spec: Spec, name: str, other: str) -> None:
 
 
 def refuse_other_conditions(spec: Spec, name: str) -> None:
-    """Raise an InputError if the data have a condition other than classes, which the plugin `name` does not support."""
+    """Raise an InputError if the data have a condition other than class labels.
+
+    The plugin `name` works with class labels or without a condition.
+    """
     if spec.condition is not None and not spec.classes:
         raise InputError(
             f"{name} works with classes or without a condition, and the data have {spec.condition.describe()}; remove "

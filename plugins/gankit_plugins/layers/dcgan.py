@@ -15,13 +15,16 @@ DEVIATION = 0.02
 """Standard deviation of the initial weights (Radford 2015, section 4)."""
 
 SMALLEST = 4
-"""Upper bound, in pixels, of the smaller side of D's last feature map and of G's first feature map.
+"""Maximum length, in pixels, of the smaller side of D's last feature map and of G's first feature map.
 
-It is also the minimum side of an image.
+The same number is the minimum side of an image.
 """
 
 WIDEST = 8
-"""Maximum number of channels, as a multiple of `width`. Each downsampling doubles the number, up to this limit."""
+"""Maximum number of channels, as a multiple of the setting `width`.
+
+Each downsampling doubles the number of channels, up to this limit.
+"""
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -33,7 +36,7 @@ def sizes_of(spec: Spec) -> list[Size]:
     """Return the sizes of all feature maps, starting with the image. Each size is half of the previous one, rounded up.
 
     For images of 64x64, the sides are 64, 32, 16, 8 and 4, as in the paper. For 28x28, the sides are 28, 14, 7 and 4.
-    The smaller side of the last map is 3 or 4, but it is 2 for images with a side of 4.
+    The smaller side of the last feature map is 3 or 4 pixels, or 2 pixels if the smaller side of the image is 4 pixels.
 
     Raises:
         InputError: a side of the image is below 4.
@@ -57,12 +60,12 @@ def channels_at(level: int, width: int) -> int:
 
 
 def halving(before: int, after: int) -> nn.Conv2d:
-    """Return a 5x5 convolution with stride 2, which halves the size, rounding up (Radford 2015, figure 1)."""
+    """Return a 5x5 convolution with stride 2. It halves height and width, rounding up (Radford 2015, figure 1)."""
     return initialized(nn.Conv2d(before, after, 5, stride=2, padding=2))
 
 
 def doubling(before: int, after: int, size: Size) -> nn.ConvTranspose2d:
-    """Return a transposed convolution with output size `size`, for inputs of half this size, rounded up."""
+    """Return a 5x5 transposed convolution that maps feature maps of half of `size`, rounded up, to maps of `size`."""
     height, width = size
     odd = (1 - height % 2, 1 - width % 2)
     return initialized(nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=odd))

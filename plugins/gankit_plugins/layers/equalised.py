@@ -12,8 +12,8 @@ class EqualisedLinear(nn.Linear):
     """Linear layer y = c W x + rate b with the constant c = rate * gain / sqrt(inputs).
 
     The initial weights W are drawn from N(0, 1 / rate^2). The initial c W therefore has the standard deviation
-    gain / sqrt(inputs), as in He's initialisation. Adam's steps do not depend on the scale of the gradient. So W
-    changes at the same relative speed in all layers with the rate 1. Another rate multiplies this speed.
+    gain / sqrt(inputs), as in He's initialisation. Adam's steps do not depend on the scale of the gradient, so W
+    changes at the same relative speed in all layers with rate 1. In other layers, this speed is multiplied by `rate`.
 
     Source: Karras 2017, section 4.1, without a rate; Karras 2018, appendix C, with the rate 0.01 for the mapping
     network.
@@ -37,7 +37,7 @@ class EqualisedLinear(nn.Linear):
             nn.init.constant_(self.bias, bias / rate)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the output y, (..., outputs), for the input x, (..., inputs)."""
+        """Return y = c W x + rate b, (..., outputs), for the input x, (..., inputs)."""
         return F.linear(input, self.scale * self.weight, self._bias())
 
     def _bias(self) -> Tensor | None:
@@ -82,7 +82,7 @@ class EqualisedConv2d(nn.Conv2d):
             nn.init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return feature maps (B, after, H', W') for x, (B, before, H, W)."""
+        """Apply the convolution to feature maps x, (B, before, H, W). The result has the shape (B, after, H', W')."""
         return self._conv_forward(input, self.scaled_weight(), self.bias)
 
     def scaled_weight(self) -> Tensor:

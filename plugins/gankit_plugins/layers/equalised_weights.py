@@ -34,7 +34,7 @@ class Scaled(nn.Module):
         self.c = c
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Return the trained parameter that gives a weight. PyTorch calls this method when the weight is set."""
+        """Return the trained parameter: the weight divided by c. PyTorch calls this method when the weight is set."""
         return weight / self.c
 
     def forward(self, parameter: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ CHANNELS_OF_LARGE = 3
 
 
 def channels_at(level: int, width: int, size: Size) -> int:
-    """Return the number of channels of a feature map that is 2^level times as large as the smallest one.
+    """Return the number of channels of a feature map whose sides are 2^level times those of the smallest feature map.
 
     The number is `width` / 2^level, but at least `width` / 32 and at least 1. Feature maps of at least 512x512 have 3
     channels.
@@ -47,17 +47,20 @@ def up_block(spec: Spec, player: Player, before: int, after: int, size: Size) ->
 
 
 def activated(spec: Spec, layer: nn.Module, channels: int) -> nn.Sequential:
-    """Return a layer of D with the recipe's normalisation and LeakyReLU."""
+    """Return `layer`, followed by the recipe's normalisation for D and LeakyReLU."""
     return nn.Sequential(spec.normalize("discriminator", layer, channels), nn.LeakyReLU(SLOPE))
 
 
 def halving(before: int, after: int) -> nn.Conv2d:
-    """Return a 4x4 convolution with stride 2, which halves the size, rounding down."""
+    """Return a 4x4 convolution with stride 2. It halves height and width, rounding down."""
     return initialized(nn.Conv2d(before, after, 4, stride=2, padding=1))
 
 
 class DownBlock(ResidualBlock):
-    """Block of D that halves the size, rounding down: the mean of a path with two convolutions and a path with pooling.
+    """Block of D that halves height and width, rounding down.
+
+    The output is the mean of two paths. One path has two convolutions. The other path has average pooling and a 1x1
+    convolution.
 
     Source: Liu 2021, figure 4.
     """
@@ -71,5 +74,5 @@ class DownBlock(ResidualBlock):
         super().__init__(two, nn.Sequential(nn.AvgPool2d(2), one))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps (B, C', H / 2, W / 2) for x (B, C, H, W)."""
+        """Return the mean of both paths, (B, C', H // 2, W // 2), for feature maps x, (B, C, H, W)."""
         return super().forward(x) / 2

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 OutputFunction = Callable[[Tensor], Tensor | None]
-"""Function that takes the output of a module, and returns the output to use instead, or None to keep it."""
+"""Function that takes the output of a module. It returns a replacement for the output, or None to keep the output."""
 
 
 def _call(function: OutputFunction, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:

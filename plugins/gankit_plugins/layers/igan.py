@@ -13,7 +13,7 @@ Size = tuple[int, int]
 """Height and width of feature maps."""
 
 LARGEST_START = 16
-"""Maximum side, in pixels, of the generator's small set of feature maps. A linear layer computes this set from z."""
+"""Maximum side, in pixels, of the generator's smallest feature maps, which a linear layer computes from z."""
 
 Upsampling = Literal["transposed", "pixel_shuffle"]
 
@@ -22,7 +22,7 @@ SLOPE = 0.02
 
 
 def activated(spec: Spec, player: Player, layer: nn.Module, features: int) -> nn.Sequential:
-    """Return a layer followed by normalisation and LeakyReLU (Meng 2021, figures 4 and 9)."""
+    """Return `layer`, followed by the recipe's normalisation and LeakyReLU (Meng 2021, figures 4 and 9)."""
     return nn.Sequential(spec.normalize(player, layer, features), nn.LeakyReLU(SLOPE))
 
 
@@ -32,7 +32,7 @@ def convolution(channels: int, groups: int = 1) -> nn.Conv2d:
 
 
 def image_layer(spec: Spec, channels: int, normalize: bool, groups: int = 1) -> nn.Sequential:
-    """Return the last layer: a 3x3 convolution to the image's channels, optional normalisation, and tanh."""
+    """Return G's last layer: a 3x3 convolution to the image's channels, optional normalisation, and tanh."""
     layer: nn.Module = nn.Conv2d(channels * groups, spec.channels * groups, 3, padding=1, groups=groups)
     if normalize:
         layer = spec.normalize("generator", layer, spec.channels * groups)
@@ -73,11 +73,11 @@ def prime_factors(n: int) -> list[int]:
 
 
 def set_sizes(spec: Spec) -> tuple[Size, Size, int]:
-    """Return the size of the generator's small set of feature maps, the size of the large set, and a factor.
+    """Return the sizes of the two sets of feature maps that the generator computes from z, and a factor.
 
-    The factor is the ratio of the image's sides to the sides of the small set. The large set has a quarter of the
-    image's height and width. The factor is the greatest common divisor of these two sides, because it must be the same
-    for both sides. For square images, the small set is 4x4, as in the paper.
+    The feature maps of the large set have a quarter of the image's height and width. The factor is the greatest common
+    divisor of this height and this width. The small set has the image's height and width, divided by the factor. For
+    square images, the small set is 4x4, as in the paper.
 
     Raises:
         InputError: the height or the width of the images is not a multiple of 4, or a side of the small set would

@@ -1,4 +1,4 @@
-"""Sizes of the parts of z, one for each level of a generator."""
+"""Split of z into parts, one part for each level of a generator."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from gankit import InputError
 
 
 def part_sizes(latent_size: int, levels: int) -> list[int]:
-    """Return the sizes of the parts of z, one for each level. `Tensor.tensor_split` gives the same parts.
+    """Return the sizes of the parts of z, one part for each level of the generator.
 
     The parts have equal sizes if `latent_size` is a multiple of `levels`. Otherwise the first parts have one more
-    value.
+    value, as in `Tensor.tensor_split`.
 
     Raises:
         InputError: z has fewer values than the generator has levels.

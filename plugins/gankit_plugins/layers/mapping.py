@@ -47,7 +47,10 @@ class MappingNetwork(nn.Module):
         self.register_buffer("w_mean", torch.zeros(w_size))
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return w, (B, w_size), for z (B, latent_size) and labels (B,) or vectors (B, N)."""
+        """Map z, (B, latent_size), and the condition to style vectors w, (B, w_size).
+
+        The condition is labels (B,), vectors (B, N) or None.
+        """
         x = pixel_norm(z)
         if self.embedding is not None:
             assert condition is not None, "a conditional generator needs a condition"

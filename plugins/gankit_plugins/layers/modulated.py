@@ -32,7 +32,7 @@ class ModulatedConv2d(EqualisedConv2d):
     are initially 1. The layer multiplies x by s before the convolution (equation 1), and the output by the factors of
     equation 3. The result equals that of a grouped convolution with separate weights for each image.
 
-    If `up` is true, the layer uses the function `convolve_up`, which also doubles the size.
+    If `up` is true, the layer uses the function `convolve_up`, which also doubles height and width.
 
     Source: Karras 2019, section 2.2, equations 1 to 3.
 
@@ -57,7 +57,10 @@ class ModulatedConv2d(EqualisedConv2d):
         self.register_buffer("kernel", low_pass_kernel(WIDE) if up else None, persistent=False)
 
     def forward(self, input: Tensor, w: Tensor) -> Tensor:  # type: ignore[override]
-        """Return feature maps (B, after, H', W') for x, (B, before, H, W), and w, (B, w_size)."""
+        """Apply the modulated convolution to x, (B, before, H, W), with style vectors w, (B, w_size).
+
+        The result has the shape (B, after, H', W').
+        """
         styles, weight = self.affine(w), self.scaled_weight()
         x = input * styles.to(input.dtype)[:, :, None, None]
         y = convolve_up(x, weight, self.kernel) if self.up else self._conv_forward(x, weight, None)
@@ -69,10 +72,10 @@ class ModulatedConv2d(EqualisedConv2d):
 class Noise(nn.Module):
     """Layer that adds noise to each pixel: a sample of N(0, 1) times a trained strength, which is initially 0.
 
-    The channels of an image share the samples.
+    All channels of an image use the same samples.
 
     Args:
-        channels: number of strengths: 1, or one for each channel.
+        channels: number of strengths: 1 for all channels together, or the number of channels.
 
     Source: Karras 2018, section 2, with one strength for each channel; Karras 2019, appendix B, with one strength for
     all channels.

@@ -21,7 +21,7 @@ def scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 class CurrentVectors:
-    """Container of vectors (B, N), one for each image of a batch, that layers use during a forward pass."""
+    """Holder of the current vectors (B, N), one for each image. Layers read the vectors during a forward pass."""
 
     vectors: Tensor | None = None
 
@@ -32,7 +32,7 @@ class Modulation(nn.Module):
     The linear functions have no biases. A vector of zeros gives scale 1 and shift 0.
 
     Args:
-        source: container of the vectors.
+        source: holder of the current vectors.
         size: N, size of a vector.
         features: C, number of channels.
 
@@ -45,7 +45,10 @@ class Modulation(nn.Module):
         self.scale, self.shift = (glorot(nn.Linear(size, features, bias=False)) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale and shift x, (B, C, H, W) or (B, C)."""
+        """Scale and shift x, (B, C, H, W) or (B, C), with functions of the current vectors. The shape does not change.
+
+        The vectors are read from the `CurrentVectors` of this layer.
+        """
         vectors = self.source.vectors
         assert vectors is not None, "the layer is called by its generator, which sets the vectors"
         return scale_and_shift(x, 1 + self.scale(vectors), self.shift(vectors))

@@ -1,8 +1,8 @@
 """Separate networks for N classes, computed as one network.
 
-N networks of the same architecture are computed as one network of grouped convolutions, whose channel group k is the
-network of class k. A batch with n images of each class becomes a batch of n rows. Row i contains the i-th image of each
-class, in the channel group of this class.
+N networks of the same architecture are computed as one network of grouped convolutions. Channel group k of this network
+is the network of class k. A batch with n images of each class becomes a batch of n rows. Row i contains the i-th image
+of each class, in the channel group of this class.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def to_groups(x: Tensor, routing: Route | None) -> Tensor:
     """Rearrange x (B, C, ...) to (rows, N * C, ...), with one group of channels for each of N classes.
 
     A row holds at most one image of each class. The groups of classes without an image in this row contain zeros. If
-    `routing` is None, there is one class, and x is returned unchanged. A training batch with unequal numbers of images
-    per class raises an InputError on the CPU, and causes a device-side assertion failure on a GPU.
+    `routing` is None, there is only one network, and x is returned unchanged. A training batch with unequal numbers of
+    images per class raises an InputError on the CPU, and causes a device-side assertion failure on a GPU.
     """
     if routing is None:
         return x

@@ -16,7 +16,7 @@ def pixel_norm(x: Tensor) -> Tensor:
         x: feature maps (B, C, H, W), or vectors (B, C).
 
     Returns:
-        Tensor with the shape and the data type of x. It is computed in float32 or a wider type.
+        Tensor with the shape and the data type of x. The computation uses float32 or a wider type.
     """
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     return (wide * (wide.square().mean(1, keepdim=True) + EPS).rsqrt()).to(x.dtype)

@@ -20,8 +20,8 @@ COUNT = 2
 def probe(network: nn.Module, run: Run, shift: int = 0) -> DiscriminatorOutput:
     """Return the output of a discriminator for fixed images. With K classes, image i has the class (i + shift) mod K.
 
-    The network is not changed. It runs in evaluation mode, because batch norm in training mode would update its
-    statistics.
+    The network is not changed. It runs in evaluation mode, because in training mode, batch norm would update its
+    running statistics.
     """
     spec, device = run.spec, next(network.parameters()).device
     shape = (COUNT, spec.channels * spec.pack, *spec.shape[1:])
@@ -65,11 +65,11 @@ class FeatureMap(NamedTuple):
     """Name of a module that returns feature maps (B, C, H, W), and the number of channels and the size of the maps."""
 
     module: str
-    """Name of the module."""
+    """Name of the module, as in `named_modules`."""
 
     channels: int
     size: tuple[int, int]
-    """Height and width in pixels."""
+    """Height and width of the feature maps, in pixels."""
 
 
 def feature_maps(network: nn.Module, player: Player, spec: Spec, run: Run | None) -> list[FeatureMap]:
@@ -116,7 +116,7 @@ def is_container(network: nn.Module, one: FeatureMap, maps: list[FeatureMap]) ->
 def in_block(network: nn.Module, one: FeatureMap, maps: list[FeatureMap]) -> bool:
     """Return whether a module is a part of a block.
 
-    A block is a module that changes the size by a factor of at most 2, but is not an `nn.Sequential`.
+    A block is a module other than an `nn.Sequential` that changes height and width by a factor of at most 2.
     """
     for block in maps:
         if one.module.startswith(f"{block.module}.") and not isinstance(

@@ -25,7 +25,7 @@ class Growth(NamedTuple):
 
 
 def growth_at(iteration: int, stable: int, fade: int, levels: int) -> Growth:
-    """Return the growth at iteration t = 0, 1, ... (Karras 2017, appendix A.1).
+    """Return the level and its weight at iteration t = 0, 1, ... (Karras 2017, appendix A.1).
 
     Level 0 is trained for `stable` iterations. Each further level fades in during `fade` iterations, with alpha from 0
     to 1 - 1 / fade, and is then trained for `stable` iterations. The last level is trained until the end.
@@ -40,26 +40,26 @@ def complete_at(stable: int, fade: int, levels: int) -> int:
 
 
 def enlarge(x: Tensor, factor: int = 2) -> Tensor:
-    """Return x, (B, C, H, W), after nearest-neighbour upsampling: (B, C, factor H, factor W)."""
+    """Upsample x, (B, C, H, W), to (B, C, factor * H, factor * W) with nearest-neighbour interpolation."""
     return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="nearest")
 
 
 def shrink(x: Tensor, factor: int = 2) -> Tensor:
-    """Return x, (B, C, H, W), after average pooling: (B, C, H / factor, W / factor)."""
+    """Downsample x, (B, C, H, W), to (B, C, H / factor, W / factor) with average pooling."""
     return x if factor == 1 else F.avg_pool2d(x, factor)
 
 
 def blend(lower: Tensor, higher: Tensor, alpha: Tensor) -> Tensor:
-    """Return (1 - alpha) lower + alpha higher (Karras 2017, figure 2b). alpha is a scalar tensor."""
+    """Return (1 - alpha) lower + alpha higher (Karras 2017, figure 2b). `alpha` is a scalar tensor."""
     return (1 - alpha) * lower + alpha * higher
 
 
 class Growing(nn.Module):
     """Base class of networks that grow. Level k is for images of side 4 * 2^k. Without growth, all levels are in use.
 
-    The growth is stored in a buffer, so files of the network contain it. In training mode, the attribute `now` selects
-    the layers instead, because reading the buffer would make the CPU wait for the GPU. In evaluation mode, the buffer
-    selects the layers, because a loaded or copied state changes the buffer but not `now`.
+    The growth is stored twice: in the buffer `growth`, which is saved with the network, and in the attribute `now`. In
+    training mode, `now` selects the layers, because reading the buffer would make the CPU wait for the GPU. In
+    evaluation mode, the buffer selects the layers, because loading a state changes the buffer but not `now`.
     """
 
     growth: Tensor
@@ -72,13 +72,13 @@ class Growing(nn.Module):
         self.register_buffer("growth", torch.tensor(self.now))
 
     def grow(self, growth: Growth) -> None:
-        """Set the growth. Call this method only between two training steps."""
+        """Set the current level and its weight. Call this method only between two training steps."""
         self.now = growth
         for number, value in zip(self.growth, growth, strict=True):
             number.fill_(value)
 
     def level_and_alpha(self) -> tuple[int, Tensor | None]:
-        """Return the current level, and its weight alpha as a scalar tensor, or None if alpha is 1."""
+        """Return the current level and its weight alpha. The weight is a scalar tensor, or None if alpha is 1."""
         level, step, steps = self.now if self.training else map(int, self.growth)
         return level, None if step == steps else self.growth[1] / self.growth[2]
 

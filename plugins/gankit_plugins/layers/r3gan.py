@@ -15,7 +15,7 @@ from gankit_plugins.layers.dcgan import Size
 from gankit_plugins.layers.residual import ResidualBlock, sizes_of
 
 SMALLEST = 4
-"""Upper bound, in pixels, of the smaller side of G's first feature map and of D's last feature map."""
+"""Maximum length, in pixels, of the smaller side of G's first feature map and of D's last feature map."""
 
 SLOPE = 0.2
 """Negative slope of LeakyReLU."""
@@ -71,7 +71,7 @@ def residual_block(spec: Spec, player: Player, channels: int, config: Architectu
     convolution has no biases, and its initial weights are 0. The block is therefore initially the identity.
 
     Args:
-        spec: specification, whose normalisation applies to the first two convolutions.
+        spec: specification with the recipe's normalisation, which applies to the first two convolutions.
         player: player whose network contains the block.
         channels: number of channels of input and output.
         config: settings of the network.
@@ -99,7 +99,7 @@ def pointwise(before: int, after: int) -> nn.Conv2d:
 
 
 def changed_width(before: int, after: int) -> list[nn.Module]:
-    """Return a list with a 1x1 convolution that changes the number of channels, or an empty list for equal numbers."""
+    """Return a list with a 1x1 convolution from `before` to `after` channels, or an empty list if both are equal."""
     return [] if before == after else [pointwise(before, after)]
 
 
@@ -134,12 +134,15 @@ class Downsampling(nn.Module):
         self.register_buffer("columns", downsampling_matrix(size[1]).T.contiguous(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps (B, C, H / 2, W / 2), rounded up, for x (B, C, H, W)."""
+        """Downsample feature maps x, (B, C, H, W), to (B, C, H / 2, W / 2), rounded up."""
         return self.rows @ (x @ self.columns)
 
 
 def stages(spec: Spec, player: Player, config: Architecture) -> Iterator[tuple[Size, int, list[nn.Module]]]:
-    """Yield the size, the number of channels and the residual blocks for each size, starting with the image's size."""
+    """Yield the size, the number of channels and the residual blocks of each stage, starting with the image's size.
+
+    A stage contains the residual blocks for one size of the feature maps.
+    """
     sizes = sizes_of(spec, "r3gan", SMALLEST)
     for level, size in enumerate(sizes):
         channels = min(config.width * 2**level, config.max_width)

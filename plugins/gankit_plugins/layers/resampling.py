@@ -10,7 +10,7 @@ BINOMIAL = (1.0, 2.0, 1.0)
 """Taps of the low-pass filter along each axis, before normalisation to a sum of 1 (Karras 2018, appendix C)."""
 
 WIDE = (1.0, 3.0, 3.0, 1.0)
-"""Taps of `BINOMIAL` combined with nearest-neighbour upsampling by 2, or with averaging of two neighbouring pixels."""
+"""Taps of a filter that combines `BINOMIAL` with nearest-neighbour upsampling by 2 or with 2x2 average pooling."""
 
 
 def low_pass_kernel(taps: tuple[float, ...] = BINOMIAL) -> Tensor:
@@ -20,7 +20,7 @@ def low_pass_kernel(taps: tuple[float, ...] = BINOMIAL) -> Tensor:
 
 
 def blur(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
-    """Return each channel of x, (B, C, H, W), filtered with a kernel (1, 1, n, n): (B, C, H', W').
+    """Filter each channel of x, (B, C, H, W), with a kernel (1, 1, n, n). Return feature maps (B, C, H', W').
 
     With `padding` zeros on each side, H' = H + 2 padding - n + 1 and W' = W + 2 padding - n + 1.
     """
@@ -29,9 +29,9 @@ def blur(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
 
 
 def upsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """Upsample x, (B, C, H, W), by 2 (nearest neighbour), and then filter it with a 3x3 kernel: (B, C, 2 H, 2 W).
+    """Upsample x, (B, C, H, W), by 2 (nearest neighbour), and then filter the result with a 3x3 kernel.
 
-    Pixels beyond the border are 0.
+    Return feature maps (B, C, 2 H, 2 W). Pixels beyond the border are 0.
 
     Source: Karras 2018, section 2 and appendix C (bilinear sampling).
     """
@@ -39,9 +39,9 @@ def upsample(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def downsample(x: Tensor, kernel: Tensor) -> Tensor:
-    """Filter x, (B, C, H, W), with a 3x3 kernel, and then average 2x2 pixels: (B, C, H / 2, W / 2), rounded down.
+    """Filter x, (B, C, H, W), with a 3x3 kernel, and then average blocks of 2x2 pixels.
 
-    Pixels beyond the border are 0.
+    Return feature maps (B, C, H // 2, W // 2). Pixels beyond the border are 0.
 
     Source: Karras 2018, section 2 and appendix C (bilinear sampling).
     """
@@ -50,9 +50,10 @@ def downsample(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def convolve_up(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
-    """Apply a transposed convolution with stride 2 to x, and then the low-pass filter: (B, outputs, 2 H, 2 W).
+    """Apply a transposed convolution with stride 2 to x, and then the low-pass filter.
 
-    Except at the border, the result equals that of `upsample` followed by a convolution, at a quarter of the cost.
+    Return feature maps (B, outputs, 2 H, 2 W). Except at the border, the result equals that of `upsample` followed by a
+    convolution, at a quarter of the cost.
 
     Args:
         x: feature maps (B, inputs, H, W).
@@ -64,7 +65,7 @@ def convolve_up(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
 
 
 class LowPass(nn.Module):
-    """Base class of layers with the low-pass filter. The kernel is a buffer that is not saved with the network."""
+    """Base class of layers that apply a low-pass filter. Its kernel is a buffer that is not saved with the network."""
 
     kernel: Tensor
 

@@ -14,7 +14,7 @@ SMALLEST_IMAGE = 4
 """Minimum side of an image, in pixels."""
 
 WIDEST = 16
-"""Upper limit of the number of channels, as a multiple of `width`.
+"""Maximum number of channels, as a multiple of the setting `width`.
 
 Each halving of the feature maps' size doubles the number of channels, up to this limit.
 """
@@ -30,7 +30,7 @@ def sizes_of(spec: Spec, owner: str, smallest: int) -> list[Size]:
     Args:
         spec: specification of the images.
         owner: name of the plugin, for error messages.
-        smallest: upper bound of the smaller side of the last size, in pixels.
+        smallest: maximum length, in pixels, of the smaller side of the last feature map.
 
     Raises:
         InputError: the data are not images, or a side of the image is below 4.
@@ -46,7 +46,10 @@ def sizes_of(spec: Spec, owner: str, smallest: int) -> list[Size]:
 
 
 def glorot(layer: Layer, gain: float = 1.0) -> Layer:
-    """Initialise a layer with Glorot's uniform distribution times `gain` and biases of 0, and return it."""
+    """Draw a layer's weights from Glorot's uniform distribution, scaled by `gain`, and set its biases to 0.
+
+    Return the layer.
+    """
     nn.init.xavier_uniform_(layer.weight, gain)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -54,20 +57,20 @@ def glorot(layer: Layer, gain: float = 1.0) -> Layer:
 
 
 def convolution(before: int, after: int) -> nn.Conv2d:
-    """Return a 3x3 convolution of a residual branch.
+    """Return a 3x3 convolution for a residual branch.
 
-    The gain sqrt(2) of the initial weights compensates for ReLU, which halves the mean square.
+    The gain sqrt(2) of the initial weights compensates for ReLU, which halves the mean square of the features.
     """
     return glorot(nn.Conv2d(before, after, 3, padding=1), math.sqrt(2))
 
 
 def pointwise(before: int, after: int) -> nn.Conv2d:
-    """Return a 1x1 convolution of a shortcut."""
+    """Return a 1x1 convolution for the shortcut of a residual block."""
     return glorot(nn.Conv2d(before, after, 1))
 
 
 def pooling() -> nn.AvgPool2d:
-    """Return average pooling that halves the size, rounding up. If a side is odd, the last windows are smaller."""
+    """Return average pooling that halves height and width, rounding up. For an odd side, the last window is smaller."""
     return nn.AvgPool2d(2, ceil_mode=True)
 
 
@@ -88,7 +91,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps (B, C', H', W') for x (B, C, H, W)."""
+        """Return the sum of both branches, (B, C', H', W'), for feature maps x, (B, C, H, W)."""
         return self.residual(x) + self.shortcut(x)
 
 
@@ -143,7 +146,7 @@ def _down_block(spec: Spec, before: int, between: int, after: int, halve: bool) 
 
 
 def first_block(before: int, after: int) -> ResidualBlock:
-    """Return the first block of a discriminator, which halves the size. Its input is the image.
+    """Return the first block of a discriminator. It halves the height and the width of the image.
 
     The block has no normalisation, and no ReLU at the input, because ReLU would set all negative pixel values to 0.
 

@@ -24,5 +24,5 @@ class ScaledActivation(nn.Module):
         self.activation = nn.LeakyReLU(SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps with the shape and the data type of x, (B, C, H, W)."""
+        """Add the biases to x, (B, C, H, W), and apply leaky ReLU and the gain. Shape and data type do not change."""
         return GAIN * self.activation(x + self.bias.to(x.dtype)[:, None, None])

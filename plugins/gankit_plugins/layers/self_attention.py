@@ -12,7 +12,7 @@ REDUCTION = 8
 
 
 def attention(f: Tensor, g: Tensor, h: Tensor) -> Tensor:
-    """Return the attention of each position to all positions (Zhang 2019, equations 1 and 2, without the layer v).
+    """Return the output of attention for each position (Zhang 2019, equations 1 and 2, without the layer v).
 
     s_ij = f_i . g_j, beta_ji = exp(s_ij) / sum_i exp(s_ij), and o_j = sum_i beta_ji h_i.
 
@@ -25,8 +25,8 @@ def attention(f: Tensor, g: Tensor, h: Tensor) -> Tensor:
         o, (B, C, N). The softmax is computed in float32 or a wider type.
     """
     # `scaled_dot_product_attention` needs less memory, but PyTorch cannot differentiate its fast versions twice. A
-    # gradient penalty of D needs second derivatives. The softmax over the last dimension is faster than over the first
-    # dimension.
+    # gradient penalty of D needs second derivatives. `s` is the transpose of the paper's matrix, because softmax is
+    # faster over the last dimension.
     s = g.transpose(1, 2) @ f
     beta = s.to(torch.promote_types(s.dtype, torch.float32)).softmax(dim=2)
     return h @ beta.to(h.dtype).transpose(1, 2)
@@ -51,7 +51,7 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps with the shape and the data type of x, (B, C, H, W)."""
+        """Return y = x + gamma v(o), with the shape and the data type of x, (B, C, H, W)."""
         o = attention(*(layer(x).flatten(2) for layer in (self.f, self.g, self.h)))
         return x + (self.gamma * self.v(o.unflatten(2, x.shape[2:]))).to(x.dtype)
 

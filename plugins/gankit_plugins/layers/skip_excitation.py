@@ -13,7 +13,7 @@ SIDE = 4
 
 
 def pooled(x: Tensor) -> Tensor:
-    """Return x, (B, C, H, W), after adaptive average pooling to (B, C, 4, 4).
+    """Pool x, (B, C, H, W), to (B, C, 4, 4) with adaptive average pooling.
 
     The means are computed by two matrix products, because the gradient of PyTorch's pooling layer is not deterministic
     on a GPU.
@@ -40,5 +40,8 @@ class SkipLayerExcitation(nn.Module):
         self.factors = nn.Sequential(first, nn.LeakyReLU(SLOPE), last, nn.Sigmoid())
 
     def forward(self, x_low: Tensor, x_high: Tensor) -> Tensor:
-        """Return y with the shape and the data type of x_high (B, C, H, W), for x_low (B, C', H', W')."""
+        """Return F(x_low) x_high, with the shape and the data type of x_high, (B, C, H, W).
+
+        The shape of x_low is (B, C', H', W').
+        """
         return x_high * self.factors(pooled(x_low)).to(x_high.dtype)

@@ -39,7 +39,10 @@ def singular_value(W: Tensor, u: Tensor, v: Tensor) -> Tensor:
 
 
 class Spectral(nn.Module):
-    """Parametrisation that divides each group of a layer's weight by its largest singular value."""
+    """Parametrisation that divides a layer's weight by the weight's largest singular value.
+
+    For a grouped convolution, each group of the weight is divided by the largest singular value of this group.
+    """
 
     u: Tensor
     v: Tensor
@@ -75,7 +78,7 @@ class Spectral(nn.Module):
             self.v.copy_(v)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the weight with each group divided by its largest singular value."""
+        """Return the weight, with each group divided by the largest singular value of this group."""
         with torch.autocast(weight.device.type, enabled=False):
             W = self.matrices(weight)
             if self.training:

@@ -8,7 +8,7 @@ FIRST = 4
 """Side of the smallest feature map, in pixels."""
 
 CHANNEL_BASE = "channels of a feature map times its side, where max_channels is no limit"
-"""Description of the setting `channel_base`."""
+"""Text that describes the setting `channel_base` in several plugins."""
 
 
 def sides_of(spec: Spec, owner: str) -> list[int]:

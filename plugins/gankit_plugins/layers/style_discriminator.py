@@ -1,4 +1,4 @@
-"""Discriminators of StyleGAN and StyleGAN2, which differ in the block that halves the size."""
+"""Discriminator of StyleGAN and StyleGAN2. The two versions differ in the block that halves height and width."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gankit_plugins.layers.scaled_activation import ScaledActivation
 from gankit_plugins.layers.square_sizes import CHANNEL_BASE, FIRST, channels_at, sides_of
 
 Block = Callable[[int, int], nn.Module]
-"""Function that takes the numbers of input and output channels, and returns a block that halves the size."""
+"""Function that takes the numbers of input and output channels, and returns a block that halves height and width."""
 
 
 class StyleDiscriminatorSettings(Settings):
@@ -31,24 +31,24 @@ class StyleDiscriminatorSettings(Settings):
 
 
 class FilteredHalving(LowPass):
-    """Low-pass filter, followed by a 3x3 convolution with stride 2 and without biases. It halves the size."""
+    """Layer that halves height and width: a low-pass filter and a 3x3 convolution with stride 2 and without biases."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__(WIDE)
         self.convolution = EqualisedConv2d(before, after, 3, bias=False, padding=0, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps (B, after, H / 2, W / 2) for x, (B, before, H, W)."""
+        """Filter x, (B, before, H, W), and apply the convolution. Return feature maps (B, after, H / 2, W / 2)."""
         return self.convolution(blur(x, self.kernel, padding=2))
 
 
 def activated(before: int, after: int, kernel: int, padding: int | None = None) -> nn.Sequential:
-    """Return a convolution with biases and leaky ReLU. If `padding` is None, the size does not change."""
+    """Return a convolution with biases and leaky ReLU. If `padding` is None, height and width do not change."""
     return nn.Sequential(EqualisedConv2d(before, after, kernel, bias=False, padding=padding), ScaledActivation(after))
 
 
 def convolutions(before: int, after: int) -> nn.Sequential:
-    """Return two 3x3 convolutions with activations. The second convolution has `after` channels and halves the size."""
+    """Return two 3x3 convolutions with activations. The second one has `after` channels and halves height and width."""
     return nn.Sequential(activated(before, before, 3), FilteredHalving(before, after), ScaledActivation(after))
 
 
@@ -58,7 +58,8 @@ class StyleDiscriminator(nn.Module):
     Args:
         spec: specification of the images.
         config: settings.
-        block: function that takes the numbers of input and output channels, and returns a block.
+        block: function that takes the numbers of input and output channels, and returns a block that halves height and
+            width.
         owner: name of the plugin, for error messages.
     """
 
@@ -73,7 +74,7 @@ class StyleDiscriminator(nn.Module):
         count = channels[-1]
         self.deviation = DeviationMap(config.stddev_group) if config.stddev_group else nn.Identity()
         self.last = activated(count + bool(config.stddev_group), count, 3)
-        # Without padding, the convolution is fully connected: it maps 4x4 to 1x1.
+        # The 4x4 convolution has no padding, so its output is 1x1: it is a fully connected layer.
         self.hidden = nn.Sequential(activated(count, count, FIRST, padding=0), nn.Flatten())
         self.head = EqualisedLinear(count, 1)
 

@@ -31,9 +31,9 @@ def truncate_styles(ws: Tensor, w_mean: Tensor, psi: float, count: int | None) -
 
 
 def mix_styles(ws: Tensor, others: Tensor, probability: float) -> Tensor:
-    """Return ws after style mixing: in random images, the other w replaces w from a random layer to the last one.
+    """Mix styles: in random images, replace `ws` by `others` from a random layer to the last layer.
 
-    This layer is drawn for each image, uniformly from all layers except the first one.
+    The random layer is drawn for each image, uniformly from all layers except the first one.
 
     Args:
         ws: style vector w of each layer, (B, L, W).

@@ -22,13 +22,13 @@ def trainable_layers(network: nn.Module, types: tuple[type[nn.Module], ...] = LA
 
 
 def filters(layer: nn.Module) -> Tensor:
-    """Return the weight of a layer as one matrix per group, (groups, m, n). Each of the m rows is a filter."""
+    """Return the weight of a layer as one matrix per group, (groups, m, n). Each of the m rows contains one filter."""
     assert isinstance(layer.weight, Tensor)
     return as_matrices(layer.weight, getattr(layer, "groups", 1), isinstance(layer, TRANSPOSED))
 
 
 def as_matrices(weight: Tensor, groups: int, transposed: bool) -> Tensor:
-    """Return a layer's weight as one matrix per group, (groups, m, n). Each of the m rows is an output channel.
+    """Return a layer's weight as one matrix per group, (groups, m, n), with one row for each output channel.
 
     If the layer combines the separate networks of several classes, each group belongs to one class.
     """

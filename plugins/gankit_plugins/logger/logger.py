@@ -29,6 +29,8 @@ def flatten(table: dict[str, Any], separator: str) -> dict[str, Any]:
 def scalars(row: Row) -> dict[str, float]:
     """Return the numbers in a row of log.jsonl, with paths as keys. Omit the iteration and the evaluation protocol.
 
+    The protocol lists the facts that affect the values of metrics, such as the number of images.
+
     In a row of metrics, `seconds` is the duration of the evaluation. This function returns it under the key
     `evaluation/seconds`. In a row of losses, `seconds` is the time since the start of the run.
     """
@@ -70,7 +72,7 @@ class Logger(Plugin):
         self.active = False
 
     def open(self, run: Run, directory: Path) -> None:
-        """Start logging a run, or continue its log after it is resumed."""
+        """Start the log of a run, or continue the log of a resumed run."""
         raise NotImplementedError
 
     def write(self, row: Row) -> None:
@@ -90,7 +92,7 @@ class Logger(Plugin):
         for row in rows:
             if "loss" in row or "metrics" in row:
                 self.write(row)
-        # Write only the last warning, because the loggers that use this method write all warnings of the run together.
+        # Write only the last warning, because loggers that use this method write all warnings of the run in each call.
         for row in [row for row in rows if "warning" in row][-1:]:
             self.write(row)
 

@@ -14,8 +14,8 @@ class AdversarialLoss(Plugin):
     """Base class for losses that are computed from D's logits.
 
     A subclass defines two functions: `discriminator_loss` and `generator_loss`. If `uses_targets` is True, both
-    functions also take the step's targets. If `uses_weights` is True, they also take the step's weights. The losses
-    are means over all logits (B, ...).
+    functions also take the step's targets. If `uses_weights` is True, they also take the step's weights of real and
+    fake images. The losses are means over all logits (B, ...).
     """
 
     kind = "loss"

@@ -32,7 +32,7 @@ def convergence_measure(real_error: Tensor, fake_error: Tensor, gamma: float) ->
 
 
 class Began(ReconstructionLoss):
-    """Difference of D's reconstruction errors, with a weight that balances the two players (BEGAN).
+    """Difference between D's reconstruction errors of real and of generated images, with an adaptive weight (BEGAN).
 
     Source: Berthelot 2017, section 3.4. D minimises L(x) - k L(G(z)), and G minimises L(G(z)). k starts at 0. After
     each G step, k changes so that L(G(z)) approaches gamma L(x). L(x) is from the last D step, and L(G(z)) is from the
@@ -55,13 +55,13 @@ class Began(ReconstructionLoss):
         super().__init__(config)
         self.k: Tensor | None = None
         self.parts: list[Tensor] = []
-        """Mean error of each part of the current batch (gradient accumulation).
+        """Mean reconstruction error of each micro-batch of the current step (gradient accumulation).
 
         The errors are those of real images in a D step, and of fake images in a G step.
         """
 
         self.real_error: Tensor | None = None
-        """Mean error of the real images in the last D step."""
+        """Mean reconstruction error of the real images in the last D step. None before the first D step."""
 
         self.convergence: Tensor | None = None
 
@@ -94,7 +94,7 @@ class Began(ReconstructionLoss):
             self.parts.append(error.detach())
 
     def _mean_error(self, run: Run) -> Tensor:
-        """Return the mean error over all parts of the step's batch and over the ranks, and clear `parts`."""
+        """Return the mean reconstruction error over the step's micro-batches and over the ranks, and clear `parts`."""
         mean = run.ranks.mean(torch.stack(self.parts).mean(0))
         self.parts.clear()
         return mean

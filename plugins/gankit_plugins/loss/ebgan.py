@@ -29,7 +29,8 @@ class Ebgan(ReconstructionLoss):
 
     When to use: with the discriminator `ebgan` or `began`. With the penalty `pull_away`, the images of a batch differ
     more from each other.
-    When not: with a margin m below the error of real images. D then gets no gradient from images that G can improve.
+    When not: with a margin m below the error of real images. D then gets no gradient from generated images whose error
+    is above m, although G can still improve them.
     """
 
     name = "ebgan"

@@ -34,7 +34,8 @@ class LeastSquares(AdversarialLoss):
     ) -> Tensor:
         """Return 1/2 E[(D(x) - b)^2] + 1/2 E[(D(G(z)) - a)^2] for logits (B, ...) (Mao 2017, equation 2).
 
-        b is the target for real images, and a is the target for generated images. Each is a number or (B,).
+        `b` is the target for real images, and `a` is the target for generated images. Each target is a number or a
+        tensor (B,).
         """
         return squared_error(real_logits, b) + squared_error(fake_logits, a)
 

@@ -28,14 +28,15 @@ class NonSaturating(AdversarialLoss):
     ) -> Tensor:
         """Return the sum of the mean cross entropies of real and fake logits, (B, ...) each, with their targets.
 
-        Each target is a number or (B,). For the targets 1 and 0, the sum is -E[ln D(x)] - E[ln(1 - D(G(z)))].
+        Each target is a number or a tensor (B,). For the targets 1 and 0, the sum is
+        -E[ln D(x)] - E[ln(1 - D(G(z)))].
         """
         return cross_entropy(real_logits, real_target).mean() + cross_entropy(fake_logits, fake_target).mean()
 
     @staticmethod
     def generator_loss(fake_logits: Tensor, target: Tensor | float = 1.0) -> Tensor:
-        """Return the mean cross entropy of logits (B, ...) with the target.
+        """Return the mean cross entropy of logits (B, ...) with `target`.
 
-        For the target 1, the result is -E[ln D(G(z))].
+        For `target` = 1, the result is -E[ln D(G(z))].
         """
         return cross_entropy(fake_logits, target).mean()

@@ -22,18 +22,18 @@ def log_partition(
         ranks: number of these ranks.
     """
     own = torch.cat([real_logits.flatten(), fake_logits.flatten()]).logsumexp(0)
-    # Subtract the mean over the ranks before `exp`, because the exponential of a large logit would be infinite.
+    # Subtract the ranks' mean of `own` before `exp`, because the exponential of a large number would be infinite.
     shift = mean(own.detach())
     return shift + (ranks * mean((own - shift).exp())).log()
 
 
 def discriminator_loss(real_logits: Tensor, log_z: Tensor) -> Tensor:
-    """Return -E[D(x)] + ln Z for real images x (Lin 2017, section 3)."""
+    """Return -E[D(x)] + ln Z for real images x, where `log_z` is ln Z (Lin 2017, section 3)."""
     return log_z - real_logits.mean()
 
 
 def generator_loss(real_logits: Tensor, fake_logits: Tensor, log_z: Tensor) -> Tensor:
-    """Return -1/2 E[D(x)] - 1/2 E[D(G(z))] + ln Z (Lin 2017, section 3)."""
+    """Return -1/2 E[D(x)] - 1/2 E[D(G(z))] + ln Z, where `log_z` is ln Z (Lin 2017, section 3)."""
     return log_z - (real_logits.mean() + fake_logits.mean()) / 2
 
 

@@ -13,7 +13,8 @@ from gankit_plugins.loss.adversarial import AdversarialLoss
 BOUNDS = ("weight_clipping", "gradient_penalty")
 """Names of plugins that bound the critic's gradient.
 
-Spectral normalisation also bounds the gradient. It is checked separately, because it is not a trick or a penalty.
+Spectral normalisation also bounds the gradient. The recipe's normalisation is checked separately, because it is neither
+a trick nor a penalty.
 """
 
 

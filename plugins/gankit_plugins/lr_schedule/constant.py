@@ -18,7 +18,7 @@ class Constant(Plugin):
     Source: Meng 2021, equation 2.
 
     When to use: as a baseline, and for runs that may get more iterations later.
-    When not: if images still change at the end of training; use a schedule that lowers the learning rate.
+    When not: if image quality still fluctuates at the end of training; use a schedule that lowers the learning rate.
     """
 
     name = "constant"

@@ -11,7 +11,7 @@ from gankit import Plugin, Run, Settings, hookimpl
 
 
 def cosine(t: int, init_lr: float, end_lr: float, T: int) -> float:
-    """Return LR(t) = end_lr + (init_lr - end_lr) (1 + cos(pi t/T)) / 2, at iteration t = 0, 1, ..., T, and then end_lr.
+    """Return LR(t) = end_lr + (init_lr - end_lr) (1 + cos(pi t/T)) / 2 at iteration t = 0, 1, ..., T; end_lr for t > T.
 
     Source: Loshchilov 2016 (SGDR), equation 5, without restarts.
     """
@@ -25,7 +25,7 @@ class Cosine(Plugin):
     uses this schedule at the beginning of training, from 0.0002 to 0.00005 (`end = 0.25`; Huang 2024, appendix).
 
     When to use: for runs of fixed length, or with `iterations` for the beginning of a long run. The learning rate
-    changes slowly at both ends.
+    changes slowly at the start and at the end of the schedule.
     When not: without `iterations`, for a run that may get more iterations later. T is then `train.iterations`, so a
     longer run has different learning rates from its second iteration on.
     """

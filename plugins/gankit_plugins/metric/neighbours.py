@@ -62,8 +62,8 @@ class Neighbours(NamedTuple):
     """Results for N real and M generated images: which k-nearest-neighbour balls contain which images.
 
     The radius of an image's ball is the distance to its k-th nearest neighbour of the same kind (real or generated). k
-    is from 1 to K. If a field contains the smallest k for which a ball contains an image, K + 1 means that there is no
-    such ball.
+    is from 1 to K. In fields that contain the smallest k for which a ball contains an image, the value K + 1 means that
+    no such ball exists.
     """
 
     fake_in_real: Tensor
@@ -120,7 +120,10 @@ def blocks(count: int) -> Iterator[slice]:
 
 
 def neighbours_in(comparison: Comparison, k: int) -> Neighbours:
-    """Return the `Neighbours` of a comparison for all orders up to k. The result is cached, and metrics share it."""
+    """Return the `Neighbours` of a comparison's images, with balls up to at least the k-th nearest neighbour.
+
+    The result is cached, so metrics share the computation.
+    """
     max_order = max(k, DEFAULT_MAX_ORDER)
     real, fake = comparison.real_features.values, comparison.fake_features.values
     return comparison.cached(("neighbours", max_order), lambda: neighbours(real, fake, max_order))

@@ -15,7 +15,7 @@ class BatchNorm(Plugin):
     Source: Ioffe 2015; for GANs Radford 2015. Convolutions are followed by the batch norm for their number of
     dimensions. Linear layers are followed by `nn.BatchNorm1d`. The convolution or linear layer keeps its bias, although
     batch norm removes the effect of this bias. In training, the output for an image depends on the other images of its
-    batch. In evaluation mode, running averages replace batch statistics.
+    batch. In evaluation mode, running statistics replace batch statistics.
 
     When to use: in generators like DCGAN and IGAN, which train poorly without it.
     When not: in a discriminator with a gradient penalty, or with batches of very few images.

@@ -27,7 +27,7 @@ def scale_by_class(x: Tensor, labels: Tensor, scales: Tensor, shifts: Tensor) ->
 
 
 class CurrentLabels:
-    """Container of the labels that the generator's layers use during a forward pass."""
+    """Holder of the current labels, which the generator's layers read during a forward pass."""
 
     labels: Tensor | None = None
 
@@ -53,13 +53,16 @@ class ConditionalBatchNormLayer(nn.Module):
         self.weight = self.bias = nn.Parameter(torch.empty(0))
 
     def connect(self, source: CurrentLabels, classes: int) -> None:
-        """Create the scales (K, C), initially 1, and the shifts (K, C), initially 0. Labels are read from `source`."""
+        """Create the scales (K, C), initially 1, and the shifts (K, C), initially 0, for K classes.
+
+        `forward` reads the labels from `source`.
+        """
         self.source = source
         self.weight = nn.Parameter(torch.ones(classes, self.features))
         self.bias = nn.Parameter(torch.zeros(classes, self.features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise, scale and shift x, (B, C, H, W) or (B, C)."""
+        """Normalise x, (B, C, H, W) or (B, C), and apply the scale and the shift of each image's class."""
         labels = self.source.labels
         assert labels is not None, "the layer is called by its generator, which sets the labels"
         return scale_by_class(self.norm(x), labels, self.weight, self.bias)
@@ -97,13 +100,13 @@ class ConditionalBatchNorm(Plugin):
     Source: Dumoulin 2017, equation 5, with the statistics of an image; de Vries 2017, with the statistics of a batch;
     for GANs, Miyato and Koyama 2018. Each normalised layer has a scale and a shift for each channel and each class. The
     initial scale is 1, and the initial shift is 0. The statistics are computed over all classes together, as in
-    `batch_norm`. In evaluation mode, running averages replace batch statistics. A generator without a class input, such
-    as `dcgan`, becomes conditional, because the output of each normalised layer depends on the class. A generator with
-    a class input keeps this input.
+    `batch_norm`. In evaluation mode, running statistics replace batch statistics. A generator without a class input,
+    such as `dcgan`, becomes conditional, because the output of each normalised layer depends on the class. A generator
+    with a class input keeps this input.
 
     When to use: to generate requested classes, with `projection`, `auxiliary_classifier` or a discriminator that takes
     labels.
-    When not: if D does not use the labels in any way, because G then learns nothing about the classes.
+    When not: if D does not use the labels, because G then learns nothing about the classes.
     """
 
     name = "conditional_batch_norm"

@@ -17,7 +17,10 @@ Moments = tuple[Tensor, Tensor]
 
 
 def example_moments(x: Tensor) -> Moments:
-    """Return mean and mean square of each channel of each example: (B, C, 1, 1) for feature maps, (B, C) otherwise."""
+    """Return the mean and the mean square of each channel of each example.
+
+    Both have the shape (B, C, 1, 1) for feature maps and (B, C) for vectors.
+    """
     pixels = tuple(range(2, x.dim()))
     return (x.mean(pixels, keepdim=True), x.square().mean(pixels, keepdim=True)) if pixels else (x, x.square())
 
@@ -89,7 +92,7 @@ class WithReference(nn.Module):
         self.register_buffer("condition", condition, persistent=persistent)
 
     def set_reference(self, inputs: Tensor, condition: Tensor | None) -> None:
-        """Set the reference batch and its condition."""
+        """Set the reference batch of all later forward passes, and the condition of the reference batch."""
         self.inputs, self.condition, self.ready = inputs, condition, True
 
     def forward(self, inputs: Tensor, condition: Tensor | None) -> Any:
@@ -184,7 +187,8 @@ class VirtualBatchNorm(Plugin):
     def _first_condition(self, size: int) -> Tensor | None:
         """Return the condition of a generator's first reference batch, or None for an unconditional generator.
 
-        Classes are used in turn. For other conditions, the result is a placeholder that `on_start` replaces.
+        With K classes, the labels are 0, 1, ..., K - 1, 0, 1, ... For other conditions, the result is a placeholder
+        that `on_start` replaces.
 
         Raises:
             InputError: the condition is a source image. The generator file would then contain source images.

@@ -21,7 +21,7 @@ from gankit_plugins.penalty.input_gradient import (
 def deviation(real: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
     """Return the standard deviation of all pixel values of the images, over the batches of all ranks, as a scalar."""
     own = real.mean()
-    # The variance over all ranks is the mean of the variances of the ranks plus the variance of their means.
+    # The variance over all ranks is the mean of the ranks' variances plus the variance of the ranks' means.
     return mean(real.var(correction=0) + (own - mean(own)).square()).sqrt()
 
 

@@ -33,10 +33,13 @@ def input_gradient(discriminator: Discriminator, x: Tensor, labels: Tensor | Non
 
 
 def output_gradient(logits: Tensor, x: Tensor) -> Tensor:
-    """Return the gradient of D's logits (B, ...) with respect to D's input x, as `input_gradient` does."""
+    """Return the gradient of D's logits (B, ...) with respect to D's input x, in float32 or a wider type.
+
+    If D has several logits for each image, the result is the gradient of their mean.
+    """
     if logits.dim() > 1:
         logits = logits.flatten(1).mean(1)
-    # Each logit depends only on its own image, so the gradient of the sum contains the gradients of all logits.
+    # Each logit depends on one image only, so the gradient of the sum contains the gradients of all logits.
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     return gradient.to(torch.promote_types(gradient.dtype, torch.float32))
 
@@ -63,7 +66,7 @@ def positions(real: Tensor) -> Tensor:
 
 
 def interpolate(real: Tensor, fake: Tensor, t: Tensor) -> Tensor:
-    """Return points t * real + (1 - t) * fake between images (B, C, H, W). t, (B, 1, 1, 1), is in [0, 1]."""
+    """Return points t * real + (1 - t) * fake between images (B, C, H, W). `t`, (B, 1, 1, 1), is in [0, 1]."""
     return t * real + (1 - t) * fake
 
 
@@ -73,10 +76,10 @@ class InputGradientPenalty(Plugin):
     kind = "penalty"
 
     flattens: ClassVar[bool] = True
-    """True if the penalty may make D too flat for a Wasserstein critic, which needs a slope."""
+    """True if the penalty may make D's gradient too small for a Wasserstein critic."""
 
     input_gradients: ClassVar[tuple[Source, ...]] = ()
-    """Inputs of D at which the penalty is computed: real or fake images. Empty if it is computed at other points."""
+    """Inputs of D at which the penalty is computed: real or fake images. Empty for a penalty at other points."""
 
     class Config(Settings):
         weight: Scheduled = Field(10.0, gt=0, description="lambda, weight of the penalty in D's loss")
@@ -89,15 +92,15 @@ class InputGradientPenalty(Plugin):
         """Return the penalty as a scalar, without its weight."""
 
     def weight(self) -> float | Schedule:
-        """Return the weight of the penalty in D's loss."""
+        """Return the weight lambda of the penalty in D's loss, as a number or a schedule."""
         return self.config.weight
 
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
         if self.flattens and recipe.use_of("loss") == "wasserstein":
             yield "a Wasserstein critic needs a slope, above all between real and fake images; use gradient_penalty"
-        # Do not warn if the discriminator's layers couple the images of a batch. The papers on PGGAN and StyleGAN2
-        # combine such layers with a penalty.
+        # Do not warn about the discriminator plugin, even if its layers make the images of a batch depend on each
+        # other. The papers on PGGAN and StyleGAN2 combine such layers with a penalty.
         for key in [key for key in recipe.coupling("discriminator") if key != "discriminator"]:
             yield (
                 f"the penalty needs the gradient of each single image, and {recipe.use_of(key)} in the discriminator "

@@ -22,8 +22,8 @@ class L2Regularization(ParameterPenalty):
     """Penalty equal to half the sum of the squares of a player's weights.
 
     Source: Krogh 1991 (A Simple Weight Decay Can Improve Generalization), equation 2. With plain gradient descent, the
-    penalty is equivalent to weight decay. With Adam, it is not (Loshchilov 2017). The weight decay of `adamw` does not
-    depend on the gradient. The penalty applies only to parameters with two or more dimensions. Biases and the scales of
+    penalty is equivalent to weight decay. With Adam, the two differ (Loshchilov 2017). For weight decay with Adam, use
+    the optimiser `adamw`. The penalty applies only to parameters with two or more dimensions. Biases and the scales of
     normalisation layers are excluded.
 
     When to use: with few images, because D would otherwise memorise the images, and its weights would grow.

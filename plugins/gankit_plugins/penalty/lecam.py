@@ -48,7 +48,7 @@ class LeCam(Plugin):
         """Averages of past logits for real and for fake images, (2,). None before the first batch."""
 
         self.parts: list[Tensor] = []
-        """Mean logits of real and of fake images, (2,), for each part of the current batch (gradient accumulation)."""
+        """Mean logits of real and of fake images, (2,), for each micro-batch of the current D step."""
 
     @hookimpl
     def loss_terms(self, player: Player) -> Iterable[LossTerm]:

@@ -33,7 +33,7 @@ def path_lengths(images: Tensor, ws: Tensor, y: Tensor) -> Tensor:
 
 
 def scale_of(height: int, width: int) -> float:
-    """Return gamma_pl = ln 2 / (r^2 (ln r - ln 2)) for images of r^2 = height * width pixels.
+    """Return the weight gamma_pl = ln 2 / (r^2 (ln r - ln 2)) for images of r^2 = height * width pixels.
 
     Source: Karras 2019, appendix B.
     """
@@ -45,10 +45,10 @@ class PathLength(Plugin):
     """Penalty that makes steps of equal length in the style vector w change the image by equal amounts.
 
     Source: Karras 2019, section 3.2, equation 4: the mean of (||J^T y|| - a)^2. J is the derivative of the image with
-    respect to w, and y is random noise. a is the exponential moving average of the lengths ||J^T y||. The weight
-    gamma_pl depends on the size of the images. This weight, the decay 0.99 of a, and the interval of 8 G steps are from
-    appendix B. Here, the average starts with the mean of the first batch. The penalty is computed for every second
-    image of a batch, as in the authors' code.
+    respect to w, and y is random noise. The scalar `a` is the exponential moving average of the lengths ||J^T y||. The
+    weight gamma_pl depends on the size of the images. This weight, the decay 0.99 of the average, and the interval of 8
+    G steps are from appendix B. Here, the average starts with the mean of the first batch. The penalty is computed for
+    every second image of a batch, as in the authors' code.
 
     When to use: with a generator that has a mapping network, such as `stylegan2`. Interpolations become smoother, and
     w is easier to find for a given image.
@@ -71,10 +71,10 @@ class PathLength(Plugin):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.average: Tensor | None = None
-        """Moving average a of the path lengths ||J^T y||, a scalar. None before the first batch."""
+        """Moving average of the path lengths ||J^T y||: the scalar `a` of the paper. None before the first batch."""
 
         self.parts: list[Tensor] = []
-        """Mean path length in each part of the current batch (gradient accumulation), scalars."""
+        """Mean path lengths: a scalar for each micro-batch of the current G step (gradient accumulation)."""
 
     @hookimpl
     def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:

@@ -13,7 +13,7 @@ from gankit import LossTerm, Player, Plugin, RecipeInfo, Scheduled, Settings, St
 
 
 def pull_away(codes: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x, ranks: int = 1, rank: int = 0) -> Tensor:
-    """Return the mean squared cosine similarity of all pairs of different codes (N, F) (Zhao 2016, equation 4).
+    """Return the mean squared cosine similarity of codes (N, F) over all pairs of images (Zhao 2016, equation 4).
 
     The result is a scalar in float32 or a wider type: 0 for orthogonal codes, 1 for parallel codes, and 0 for a single
     code.
@@ -26,8 +26,8 @@ def pull_away(codes: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x, ran
     """
     directions = F.normalize(codes.to(torch.promote_types(codes.dtype, torch.float32)), dim=1)
     if ranks > 1:
-        # Gather the codes of all ranks. Each rank fills its own rows, so the sum over the ranks contains the rows of
-        # all ranks.
+        # Gather the codes of all ranks. Each rank fills only `rows[rank]`, so the sum over the ranks contains the codes
+        # of all ranks.
         rows = directions.new_zeros(ranks, *directions.shape)
         rows[rank] = directions
         directions = ranks * mean(rows).flatten(0, 1)
@@ -41,7 +41,7 @@ class PullAway(Plugin):
 
     Source: Zhao 2016, section 2.4 and equation 4: the mean squared cosine similarity of all pairs of codes. The code of
     an image consists of D's features. If D is an autoencoder, these features are the output of its encoder. With
-    gradient accumulation (`train.accumulate`), the pairs are formed within each part of the batch.
+    gradient accumulation (`train.accumulate`), the pairs are formed within each micro-batch.
 
     When to use: with the losses `ebgan` (EBGAN-PT) or `began`, if the generated images are too similar to each other.
     When not: with features that are never negative, such as outputs of ReLU, because few such codes can be orthogonal.

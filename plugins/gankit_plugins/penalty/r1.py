@@ -43,7 +43,7 @@ class R1(InputGradientPenalty):
         return mean_squared_norm(self.gradient(discriminator, step)) / 2
 
     def gradient(self, discriminator: Discriminator, step: Step) -> Tensor:
-        """Return D's gradient at its inputs, (B, C, H, W)."""
+        """Return the gradient of D's logits at D's inputs, (B, C, H, W): real images in R1, generated images in R2."""
         (source,) = self.input_gradients
         images, labels = step.real_inputs if source == "real" else step.fake_inputs
         if source not in step.input_gradients:

@@ -36,10 +36,13 @@ DECODERS = "reconstruction_decoders"
 """Name of the decoders in `run.networks`."""
 
 PART, WHOLE = "map_of_part", "map_of_whole"
-"""Names of the maps (B, C, H, W) in `DiscriminatorOutput.extra` from which quarters and whole images are decoded."""
+"""Names of two feature maps (B, C, H, W) in `DiscriminatorOutput.extra`.
+
+A quarter of the image is reconstructed from the first map, and the whole image from the second map.
+"""
 
 MOST_DOUBLINGS = 4
-"""Maximum number of times that a decoder doubles the size (Liu 2021, section 3.2)."""
+"""Maximum number of times that a decoder doubles height and width (Liu 2021, section 3.2)."""
 
 
 def quarter(x: Tensor, bottom: Tensor, right: Tensor) -> Tensor:
@@ -61,7 +64,7 @@ def quarter(x: Tensor, bottom: Tensor, right: Tensor) -> Tensor:
 
 
 def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
-    """Return the mean absolute difference between reconstructions and images. The images are resized to the same size.
+    """Return the mean absolute difference between reconstructions and images, after resizing the images.
 
     Source: Liu 2021, equation 2, with the L1 norm, as a mean over all values.
 
@@ -77,14 +80,14 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 
 def decoder(spec: Spec, channels: int, width: int, size: Size, target: Size, out_channels: int) -> nn.Sequential:
-    """Return a decoder from feature maps to images, with one to four layers. Each layer doubles the size.
+    """Return a decoder from feature maps to images, with one to four layers. Each layer doubles height and width.
 
     If there are several layers, the output is not larger than the target.
 
     Args:
         spec: specification with the normalisation of D.
         channels: number of channels of the feature maps.
-        width: number of channels before the last layer. Each smaller size has twice as many channels.
+        width: number of channels before the last layer. Each earlier layer has twice as many channels as the next one.
         size: size of the feature maps, in pixels.
         target: size of the images to reconstruct, in pixels.
         out_channels: number of channels of the images.
@@ -109,12 +112,12 @@ class Decoders(nn.Module):
         self.whole = whole
 
     def forward(self, part: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a quarter (B, C, h, w) and a whole image (B, C, h', w') for their feature maps (B, C', H, W)."""
+        """Reconstruct a quarter, (B, C, h, w), and a whole image, (B, C, h', w'), from one feature map each."""
         return self.part(part), self.whole(whole)
 
 
 class MappingDiscriminator(nn.Module):
-    """Discriminator whose output also contains the feature maps of two modules: entries PART and WHOLE of `extra`."""
+    """Discriminator that also returns the feature maps of two modules, as the entries PART and WHOLE of `extra`."""
 
     def __init__(self, network: nn.Module, part: str, whole: str) -> None:
         super().__init__()
@@ -122,7 +125,7 @@ class MappingDiscriminator(nn.Module):
         self.modules_by_output = {PART: part, WHOLE: whole}
 
     def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
-        """Return the output of D for images (B, C, H, W) and their condition, with two feature maps."""
+        """Return the output of D for images (B, C, H, W) and their condition, with the two feature maps in `extra`."""
         maps: dict[str, Tensor] = {}
         names = set(self.modules_by_output.values())
         with forward_hooks(self.network, {name: partial(maps.__setitem__, name) for name in names}):
@@ -133,16 +136,17 @@ class MappingDiscriminator(nn.Module):
 class DiscriminatorReconstruction(Plugin):
     """Loss term for D: the error of small decoders that reconstruct D's real inputs from D's feature maps.
 
-    Source: Liu 2021 (FastGAN), section 3.2, equation 2 and figure 4. One decoder reconstructs the image from the map f2
-    at 8x8. A second decoder reconstructs one quarter of the image, chosen at random, from the same quarter of the map
-    f1 at 16x16. A decoder doubles the size at most four times, with a convolution after each upsampling. From 8x8, it
-    reaches 128x128, so larger images are compared at 128x128. The decoders reconstruct D's inputs after augmentations,
-    such as `diff_augment`. D and the decoders are trained together, on real images only.
+    Source: Liu 2021 (FastGAN), section 3.2, equation 2 and figure 4. One decoder reconstructs the image from the
+    feature map f2 at 8x8. A second decoder reconstructs one quarter of the image, chosen at random, from the same
+    quarter of the feature map f1 at 16x16. A decoder doubles height and width at most four times, with a convolution
+    after each upsampling. The largest output from 8x8 is 128x128, so larger images are compared at 128x128. The
+    decoders reconstruct D's inputs after augmentations, such as `diff_augment`. D and the decoders are trained
+    together, on real images only.
 
     Here, the norm of equation 2 is the mean absolute difference of the pixels, because a perceptual distance needs a
-    trained network. Any convolutional D can be used: the maps are the outputs of its blocks whose sizes are nearest to
-    `part_side` and `whole_side`. The setting `normalization.discriminator` applies to the decoders, except to their
-    last layer.
+    trained network. Any convolutional D can be used. Its feature maps with sizes nearest to `part_side` and
+    `whole_side` take the place of f1 and f2. The setting `normalization.discriminator` applies to the decoders, except
+    to their last layer.
 
     When to use: with few images, together with `diff_augment`, because D would otherwise memorise details.
     When not: with fully connected networks, which have no feature maps; with `instance_noise`, because no decoder can

@@ -41,8 +41,8 @@ class Dropout(Plugin):
 
     Source: Srivastava 2014; for GANs, Meng 2021, section 2.2.4, which states neither the layers nor the rate. Dropout
     sets whole channels of feature maps, or single values of vectors, to zero. It acts on the outputs of the network's
-    activation modules. These modules are numbered from 0 in the order of `modules()`. The names of the parameters do
-    not change. Samples are drawn without dropout.
+    activation modules. These modules are numbered from 0 in the order of `nn.Module.modules()`. The names of the
+    parameters do not change. Samples are drawn without dropout.
 
     When to use: in a few layers (`layers = [0, 1]`) of a generator whose images are too similar.
     When not: for a generator with too little capacity, or if the training is already noisy.

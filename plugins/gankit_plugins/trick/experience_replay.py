@@ -83,7 +83,7 @@ def replay(fake: Tensor, classes: Tensor, buffer: ReplayBuffer, count: int) -> T
     """
     fake = fake.detach()
     order = torch.rand(len(fake), device=fake.device).argsort()
-    # Store images that are not replaced, if there are enough. The two slices overlap only if `count` is above B / 2.
+    # Store images that are not replaced, if there are enough of them. The slices overlap only if `count` > B / 2.
     replaced, stored = order[:count], order[-count:]
     past, available = buffer.sample(classes[replaced])
     # Keep the new image if the buffer has no image of its class yet.
@@ -93,7 +93,7 @@ def replay(fake: Tensor, classes: Tensor, buffer: ReplayBuffer, count: int) -> T
 
 
 class ExperienceReplay(Plugin):
-    """Replacement of some of D's fake inputs by past fake images, to prevent D from forgetting them.
+    """Replacement of some of D's fake inputs by past fake images, which D would otherwise forget.
 
     Source: Shrivastava 2017, section 2.3. In each D step, a proportion of the fake images is replaced by past images
     from a buffer. The same number of new images is then stored in the buffer. An image is replaced by a past image of

@@ -52,7 +52,7 @@ class FeatureMatching(Plugin):
 
     Source: Salimans 2016, section 3.1. The features are the input of D's last layer. This loss term replaces G's terms
     of the recipe's `loss`, unless `adversarial_weight` is above 0. The training of D does not change. The means are
-    over the batch. With gradient accumulation (`train.accumulate`), the means are over each part of the batch.
+    over the batch. With gradient accumulation (`train.accumulate`), the means are over each micro-batch.
 
     When to use: if training is unstable because G overfits to the current D.
     When not: for sharp images, because bad images can have the same mean features as real images.

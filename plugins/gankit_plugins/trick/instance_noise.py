@@ -15,8 +15,8 @@ class InstanceNoise(Plugin):
     Source: Sønderby 2016 (Amortised MAP Inference for Image Super-resolution), section on instance noise; Arjovsky 2017
     (Towards Principled Methods for Training GANs); Meng 2021, section 2.2.4. Real and generated images lie on thin
     manifolds that hardly overlap. D can therefore separate them perfectly, and G gets no useful gradient. With noise on
-    both kinds of images, their distributions overlap everywhere. The noise is added in D steps and G steps. `sigma` is
-    for images in [-1, 1].
+    both kinds of images, their distributions overlap everywhere. The noise is added in D steps and G steps. The
+    standard deviation `sigma` is given for pixel values in [-1, 1].
 
     When to use: if D's loss falls to nearly 0 early in training. If details matter, let the noise decrease:
     `sigma = { schedule = "linear", start = 0.1, end = 0.0 }`.

@@ -103,13 +103,13 @@ class MovingAverage(Plugin):
         return self.average
 
     def _pairs(self, run: Run, names: list[str]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the tensors of the average and of G with the given names."""
+        """Return two lists of the tensors with the given names: the tensors of the average, and those of G."""
         assert self.average is not None, "on_start sets the average first"
         average, newest = self.average.state_dict(), run.generator.state_dict()
         return [average[name] for name in names], [newest[name] for name in names]
 
     def _copy(self) -> None:
-        """Copy the tensors that are not averaged. These tensors are needed only when the average is used."""
+        """Copy the tensors that are not averaged from G to the average. Call this method before the average is used."""
         for copied, original in zip(self.copies, self.originals, strict=True):
             copied.copy_(original)
 

@@ -15,7 +15,7 @@ def make_orthogonal(layer: nn.Module, gain: float) -> None:
     """Initialise a layer's weight W so that W^T W = gain^2 I, or W W^T = gain^2 I if W has more columns than rows.
 
     W has one row for each output channel. In a transposed convolution, W has one row for each input channel. Each group
-    of a grouped convolution has its own W.
+    of a grouped convolution has a separate W.
     """
     weight = layer.weight
     assert isinstance(weight, Tensor)

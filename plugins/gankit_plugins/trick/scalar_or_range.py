@@ -35,13 +35,13 @@ Probability = Annotated[
     _Probability | Annotated[tuple[_Probability, _Probability], AfterValidator(_low_first)],
     _single_message("from 0 to 1"),
 ]
-"""Number from 0 to 1, or a range of such numbers."""
+"""Number from 0 to 1, or a range [low, high] of numbers from 0 to 1."""
 
 Weight = Annotated[
     _Weight | Annotated[tuple[_Weight, _Weight], AfterValidator(_low_first)],
     _single_message("of 0 or more"),
 ]
-"""Number greater than or equal to 0, or a range of such numbers."""
+"""Non-negative number, or a range [low, high] of non-negative numbers."""
 
 
 def ends(value: float | tuple[float, float]) -> tuple[float, float]:

@@ -41,7 +41,7 @@ def nearest(maps: list[FeatureMap], side: int) -> FeatureMap:
 
 
 class SelfAttentionTrick(Plugin):
-    """Self-attention after one layer of the generator and of the discriminator. It connects all positions.
+    """Self-attention between all positions of a feature map, after one layer of the generator and of the discriminator.
 
     Source: Zhang 2019 (SAGAN), section 3, equations 1 to 3. The convolutions f, g and h have C / 8 output channels, and
     v has C. In the authors' code, h has C / 2 channels, and f and h are max-pooled. The initial gamma is 0. The

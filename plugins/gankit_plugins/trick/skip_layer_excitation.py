@@ -43,10 +43,10 @@ class SkipLayerExcitationTrick(Plugin):
     """Skip-layer excitation in the generator: an early, small feature map scales the channels of a late, large one.
 
     Source: Liu 2021 (FastGAN), section 3.1, equation 1. The default sizes 8x8 and 128x128 are one of the paper's pairs.
-    The small map is pooled to 4x4. A 4x4 convolution, LeakyReLU, a 1x1 convolution and a sigmoid compute a factor for
-    each channel of the large map. The large map is the output of the layer whose size is nearest to `high`. The small
-    map is the output of an earlier layer with a smaller size, the one nearest to `low`. For several pairs, use the
-    trick several times under different names.
+    The small feature map is pooled to 4x4. A 4x4 convolution, LeakyReLU, a 1x1 convolution and a sigmoid compute a
+    factor for each channel of the large feature map. The large map is the layer output whose size is nearest to `high`.
+    The small map is an earlier and smaller layer output. Its size is the one nearest to `low`. For several pairs, use
+    the trick several times under different names.
 
     When to use: in convolutional generators, for a short path of the gradients from the image to early layers.
     When not: with the generator `fastgan`, which already has skip-layer excitation; with fully connected networks,

@@ -13,11 +13,11 @@ from gankit_plugins.layers.latent_parts import part_sizes
 from gankit_plugins.layers.probe import probe_generator
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU)
-"""Activation modules. The trick adds z to the inputs of some of these modules."""
+"""Classes of activation modules. The trick adds a linear function of z to the inputs of some of these modules."""
 
 
 class Latent:
-    """Container of the z that the generator's activations use during a forward pass."""
+    """Holder of the current z, which the generator's activation modules read during a forward pass."""
 
     z: Tensor
 
@@ -66,7 +66,7 @@ class SkipZGenerator(nn.Module):
 def levels(network: nn.Module, spec: Spec) -> list[tuple[str, int]]:
     """Return the name and the number of channels of the first activation module at each size of the feature maps.
 
-    All activation modules with vectors (B, C) as inputs are included.
+    Every activation module whose input is a batch of vectors (B, C) is also included.
 
     Raises:
         InputError: the network has no activation modules, or calls one of them several times.

@@ -37,13 +37,13 @@ def aggregated(batches: Sequence[Statistics]) -> Statistics:
 
 
 def batch_norms(network: nn.Module) -> list[_BatchNorm]:
-    """Return the batch norm layers of a network that have running averages."""
+    """Return the network's batch norm layers that track running statistics."""
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     return [layer for layer in layers if layer.running_mean is not None]
 
 
 def set_statistics(layer: _BatchNorm, statistics: Statistics) -> None:
-    """Copy a mean and a variance into the running averages of a layer, which evaluation mode uses."""
+    """Set the running statistics of a layer to a mean and a variance. The layer uses them in evaluation mode."""
     assert layer.running_mean is not None, "the layer has running averages"
     assert layer.running_var is not None, "the layer has running averages"
     layer.running_mean.copy_(statistics[0])
@@ -54,8 +54,8 @@ def set_statistics(layer: _BatchNorm, statistics: Statistics) -> None:
 def recorded(layer: _BatchNorm) -> Iterator[None]:
     """Make a layer in evaluation mode normalise with the statistics of each batch.
 
-    At exit, set the layer's running averages to the aggregated statistics. The layer stays in evaluation mode, because
-    training mode would also update spectral norm and exchange statistics between ranks.
+    At exit, set the layer's running statistics to the mean and the variance over all batches. The layer stays in
+    evaluation mode, because training mode would also update spectral norm and exchange statistics between ranks.
     """
     batches: list[Statistics] = []
 
@@ -73,14 +73,14 @@ def recorded(layer: _BatchNorm) -> Iterator[None]:
 
 
 class StandingStatistics(Plugin):
-    """Batch-norm statistics for sampling, computed from many generated images instead of running averages.
+    """Batch norm statistics for sampling, computed from many generated images.
 
-    Source: Brock 2018, appendix C.1, typically with 100 forward passes. Running averages come from the weights of
+    Source: Brock 2018, appendix C.1, typically with 100 forward passes. The running statistics come from the weights of
     earlier iterations, and do not match the weights of `moving_average`. This trick generates `passes` batches. These
     batches have the same size as the batches that pass through G in training. With several ranks or `train.accumulate`,
-    this size is smaller than `train.batch_size`. In each batch norm layer, the trick replaces the running averages by
-    the mean and the variance over all these batches. In each pass, the layers normalise with the statistics of the
-    batch, as in training. z is always drawn with the same seed, and classes are used in turn.
+    this size is smaller than `train.batch_size`. In each batch norm layer, the trick sets the running statistics to the
+    mean and the variance over all these batches. In each pass, the layers normalise with the statistics of the batch,
+    as in training. z is always drawn with the same seed, and classes are used in turn.
 
     Grids, metrics and the saved generator use these statistics. The training does not change. Each grid and each
     checkpoint costs `passes` forward passes of G.
@@ -141,7 +141,7 @@ class StandingStatistics(Plugin):
                 network(run.draw_latent(count, condition, generator), condition)
 
     def _condition(self, run: Run, number: int, count: int) -> Tensor | None:
-        """Return the condition of pass `number`: classes in turn, or the condition of a fixed set of real images."""
+        """Return the condition of pass `number`: classes in turn, the condition of fixed real images, or None."""
         if run.spec.classes:
             return torch.arange(number * count, (number + 1) * count, device=run.device) % run.spec.classes
         return run.draw_reference(count).condition if run.spec.condition is not None else None

@@ -10,12 +10,12 @@ from gankit_plugins.layers.style_generator import require_style_generator
 
 
 class StyleMixing(Plugin):
-    """Images from two style vectors in training: one w up to a random layer, and another w after this layer.
+    """Images from two style vectors in training: one w before a random layer, and another w from this layer on.
 
     Source: Karras 2018, section 3.1, with the probability 0.9 of the final networks. The network then cannot rely on
-    equal styles in neighbouring layers, so each style controls only the sizes of its layers. The second w is computed
-    from the z of another image of the batch, and from the image's own class. A batch of one image is not mixed. Samples
-    and metrics use one w for each image.
+    equal styles in neighbouring layers, so the style of a layer controls only details at the resolution of this layer.
+    The second w is computed from the z of another image of the batch, and from the class of the image itself. A batch
+    of one image is not mixed. Samples and metrics use one w for each image.
 
     When to use: with a generator that has a mapping network, such as `stylegan2`, if the styles of two images will be
     combined, as in `gankit stylegrid`.

@@ -10,7 +10,7 @@ from pydantic import Field
 from gankit import LossTerm, Player, Plugin, RecipeInfo, Run, Settings, Step, hookimpl
 
 REPLACING = ("relativistic", "relativistic_average", "feature_matching")
-"""Tricks that replace G's loss terms. If they follow `top_k` in a recipe, they discard its selection of images."""
+"""Names of tricks that replace G's loss terms. After `top_k` in a recipe, they would undo the selection of images."""
 
 
 def kept_share(iteration: int, decay: float, every: int, final: float) -> float:
@@ -19,9 +19,10 @@ def kept_share(iteration: int, decay: float, every: int, final: float) -> float:
 
 
 def top_k(step: Step, share: float) -> Step:
-    """Return a step with a share of the generated images, at least one image: those with the largest logits.
+    """Return a copy of the step with only the generated images that have the largest logits.
 
-    If D has several logits for an image, their mean is used.
+    The copy has the proportion `share` of the images, at least one image. If D has several logits for an image, their
+    mean is used.
     """
     logits = step.fake_output.logits.detach().reshape(step.num_inputs, -1).mean(1)
     k = max(1, int(share * len(logits)))
@@ -29,12 +30,12 @@ def top_k(step: Step, share: float) -> Step:
 
 
 class TopK(Plugin):
-    """Loss of G over the generated images with the largest logits in a batch only.
+    """Loss of G over only the generated images with the largest logits in a batch.
 
     Source: Sinha 2020 (Top-k Training of GANs), section 3.1. The gradients of the worst images can point away from the
     data. The number of images, k, starts at the batch size. After every `every` iterations, k is multiplied by `decay`,
     until k reaches the share `final` of the batch. The paper reduces k once per epoch. D is trained with all images.
-    The images are selected in each part of the batch (`train.accumulate`) and on each rank. If G's loss also uses real
+    The images are selected in each micro-batch (gradient accumulation) and on each rank. If G's loss also uses real
     images, the number of real images is also k.
 
     When to use: late in the training, to improve the images of a GAN that works.

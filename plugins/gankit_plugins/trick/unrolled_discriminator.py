@@ -108,7 +108,8 @@ class UnrolledDiscriminator(Plugin):
             )
 
         trained_ids = {id(p) for p in run.parameters["discriminator"]}
-        # Unroll copies of D's parameters, because D's own parameters have no gradients in a G step and must not change.
+        # Unroll copies of D's parameters, because the parameters themselves must not change, and do not require
+        # gradients in a G step.
         theta = {
             name: p.detach().clone().requires_grad_()
             for name, p in run.discriminator.named_parameters()
