@@ -194,7 +194,7 @@ def select_metrics(tables: Raw, names: Collection[str]) -> Raw:
 def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dict[str, Component], Evaluation]:
     """Parse the recipe tables of an evaluation. Return the plugins by recipe key, and the evaluation settings.
 
-    The result contains the plugins of the dataset, the extractor and the metrics, which are not built yet.
+    The plugins are those of the dataset, the extractor and the metrics. They are not instantiated yet.
 
     Args:
         target: path of the evaluated run, generator file or images, for error messages.

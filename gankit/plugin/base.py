@@ -125,10 +125,10 @@ class Plugin:
     """
 
     better: ClassVar[Mapping[str, Direction]] = {}
-    """Direction in which a metric improves, "lower" or "higher", by the name of the number in `compute_metrics`.
+    """Mapping from names of metrics in `compute_metrics` to the direction in which they improve: "lower" or "higher".
 
-    Example: `{"precision": "higher", "recall": "higher"}`. `output.keep_best` accepts only these names. Leave out
-    numbers that are best at a value between others.
+    Example: `{"precision": "higher", "recall": "higher"}`. `output.keep_best` accepts only these names. Leave out a
+    metric if neither lower nor higher is always better, for example a ratio whose best value is 1.
     """
 
     Config: ClassVar[type[Settings]] = Settings

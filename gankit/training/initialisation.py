@@ -105,7 +105,10 @@ def _messages(name: str, origin: Origin, matches: list[Match], unused: list[str]
 
 
 def _shapes(one: Match) -> str:
-    """Return the name of a tensor, its shape, and another shape in the source: `head.weight 10x64 (5x64)`."""
+    """Return the name and the shape of a tensor, as text.
+
+    If the shape in the trained network differs, it follows in parentheses: `head.weight 10x64 (5x64)`.
+    """
     own = f"{one.name} {_shape(one.shape)}"
     return own if one.source_shape in (None, one.shape) else f"{own} ({_shape(one.source_shape)})"
 

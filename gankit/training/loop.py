@@ -270,7 +270,7 @@ def scheduled_values(run: TrainingRun) -> dict[str, float]:
 def plugin_values(run: TrainingRun) -> dict[str, float]:
     """Return the numbers from the `log_values` hooks. This call makes the CPU wait for the GPU.
 
-    If two plugins use the same name, the second name starts with the key of its plugin. NaN and infinite numbers are
+    If two plugins use the same name, the key of the second plugin is added in front of its name. NaN and infinite numbers are
     left out, because JSON cannot represent these numbers.
     """
     values: dict[str, float] = {}
@@ -359,7 +359,8 @@ def best_so_far(run: TrainingRun) -> dict[str, Any]:
 def complete_evaluation(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter: Reporter) -> None:
     """Evaluate the generator, unless the log already has the metrics of this iteration.
 
-    An earlier process may have been killed between the row in the log and `best.safetensors`, so finish it too.
+    If an earlier process was killed after it wrote the row in the log, but before it wrote `best.safetensors`, write
+    this file now.
     """
     row = directory.find_row("metrics", run.iteration)
     if row is None:
@@ -373,7 +374,7 @@ def stop_without_improvement(run: TrainingRun) -> None:
     best, patience = run.best, run.recipe.output.patience
     if best is None or patience is None or best.misses < patience or run.stop_reason is not None:
         return
-    # Count again from 0, so that a resumed run ends only after `patience` further evaluations.
+    # Reset the number of evaluations without improvement. A resumed run then ends only after `patience` further ones.
     run.best = replace(best, misses=0)
     facts = best.facts()
     so_far = f"the best is {describe_best(facts)}" if facts is not None else "no value was finite"

@@ -1,8 +1,8 @@
 """Rollback: return of a run to its last good checkpoint after NaN, infinity or a collapse.
 
-`roll_back` deletes the later checkpoints and writes a record to `rollbacks.json`. The attempt then ends, and
-`gankit.training.launch` resumes the run. The resume applies the record, so a process may be killed at any moment of a
-rollback.
+`roll_back` deletes the later checkpoints and writes a record to `rollbacks.json`. The training loop then ends, and
+`gankit.training.launch` resumes the run from the last good checkpoint. The record is applied when the run is resumed. A
+rollback is therefore completed even if the process is killed in the middle of it.
 """
 
 from __future__ import annotations

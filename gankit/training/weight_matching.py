@@ -19,7 +19,7 @@ GREY_AND_COLOUR = {1, 3}
 
 
 class Match(NamedTuple):
-    """Tensor of a new network, and what it takes from the trained network."""
+    """Tensor of a new network, and the tensor of the trained network from which its first values are copied."""
 
     name: str
     shape: tuple[int, ...]
@@ -27,10 +27,10 @@ class Match(NamedTuple):
     """Shape of the tensor of this name in the trained network. None if there is no such tensor."""
 
     value: Tensor | None
-    """Tensor that the new network takes, with the shape `shape`. None if the tensor begins anew."""
+    """First values of the tensor, with the shape `shape`. None if the tensor keeps its new, random initialisation."""
 
     reason: str
-    """Reason for a conversion or a new beginning. Empty if the tensor is taken unchanged."""
+    """Reason for a conversion, or for keeping the new initialisation. Empty if the values are copied unchanged."""
 
 
 def renamed(tensors: Mapping[str, Tensor], table: Mapping[str, str]) -> dict[str, Tensor]:

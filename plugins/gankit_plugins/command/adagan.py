@@ -128,7 +128,7 @@ class AdaGan(Plugin):
 
     Each step trains a new generator on training examples that are drawn with weights. An example has a large weight if
     the mixture of the earlier generators has few samples near the example. A small discriminator between the data and
-    the mixture estimates these weights. The steps are ordinary runs. The study can be interrupted and resumed.
+    the mixture estimates these weights. The steps are ordinary runs. The command can be interrupted and resumed.
 
     The metrics of the recipe and of the data plugin are computed for each generator and for each mixture. From the
     second step, the metrics in a step's run directory compare the generator with the reweighted data of this step.

@@ -37,7 +37,7 @@ FASHION_MNIST = Collection(
 class FashionMnist(Plugin):
     """Fashion-MNIST: 70,000 grey images of clothes, 28x28 pixels, in ten classes.
 
-    The file format is the same as for MNIST. Nothing is downloaded unless `download = true`.
+    The file format is the same as for MNIST. The files are downloaded only if `download = true`.
 
     Source: Xiao, Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
     algorithms" (2017).

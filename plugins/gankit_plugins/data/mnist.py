@@ -25,7 +25,7 @@ MNIST = Collection(
 class Mnist(Plugin):
     """MNIST: 70,000 grey images of handwritten digits, 28x28 pixels, in ten classes.
 
-    Nothing is downloaded unless `download = true`.
+    The files are downloaded only if `download = true`.
 
     Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition" (1998).
 

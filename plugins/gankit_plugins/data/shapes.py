@@ -43,7 +43,7 @@ def triangle(u: Tensor, v: Tensor) -> Tensor:
 
 
 def star(u: Tensor, v: Tensor) -> Tensor:
-    """Return the signed distance of points (u, v) from a star with five points.
+    """Return the signed distance of points (u, v) from a five-pointed star.
 
     The outer corners of the star are on the unit circle. One outer corner is at the top. The inner corners are at
     radius 0.45.

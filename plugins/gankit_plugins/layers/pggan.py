@@ -17,7 +17,8 @@ def activation() -> nn.LeakyReLU:
 def convolution(spec: Spec, player: Player, before: int, after: int, kernel: int = 3, padding: int = 1) -> nn.Module:
     """Return a convolution with leaky ReLU, followed by the recipe's normalisation.
 
-    The normalisation applies to the output of leaky ReLU, so `spec.normalize` gets an identity layer.
+    `spec.normalize` adds the normalisation after the layer that it takes. It takes an identity layer here, because
+    leaky ReLU stands between the convolution and the normalisation.
     """
     layer = EqualisedConv2d(before, after, kernel, GAIN, padding=padding)
     return nn.Sequential(layer, activation(), spec.normalize(player, nn.Identity(), after))

@@ -108,8 +108,8 @@ class UnrolledDiscriminator(Plugin):
             )
 
         trained_ids = {id(p) for p in run.parameters["discriminator"]}
-        # Unroll copies of D's parameters, because the parameters themselves must not change, and do not require
-        # gradients in a G step.
+        # Apply the simulated steps to copies of D's parameters. The parameters themselves must not change, and their
+        # `requires_grad` is False in a G step.
         theta = {
             name: p.detach().clone().requires_grad_()
             for name, p in run.discriminator.named_parameters()
