@@ -118,7 +118,7 @@ def which(seeds: list[int]) -> str:
 
 
 def terminal_table(comparison: StudyComparison) -> Table:
-    """Return the table as a `rich` table for the terminal."""
+    """Return the comparison of a study's variants as a `rich` table for the terminal."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="right" if name in RIGHT else "left", overflow="fold")

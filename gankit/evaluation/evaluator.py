@@ -197,7 +197,7 @@ class Reference:
     def compare(self, fake: Samples, facts: MetricProtocol) -> Comparison:
         """Return a `Comparison` of the real samples with the generated samples `fake`.
 
-        `facts` are written to the protocol of the metrics.
+        `facts` describe how the metrics are computed, for example the seed. They are stored with each metric.
 
         Raises:
             InputError: there are too few images.

@@ -137,7 +137,7 @@ def to_rgb(images: Tensor) -> Tensor:
     """Return uint8 images as RGB images (B, 3, H, W). The channel of grey images (B, 1, H, W) is repeated.
 
     Raises:
-        InputError: the data are floating point, so they are not images.
+        InputError: `images` is a floating-point tensor. gankit stores images as uint8.
     """
     if images.is_floating_point():
         raise InputError("extractor: it needs uint8 images, which the data are not; choose another extractor")

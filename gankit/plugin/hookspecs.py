@@ -458,10 +458,10 @@ def before_g_step(run: Run, step: Step) -> None:
 def discriminator_inputs(  # type: ignore[empty-body]
     images: Tensor, condition: Tensor | None, source: Source, player: Player, run: Run, step: Step
 ) -> tuple[Tensor, Tensor | None]:
-    """Change the inputs of D: images (B, C, H, W) and their condition. This hook is called in the steps of D and G.
+    """Return the changed inputs of D: images (B, C, H, W) and their condition. Both D and G steps call this hook.
 
-    `step` contains the other data of the images, such as `step.z`. If `spec.latent_pairs` is true, the discriminator
-    plugin returns z, (B, latent_size), in place of the condition.
+    The other tensors of the batch, such as z, are attributes of `step`. If `spec.latent_pairs` is true, D takes z as
+    its condition: the discriminator plugin must then return z, (B, latent_size), as the second value of this hook.
 
     Example:
 

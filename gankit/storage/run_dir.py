@@ -142,7 +142,10 @@ class RunDir:
         write_json(self.environment_file, record)
 
     def write_initial_weights(self, tables: dict[str, dict[str, Any]]) -> None:
-        """Write the tables of networks that start from trained weights to `init.json`. Without tables, do nothing."""
+        """Write `init.json`: which tensors of each network were copied from a trained network, and which were not.
+
+        If `tables` is empty, do nothing.
+        """
         if tables:
             write_json(self.init_file, tables)
 

@@ -106,7 +106,8 @@ def check_plugin(
     check_repeat(parts, merge(tables[-1], changes))
     for table in tables:
         class_changes = merge(table, changes)
-        if not is_data:  # `check_effect` removes the plugin, but other plugins may need its data
+        # Skip `check_effect` for data plugins: it removes the plugin, and the other plugins need its data.
+        if not is_data:
             check_effect(parts, class_changes, affects=affects)
         for device, precision in product(devices(), PRECISIONS):
             train = {"train": {"device": device, "precision": precision, "deterministic": True}}

@@ -270,8 +270,8 @@ def scheduled_values(run: TrainingRun) -> dict[str, float]:
 def plugin_values(run: TrainingRun) -> dict[str, float]:
     """Return the numbers from the `log_values` hooks. This call makes the CPU wait for the GPU.
 
-    If two plugins use the same name, the key of the second plugin is added in front of its name. NaN and infinite numbers are
-    left out, because JSON cannot represent these numbers.
+    If two plugins use the same name, the key of the second plugin is added in front of its name. NaN and infinite
+    numbers are left out, because JSON cannot represent these numbers.
     """
     values: dict[str, float] = {}
     names: set[str] = set()

@@ -89,7 +89,10 @@ class TrainingRun(Run):
 
     parameters: dict[Player, list[nn.Parameter]]
     frozen_parameters: dict[Player, list[nn.Parameter]]
-    """For each player, parameters of other networks. In the steps of this player, these parameters get no gradients."""
+    """Parameters of other networks that are frozen in the steps of each player.
+
+    In these steps, they get no gradients.
+    """
 
     optimizers: dict[Player, torch.optim.Optimizer]
     terms: dict[Player, list[LossTerm]]

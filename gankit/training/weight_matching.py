@@ -34,15 +34,15 @@ class Match(NamedTuple):
 
 
 def renamed(tensors: Mapping[str, Tensor], table: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return tensors by their names in the run.
+    """Rename tensors from their names in the source to their names in the run.
 
     Args:
         tensors: tensors by their names in the source.
-        table: names in the source and in the run, of tensors or of modules. The name of a module stands for all of its
-            tensors. An empty name is the network itself. If several names apply to a tensor, the longest is used.
+        table: new name for each old name, of a tensor or a module. The name of a module applies to all of its tensors.
+            The empty name means the whole network. If several names apply to a tensor, the longest is used.
 
     Raises:
-        InputError: no tensor has a name of the table, or two tensors get the same name.
+        InputError: a name in `table` matches no tensor, or two tensors get the same name.
     """
     for name in table:
         if not any(_applies(name, tensor) for tensor in tensors):

@@ -120,12 +120,13 @@ def _cells(labels: Mapping[str, Label]) -> Iterator[dict[str, str]]:
 
 
 def read_json(content: bytes, source: str) -> dict[str, Label]:
-    """Return the labels in a JSON file with an object `{"FILE": "CLASS", ...}`, or with an object for each file.
+    """Return the labels in a JSON file.
 
-    A class may also be a whole number. The object of a file contains its attributes: `{"FILE": {"age": 30}, ...}`.
+    The file contains either classes, `{"FILE": "CLASS", ...}`, or attributes, `{"FILE": {"age": 30}, ...}`. A class may
+    also be an integer.
 
     Raises:
-        InputError: the file does not have this format, or the images have different attributes.
+        InputError: the file has another format, or the images do not all have the same attribute names.
     """
     try:
         found = json.loads(content)

@@ -62,7 +62,7 @@ class IganVnGenerator(nn.Module):
     def forward(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """Generate images (B, C, H, W) in [-1, 1] from z (B, latent_size) and labels (B,).
 
-        With one class, labels are unused. In training mode, every class must have the same number of images.
+        With one class, labels are unused. In training mode, each class must occur equally often in `labels`.
         """
         small = self.to_small(z).view(-1, self.channels, *self.small)
         large = self.to_large(z).view(-1, self.channels, *self.large)

@@ -28,10 +28,10 @@ def draw_noise(
 def mixture_latent(noise: Tensor, choice: Tensor) -> Tensor:
     """Return z, (B, K n + K): n components for the noise of each of K generators, then the choice of a generator.
 
-    A row of z contains the noise in the components of its generator, zeros in the components of all other generators,
-    and the choice at the end. A linear first layer G(z) = W z + b with W = [W_1 ... W_K, c_1 ... c_K] then computes W_k
-    noise + c_k + b for generator k. Each generator thus has its own weights W_k and its own bias c_k. All other layers
-    are shared.
+    Each row of z belongs to one generator k. The components of generator k contain the noise, and those of the other
+    generators are 0. The choice is at the end, as a one-hot vector. For generator k, a linear first layer W z + b with
+    W = [W_1 ... W_K, c_1 ... c_K] then computes `W_k noise + c_k + b`. Each generator thus has its own weights W_k and
+    its own bias c_k. All other layers are shared.
 
     Args:
         noise: noise of the generators, (B, n).

@@ -58,7 +58,7 @@ class EqualisedConv2d(nn.Conv2d):
         before: number of input channels.
         after: number of output channels.
         kernel: side of the kernel, in pixels.
-        gain: factor of the initial standard deviation; sqrt(2) compensates for a ReLU after the layer.
+        gain: factor in the constant c; sqrt(2) compensates for a ReLU after the layer.
         bias: True to add biases, which are initially 0.
         padding: number of zeros on each side of the input; kernel // 2 if None.
         stride: step between two positions of the kernel, in pixels.
