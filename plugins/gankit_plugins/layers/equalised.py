@@ -21,7 +21,7 @@ class EqualisedLinear(nn.Linear):
     Args:
         inputs: number of input features.
         outputs: number of output features.
-        gain: factor of the initial standard deviation; sqrt(2) compensates for a ReLU after the layer.
+        gain: factor in the constant c; sqrt(2) compensates for a ReLU after the layer.
         rate: factor of the learning rate, lambda in Karras 2018.
         bias: initial value of rate * b, or None for a layer without biases.
     """

@@ -58,8 +58,9 @@ class Growing(nn.Module):
     """Base class of networks that grow. Level k is for images of side 4 * 2^k.
 
     If a network does not grow, all levels are used. The state of the growth is stored twice: in the buffer `growth`,
-    which is saved with the network, and in the attribute `now`. In training mode, `now` selects the layers, because reading the buffer would make the CPU wait for the GPU. In
-    evaluation mode, the buffer selects the layers, because loading a state changes the buffer but not `now`.
+    which is saved with the network, and in the attribute `now`. In training mode, `now` selects the layers, because
+    reading the buffer would make the CPU wait for the GPU. In evaluation mode, the buffer selects the layers, because
+    loading a state changes the buffer but not `now`.
     """
 
     growth: Tensor
