@@ -2,7 +2,7 @@
 
 The loops use the same optimisations as gankit: one pass of D over the real and one over the generated images, D frozen
 in the G step, fused Adam, channels_last, autocast where the recipe has it, and images in memory as bytes. They draw the
-same random numbers in the same order, so they end with the same weights (tests/test_by_hand.py).
+same noise in the same order, so with the same images they end with the same weights (tests/test_by_hand.py).
 """
 
 from __future__ import annotations
@@ -110,9 +110,7 @@ def wgan_gp(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> Ite
 def igan_vn(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> Iteration:
     """Return a function that trains one iteration of the recipe `igan_vn_mnist` by hand."""
     g_adam, d_adam = adam(G, 3e-4, (0.5, 0.999)), adam(D, 2e-4, (0.5, 0.999))
-    average = copy.deepcopy(G).requires_grad_(False)
-    names = [name for name, tensor in G.state_dict().items() if tensor.is_floating_point()]
-    pairs = [average.state_dict()[name] for name in names], [G.state_dict()[name] for name in names]
+    average = averaging(G)
     t = 0
 
     def noisy(x: Tensor) -> Tensor:
@@ -142,7 +140,7 @@ def igan_vn(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> Ite
             loss = -logsigmoid(D(noisy(G(z, y).float()), y).logits.float()).mean()
         step(loss, g_adam)
         freeze(D, False)
-        torch._foreach_lerp_(*pairs, 1 - min(0.99, (1 + t) / (10 + t)))
+        average(0.99)
         t += 1
 
     return iteration
@@ -188,6 +186,24 @@ def freeze(network: nn.Module, frozen: bool) -> None:
     """Switch the gradients of all weights off or on."""
     for parameter in network.parameters():
         parameter.requires_grad_(not frozen)
+
+
+def averaging(network: nn.Module) -> Callable[[float], None]:
+    """Return a function that updates an average of a network's floating-point tensors, with a decay of at least 0.
+
+    The decay is limited as in `moving_average`: at the start the average follows the network.
+    """
+    average = copy.deepcopy(network).requires_grad_(False)
+    names = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
+    pairs = [average.state_dict()[name] for name in names], [network.state_dict()[name] for name in names]
+    t = 0
+
+    def update(decay: float) -> None:
+        nonlocal t
+        torch._foreach_lerp_(*pairs, 1 - min(decay, (1 + t) / (10 + t)))
+        t += 1
+
+    return update
 
 
 def gradient_penalty(discriminate: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:

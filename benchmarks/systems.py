@@ -41,7 +41,7 @@ MOST = 3
 """Number of operations that are listed."""
 
 
-def by_hand(recipe: str, run: TrainingRun) -> Loop:
+def hand_written(recipe: str, run: TrainingRun) -> Loop:
     """Return the hand-written iteration of a recipe, with copies of a run's networks."""
     first = {"t": run.iteration} if recipe in START else {}
     return LOOPS[recipe](*inputs_of(run), **first)
@@ -70,7 +70,7 @@ def measure(quick: bool) -> Result:
         loops: dict[str, Loop] = {}
         for copy, run in enumerate(runs):
             # The hand-written loop copies the networks before gankit changes them.
-            loops[f"hand {copy}"] = by_hand(recipe, run)
+            loops[f"hand {copy}"] = hand_written(recipe, run)
             loops[f"gankit {copy}"] = iteration_of(run)
         single = interleaved(loops, 2 if quick else ROUNDS)
         rounds = single.summed({name: [f"{name} {copy}" for copy in range(COPIES)] for name in ("gankit", "hand")})
@@ -91,7 +91,7 @@ def measure(quick: bool) -> Result:
 def added_milliseconds(recipe: str, rounds: int) -> Ratio:
     """Return the milliseconds that gankit adds to an iteration, on one thread."""
     run = started_run(recipe, small(recipe))
-    loops = {"hand": by_hand(recipe, run), "gankit": iteration_of(run)}
+    loops = {"hand": hand_written(recipe, run), "gankit": iteration_of(run)}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     taken = interleaved(loops, rounds, repeats=2)

@@ -7,12 +7,11 @@ penalties on D's gradient, schedules, growth and moving averages. The loops end 
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 
 import torch
-from by_hand import Autocast, Images, Iteration, adam, freeze, gradient_penalty, inputs_of, step
+from by_hand import Autocast, Images, Iteration, adam, averaging, freeze, gradient_penalty, step
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, interpolate, relu, softplus
 
@@ -136,7 +135,7 @@ def stylegan(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> It
 
     def d_loss(real: Tensor, fake: Tensor, y: Tensor | None) -> Tensor:
         lazy = t % 16 == 0
-        real = real.requires_grad_(lazy)
+        real = real.detach().requires_grad_(lazy)
         real_logits, fake_logits = D(real, y).logits, D(fake, y).logits
         loss = softplus(-real_logits.float()).mean() + softplus(fake_logits.float()).mean()
         return loss + 16 * 0.01 * half_squared_gradient(real_logits, real) if lazy else loss
@@ -164,7 +163,7 @@ def r3gan(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> Itera
         return end + (start - end) * (1 + math.cos(math.pi * t / 1000)) / 2
 
     def d_loss(real: Tensor, fake: Tensor, y: Tensor | None) -> Tensor:
-        real, fake = real.requires_grad_(), fake.requires_grad_()
+        real, fake = real.detach().requires_grad_(), fake.requires_grad_()
         real_logits, fake_logits = D(real, y).logits, D(fake, y).logits
         loss = 2 * softplus(fake_logits.float() - real_logits.float()).mean()
         gamma = cosine(0.1, 0.01)
@@ -235,9 +234,6 @@ LOOPS = {
 }
 """Loops by the name of their recipe, as `by_hand.LOOPS`. FastGAN's also takes the decoders."""
 
-BY_HAND = {recipe: lambda run, loop=loop: loop(*inputs_of(run)) for recipe, loop in LOOPS.items()}
-"""Functions from a run of a recipe to its hand-written iteration."""
-
 
 def hinge(D: nn.Module) -> tuple[Loss, Loss]:
     """Return the hinge losses of G and of D."""
@@ -256,21 +252,3 @@ def half_squared_gradient(logits: Tensor, x: Tensor) -> Tensor:
     """Return E[||grad D(x)||_2^2] / 2 from D's logits (B,) for x (B, C, H, W)."""
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     return gradient.float().square().sum((1, 2, 3)).mean() / 2
-
-
-def averaging(network: nn.Module) -> Callable[[float], None]:
-    """Return a function that updates an average of a network's floating-point tensors, with a decay of at least 0.
-
-    The decay is limited as in `moving_average`: at the start the average follows the network.
-    """
-    average = copy.deepcopy(network).requires_grad_(False)
-    names = [name for name, tensor in network.state_dict().items() if tensor.is_floating_point()]
-    pairs = [average.state_dict()[name] for name in names], [network.state_dict()[name] for name in names]
-    t = 0
-
-    def update(decay: float) -> None:
-        nonlocal t
-        torch._foreach_lerp_(*pairs, 1 - min(decay, (1 + t) / (10 + t)))
-        t += 1
-
-    return update

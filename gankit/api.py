@@ -149,7 +149,8 @@ class Session:
         before = RandomState.capture(device)
         try:
             self.run = assemble(self.recipe)
-            initialise(self.run)
+            self.initialisation = initialise(self.run)
+            """Messages about the weights that networks take from trained networks (`[init]`)."""
             self.run.load_data()
             self.run.start()
             self._random = RandomState.capture(device)

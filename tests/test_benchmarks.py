@@ -72,6 +72,13 @@ def test_a_benchmark_writes_its_section(name, tmp_path, capsys, monkeypatch):
     assert "nan" not in stored
 
 
+@pytest.mark.parametrize("recipe", systems.LOOPS)
+def test_small_networks_of_each_system_are_built(recipe):
+    run = systems.started_run(recipe, systems.small(recipe))
+    systems.hand_written(recipe, run)
+    assert run.iteration == systems.START.get(recipe, 0)
+
+
 def test_both_forms_of_a_modulated_convolution_are_equal():
     layer, x, w = systems.ModulatedConv2d(4, 4, 3, w_size=5), torch.randn(3, 4, 6, 6), torch.randn(3, 5)
     torch.testing.assert_close(systems.grouped(layer, x, w), layer(x, w))

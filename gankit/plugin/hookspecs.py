@@ -299,7 +299,11 @@ def loss_terms(player: Player, run: Run) -> Iterable[LossTerm] | None:
 
         def loss_terms(self, player):
             if player == "discriminator":
-                yield LossTerm("r1", lambda step: r1(step.discriminate, *step.real_inputs), weight=10.0, every=16)
+                yield LossTerm("r1", self.r1, weight=10.0, every=16, input_gradients=("real",))
+
+        def r1(self, step):
+            (gradient,) = torch.autograd.grad(step.real_output.logits.sum(), step.real_inputs[0], create_graph=True)
+            return gradient.square().sum((1, 2, 3)).mean() / 2
     """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -248,6 +248,16 @@ class Step:
         discriminator = self.run.discriminator if self.discriminator is None else self.discriminator
         return DiscriminatorOutput(*discriminator(images, condition))
 
+    def require_input_gradients(self, terms: Iterable[LossTerm]) -> None:
+        """Compute D's inputs with gradients where the `input_gradients` of a loss term need them.
+
+        Outputs of D that were computed before are computed again. Call this method before D's outputs are used.
+        """
+        self.input_gradients = {source for term in terms for source in term.input_gradients}
+        for source in self.input_gradients:
+            for name in (f"{source}_inputs", f"{source}_output"):
+                vars(self).pop(name, None)
+
     def slice(self, rows: builtins.slice | Tensor) -> Step:
         """Return a step with only some images of the batch, and their condition, z, fields, targets and weights.
 
@@ -278,6 +288,7 @@ class Step:
 
     def with_outputs(self, real: DiscriminatorOutput, fake: DiscriminatorOutput, **changes: Any) -> Step:
         """Return a copy of the step with the given outputs of D. `changes` contains new values for other fields."""
-        copy = replace(self, **changes)
+        # The outputs may no longer belong to the inputs, so terms cannot differentiate one by the other.
+        copy = replace(self, **{"input_gradients": (), **changes})
         vars(copy).update(real_output=real, fake_output=fake)
         return copy

@@ -278,7 +278,7 @@ class RecipeParser:
         """Return the settings in `[init]`, with absolute paths. If there are problems, record them and return None."""
         table = dict(self.table("init"))
         for name, value in table.items():
-            if isinstance(value, str):
+            if isinstance(value, (str, Path)):
                 try:
                     table[name] = below(value, getattr(value, "folder", Path()))
                 except ValueError as error:

@@ -43,10 +43,10 @@ def read_trained_network(path: Path, network: str) -> tuple[TensorFile, Origin]:
     if file.suffix.lower() in PICKLED:
         raise InputError(_refusal_of_pickle(file))
     tensors, card = read_tensors(file)
-    if network == "discriminator" and "generator" in card:
+    if network != "generator" and "generator" in card:
         raise InputError(
-            f"{path} contains a generator; for a discriminator, give a run directory, one of its checkpoints, or a "
-            "discriminator's own file"
+            f"{path} contains a generator; for the network {network!r}, give a run directory, one of its checkpoints, "
+            "or a file of this network"
         )
     with open(file, "rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()

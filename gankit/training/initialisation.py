@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor, nn
 
 from gankit.errors import InputError, recipe_errors
 from gankit.formatting import first_names, plural
@@ -45,7 +48,8 @@ def initialise(run: TrainingRun) -> list[str]:
             given = renamed(tensors, init.map.get(name, {}))
         matches = match(run.networks[name], given, run.spec.channels)
         with recipe_errors(source, f"init.{name}"):
-            _check_any(name, origin, matches, list(given))
+            _check_any(name, origin, matches, tensors)
+            _check_frozen(name, run.networks[name], origin, matches)
         load(run.networks[name], matches)
         run.origins[name] = origin
         own = {m.name for m in matches}
@@ -65,20 +69,36 @@ def changed_origins(before: dict[str, Any], run: TrainingRun) -> list[str]:
     ]
 
 
-def _check_any(name: str, origin: Origin, matches: list[Match], given: list[str]) -> None:
-    if any(m.value is not None for m in matches):
+def _check_any(name: str, origin: Origin, matches: list[Match], tensors: Mapping[str, Tensor]) -> None:
+    """Check that at least one weight with two or more dimensions is copied, not only biases or statistics."""
+    if any(m.value is not None and len(m.shape) > 1 for m in matches):
         return
-    own = [m.name for m in matches]
+    if misfits := [_shapes(m) for m in matches if m.source_shape not in (None, m.shape)]:
+        raise InputError(
+            f"no weight of {origin['path']} fits: the shapes differ, in the network and (in the source): "
+            f"{first_names(misfits, 3)}; give another file, or the same settings as in the source"
+        )
+    given, own = list(tensors), [m.name for m in matches]
     table = ", ".join(f'"{old}" = "{new}"' for old, new in prefix_table(given, own).items())
     example = f": init.map.{name}='{{{table}}}'" if table else f" (init.map.{name})"
     raise InputError(
-        f"no tensor of {origin['path']} fits: it has {first_names(given, 3)}, and the network has "
+        f"no weight of {origin['path']} fits: it has {first_names(given, 3)}, and the network has "
         f"{first_names(own, 3)}; give another file, or a table of names{example}"
     )
 
 
+def _check_frozen(name: str, network: nn.Module, origin: Origin, matches: list[Match]) -> None:
+    """Check that all frozen parameters are copied, because they would otherwise stay random."""
+    frozen = {n for n, p in network.named_parameters(remove_duplicate=False) if not p.requires_grad}
+    if random := [_shapes(m) for m in matches if m.value is None and m.name in frozen]:
+        raise InputError(
+            f"the {name} has frozen parameters that {origin['path']} does not contain with the same shape: "
+            f"{first_names(random, 3)}. They would stay random; freeze fewer layers, or give another source"
+        )
+
+
 def _row(one: Match) -> dict[str, Any]:
-    """Return a row of the table in `init.json`."""
+    """Return the entry of `init.json` for one tensor."""
     return {
         "name": one.name,
         "shape": _shape(one.shape),
@@ -89,7 +109,7 @@ def _row(one: Match) -> dict[str, Any]:
 
 
 def _messages(name: str, origin: Origin, matches: list[Match], unused: list[str]) -> list[str]:
-    """Return the summary of a network's first weights, and one message for each reason."""
+    """Return a summary of the tensors that were copied into a network, and a message for each reason not to copy."""
     taken = [m for m in matches if m.value is not None]
     share, whole = (sum(math.prod(m.shape) for m in of) for of in (taken, matches))
     iteration = "" if origin["iteration"] is None else f", iteration {origin['iteration']}"
@@ -97,7 +117,7 @@ def _messages(name: str, origin: Origin, matches: list[Match], unused: list[str]
     messages = [f"init.{name}: {count}, from {origin['path']}{iteration}"]
     for reason in dict.fromkeys(m.reason for m in matches if m.reason):
         rows = [m for m in matches if m.reason == reason]
-        what = "begins anew" if rows[0].value is None else "converted"
+        what = "initial values kept" if rows[0].value is None else "converted"
         messages.append(f"  {what}, {reason}: {first_names([_shapes(m) for m in rows], SHOWN)}")
     if unused:
         messages.append(f"  unused: {first_names(unused, SHOWN)}")

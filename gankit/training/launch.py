@@ -257,6 +257,11 @@ def _resumed_run(
     recipe = _recipe_to_resume(directory, overrides, reporter)
     checkpoint, damaged = newest_whole_checkpoint(directory)
     source = directory.recipe_file
+    if checkpoint is not None and any(override.startswith("init.") for override in overrides):
+        raise InputError(
+            f"{source}: init: the run has a checkpoint, which contains the weights, so it does not read init.*; leave "
+            "it out, or start a new run"
+        )
     if checkpoint is None:
         check_no_results(directory, damaged, recipe.output.checkpoint_every)
     else:

@@ -79,7 +79,7 @@ class TrainingRun(Run):
     """Origin of the first weights of each network in the recipe's table `[init]`, by the name of the network."""
 
     initial_weights: dict[str, dict[str, Any]]
-    """Table of the first weights of each of these networks: tensors taken and tensors that begin anew."""
+    """Table of the first weights of each of these networks: tensors that were taken, and tensors that were not."""
 
     trained_networks: tuple[str, ...]
     """Names of the networks that are trained by at least one player (generator or discriminator)."""

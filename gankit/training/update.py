@@ -46,7 +46,7 @@ def train_step(run: TrainingRun, player: Player) -> None:
         for _ in range(parts):
             with run.autocast():
                 step = draw_step(run, player)
-                step.input_gradients = {source for term in terms for source in term.input_gradients}
+                step.require_input_gradients(terms)
                 run.before_step[player](run, step)
             for name, value in backward(run, step, player, terms).items():
                 part = value / parts if parts > 1 else value
@@ -67,8 +67,9 @@ def train_step(run: TrainingRun, player: Player) -> None:
 def due_terms(run: TrainingRun, player: Player, parts: int) -> list[LossTerm]:
     """Return the loss terms of a player's next step. The weight of each returned term is a number.
 
-    The weight is the current value, divided by `parts`, the number of micro-batches for gradient accumulation. The
-    weight is also multiplied by `every`, because a lazy term (`every` above 1) is computed only once in `every` steps.
+    It is the current value of the term's schedule, divided by `parts`, the number of micro-batches for gradient
+    accumulation. It is also multiplied by `every`, because a lazy term (`every` above 1) is computed only once in
+    `every` steps.
     """
     return [
         replace(term, weight=value_at(term.weight, run) * term.every / parts)
@@ -121,7 +122,7 @@ def value_of(term: LossTerm, step: Step) -> Tensor:
 
 
 def average_over_ranks(run: TrainingRun, player: Player, values: dict[str, Tensor]) -> None:
-    """Average gradients, term values and network statistics over all ranks, in place.
+    """Average gradients, values of loss terms and running statistics over all ranks, in place.
 
     Afterwards these values are equal on all ranks, so the updates and the decisions of plugins are equal too.
     """

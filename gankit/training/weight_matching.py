@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from gankit.errors import InputError
 from gankit.formatting import first_names
@@ -15,7 +17,7 @@ from gankit.suggest import nearest
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 GREY_AND_COLOUR = {1, 3}
-"""Numbers of channels between which a convolution of images is converted."""
+"""Numbers of image channels, grey and colour, between which the weights of a convolution can be converted."""
 
 
 class Match(NamedTuple):
@@ -27,10 +29,10 @@ class Match(NamedTuple):
     """Shape of the tensor of this name in the trained network. None if there is no such tensor."""
 
     value: Tensor | None
-    """First values of the tensor, with the shape `shape`. None if the tensor keeps its new, random initialisation."""
+    """Values to copy into the tensor, with the shape `shape`. None if the tensor keeps its initial values."""
 
     reason: str
-    """Reason for a conversion, or for keeping the new initialisation. Empty if the values are copied unchanged."""
+    """Reason for a conversion, or for keeping the initial values. Empty if the values are copied unchanged."""
 
 
 def renamed(tensors: Mapping[str, Tensor], table: Mapping[str, str]) -> dict[str, Tensor]:
@@ -88,9 +90,9 @@ def _new_name(old: str, table: Mapping[str, str]) -> str:
 def match(network: nn.Module, tensors: Mapping[str, Tensor], channels: int) -> list[Match]:
     """Return one match for each tensor of a network, in the order of its `state_dict`.
 
-    A tensor is taken if its name and its shape are equal to those of a trained tensor. A convolution is converted if
-    its shape differs only in the channels of grey or colour images. Integers count the past training, so they begin
-    anew. A layer is taken as a whole: if one of its parameters begins anew, all of its tensors do.
+    A tensor is copied if its name and its shape are equal to those of a trained tensor. A convolution is converted if
+    its shape differs only in the channels of grey or colour images. Counters and masks keep their initial values. A
+    layer is copied as a whole: if one of its parameters keeps its initial values, all of its tensors do.
 
     Args:
         network: new network.
@@ -98,17 +100,25 @@ def match(network: nn.Module, tensors: Mapping[str, Tensor], channels: int) -> l
         channels: number of channels of the run's images.
     """
     parameters = dict(network.named_parameters(remove_duplicate=False))
+    own_tensors = network.state_dict(keep_vars=True)
+    # A parameter that two layers share has two names. The source may contain only one of them.
+    given = {id(own): tensors[name] for name, own in own_tensors.items() if name in tensors}
     matches = [
-        _match(network, name, own, tensors.get(name), channels if name in parameters else 0)
-        for name, own in network.state_dict().items()
+        _match(network, name, own, tensors.get(name, given.get(id(own))), channels if name in parameters else 0)
+        for name, own in own_tensors.items()
     ]
-    anew = {layer_of(m.name) for m in matches if m.value is None and m.name in parameters}
-    halves = {m.name for m in matches if m.value is not None and layer_of(m.name) in anew}
-    return [m._replace(value=None, reason="its layer begins anew") if m.name in halves else m for m in matches]
+    new_layers = {layer_of(m.name) for m in matches if m.value is None and m.name in parameters}
+    rest = {m.name for m in matches if m.value is not None and layer_of(m.name) in new_layers}
+    return [
+        m._replace(value=None, reason="the rest of its layer does not fit") if m.name in rest else m for m in matches
+    ]
 
 
 def layer_of(name: str) -> str:
-    """Return the name of the layer of a tensor. A parametrised weight belongs to the layer that uses it."""
+    """Return the name of the layer of a tensor.
+
+    A parametrised weight belongs to its layer: the layer of `conv.parametrizations.weight.original` is `conv`.
+    """
     return name.rpartition(".")[0].partition(".parametrizations.")[0]
 
 
@@ -117,26 +127,29 @@ def _match(network: nn.Module, name: str, own: Tensor, given: Tensor | None, cha
     if given is None:
         return Match(name, shape, None, None, "not in the source")
     source_shape = tuple(given.shape)
-    if not (own.is_floating_point() and given.is_floating_point()):
-        return Match(name, shape, source_shape, None, "integers count the past training")
+    if not own.is_floating_point():
+        return Match(name, shape, source_shape, None, "counters and masks")
+    if not given.is_floating_point():
+        return Match(name, shape, source_shape, None, f"{str(given.dtype).removeprefix('torch.')} in the source")
     if shape == source_shape:
         return Match(name, shape, source_shape, given, "")
     transposed = isinstance(network.get_submodule(layer_of(name)), TRANSPOSED)
-    if channels in shape and (converted := with_channels(given, shape, transposed)) is not None:
+    if (converted := with_channels(given, shape, channels, transposed)) is not None:
         words = "grey to colour" if converted.numel() > given.numel() else "colour to grey"
         return Match(name, shape, source_shape, converted, words)
     return Match(name, shape, source_shape, None, "another shape in the source")
 
 
-def with_channels(tensor: Tensor, shape: tuple[int, ...], transposed: bool) -> Tensor | None:
+def with_channels(tensor: Tensor, shape: tuple[int, ...], channels: int, transposed: bool) -> Tensor | None:
     """Convert a convolution's weight or bias between grey and colour images, or return None for any other shape.
 
-    A layer that returns a grey image returns it in all colours, or the mean of the colours. A layer that takes images
-    has the same output for a grey image before and after: its weights are repeated and divided by 3, or added.
+    If the layer returns images, its output channels are repeated, or averaged over the colours. If the layer takes
+    images, its weights are repeated and divided by 3, or summed. Its output for a grey image is then unchanged.
 
     Args:
         tensor: weight of a convolution, with three dimensions or more, or its bias.
         shape: new shape. It differs from the old one in the number of input or of output channels.
+        channels: number of channels of the new images. A layer with another number is a hidden one.
         transposed: True for a transposed convolution, whose weight has the input channels in dimension 0.
     """
     different = [d for d, (old, new) in enumerate(zip(tensor.shape, shape, strict=False)) if old != new]
@@ -144,7 +157,7 @@ def with_channels(tensor: Tensor, shape: tuple[int, ...], transposed: bool) -> T
         return None
     dim = different[0]
     before, after = tensor.shape[dim], shape[dim]
-    if dim > 1 or {before, after} != GREY_AND_COLOUR:
+    if dim > 1 or after != channels or {before, after} != GREY_AND_COLOUR:
         return None
     repeated = tensor.float().mean(dim, keepdim=True).expand(shape)
     takes_images = tensor.dim() > 1 and (dim == 0) == transposed
@@ -152,9 +165,17 @@ def with_channels(tensor: Tensor, shape: tuple[int, ...], transposed: bool) -> T
 
 
 def load(network: nn.Module, matches: Iterable[Match]) -> None:
-    """Copy the taken values into a network, in place. Optimisers and frozen parameters keep their tensors."""
-    own = network.state_dict()
+    """Copy the values of the matches into a network, in place. Optimisers then still refer to the same tensors."""
+    own, taken = network.state_dict(), {m.name: m.value for m in matches if m.value is not None}
     with torch.no_grad():
-        for one in matches:
-            if one.value is not None:
-                own[one.name].copy_(one.value)
+        for name, value in taken.items():
+            own[name].copy_(value)
+        for name, module in network.named_modules():
+            if isinstance(module, ParametrizationList):
+                _update_parametrization(module, [f"{name}.{tensor}" for tensor in module.state_dict()], taken.keys())
+
+
+def _update_parametrization(module: ParametrizationList, names: list[str], taken: AbstractSet[str]) -> None:
+    """Compute the buffers of a parametrisation, such as spectral norm, if only its weight was copied."""
+    if any(name.endswith(".original") and name in taken for name in names) and not taken >= set(names):
+        module.right_inverse(module.original)

@@ -2,12 +2,17 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.utils import parametrize
 
+from gankit import InputError
 from gankit.storage.run_dir import RunDir
 from gankit.testing import train_iterations
 from gankit.training.initialisation import initialise
 from gankit.training.loop import save
 from gankit.training.weight_matching import load, match
+from gankit_plugins.layers.spectral import Spectral
 from tests.plugins.test_every_plugin import SMALL, STYLEGAN2
 
 
@@ -19,8 +24,8 @@ def networks(start_run, kind, resolution, generator, discriminator=None, **more)
     return start_run({"data": data, **settings, "normalization": none})
 
 
-def anew(old, new, player):
-    """Return the names of tensors that begin anew, without their last parts."""
+def not_taken(old, new, player):
+    """Return the names of tensors that are not taken, without their last parts."""
     matches = match(new.networks[player], old.networks[player].state_dict(), new.spec.channels)
     return {m.name.rpartition(".")[0] for m in matches if m.value is None}
 
@@ -34,33 +39,33 @@ def test_style_networks_keep_all_levels_at_twice_the_size(start_run, kind):
     """All feature maps have 4 channels, so shapes alone cannot tell the levels apart."""
     generator = STYLE | {"channel_base": 512, "max_channels": 4}
     old, new = (networks(start_run, kind, side, generator, STYLE_D) for side in (8, 16))
-    begun = anew(old, new, "discriminator")
-    assert begun
-    assert all(name.startswith("body.16.") for name in begun)
+    missing = not_taken(old, new, "discriminator")
+    assert missing
+    assert all(name.startswith("body.16.") for name in missing)
     levels = ("synthesis.blocks.2", "synthesis.body.4", "synthesis.body.5", "synthesis.to_image.2")
-    begun = anew(old, new, "generator")
-    assert begun
-    assert all(name.startswith(levels) for name in begun)
+    missing = not_taken(old, new, "generator")
+    assert missing
+    assert all(name.startswith(levels) for name in missing)
 
 
 def test_fastgan_keeps_all_levels_at_twice_the_size(start_run):
     old, new = (networks(start_run, "fastgan", side, {"width": 16}) for side in (32, 64))
-    begun = anew(old, new, "discriminator")
-    assert all(name.startswith(("body.1.", "from_image.")) for name in begun), begun
+    missing = not_taken(old, new, "discriminator")
+    assert all(name.startswith(("body.1.", "from_image.")) for name in missing), missing
 
 
 def test_pggan_keeps_all_levels_and_grows_anew(start_run):
     old, new = (networks(start_run, "pggan", side, {"width": 4, "max_width": 4}) for side in (8, 16))
     for player in ("generator", "discriminator"):
-        begun = anew(old, new, player) - {""}
-        assert all(".2." in f"{name}." for name in begun), begun
+        missing = not_taken(old, new, player) - {""}
+        assert all(".2." in f"{name}." for name in missing), missing
         assert "growth" in {m.name for m in match(new.networks[player], old.networks[player].state_dict(), 3)}
-        assert "" in anew(old, new, player)  # `growth`, an integer of the network itself
+        assert "" in not_taken(old, new, player)  # `growth`, an integer of the network itself
 
 
 def test_dcgan_with_half_the_width_keeps_all_levels_at_twice_the_size(start_run):
     old, new = (networks(start_run, "dcgan", side, {"width": width}) for side, width in ((16, 8), (32, 4)))
-    assert anew(old, new, "generator") == {"body.2.0", "to_image.0"}
+    assert not_taken(old, new, "generator") == {"body.2.0", "to_image.0"}
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "sngan", "igan", "fastgan"])
@@ -106,3 +111,31 @@ def test_a_moving_average_starts_from_the_taken_weights(start_run, assembled, tm
     for name, tensor in new.sampled_generator().state_dict().items():
         if tensor.is_floating_point():
             assert torch.equal(tensor, expected[name]), name
+
+
+def test_spectral_norm_fits_a_weight_from_a_network_without_it():
+    plain, new = nn.Linear(6, 5), nn.Linear(6, 5)
+    parametrize.register_parametrization(new, "weight", Spectral(new, iterations=1))
+    tensors = {"parametrizations.weight.original": plain.weight.detach(), "bias": plain.bias.detach()}
+    load(new.eval(), match(new, tensors, 3))
+    torch.testing.assert_close(torch.linalg.matrix_norm(new.weight, 2), torch.tensor(1.0), atol=1e-3, rtol=0)
+
+
+def test_frozen_layers_must_be_taken(start_run, tmp_path):
+    """The first layers of a StyleGAN2 discriminator for larger images are new, so they cannot be frozen."""
+    generator = STYLE | {"channel_base": 512, "max_channels": 4}
+    source = networks(start_run, "stylegan2", 8, generator, STYLE_D)
+    file = tmp_path / "discriminator.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in source.discriminator.state_dict().items()}, file)
+    changes = {"init": {"discriminator": str(file)}, "tricks": {"freeze_d": {"layers": 4}}}
+    for resolution in (8, 16):
+        style = {"generator": {"use": "stylegan2", **generator}, "discriminator": {"use": "stylegan2", **STYLE_D}}
+        none = {"generator": "none", "discriminator": "none"}
+        run = start_run({"data": {"resolution": resolution}, **style, "normalization": none, **changes})
+        if resolution == 8:
+            initialise(run)
+            continue
+        with pytest.raises(
+            InputError, match=r"init.discriminator: the discriminator has frozen parameters .* body\.16"
+        ):
+            initialise(run)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from gankit import Schedule, Scheduled, Settings, Step
+from gankit import DiscriminatorOutput, Schedule, Scheduled, Settings, Step
 from gankit_plugins.penalty.input_gradient import (
     Discriminator,
     InputGradientPenalty,
     Interval,
-    input_gradient,
     mean_squared_norm,
     output_gradient,
 )
@@ -40,14 +39,9 @@ class R1(InputGradientPenalty):
 
     def penalty(self, discriminator: Discriminator, step: Step) -> Tensor:
         """Return 1/2 E[||grad D(x)||_2^2] at D's inputs x (Mescheder 2018, equations 9 and 10)."""
-        return mean_squared_norm(self.gradient(discriminator, step)) / 2
+        output, (images, _) = self.output_and_inputs(step)
+        return mean_squared_norm(output_gradient(output.logits, images)) / 2
 
-    def gradient(self, discriminator: Discriminator, step: Step) -> Tensor:
-        """Return the gradient of D's logits at D's inputs, (B, C, H, W): real images in R1, generated images in R2."""
-        (source,) = self.input_gradients
-        images, labels = step.real_inputs if source == "real" else step.fake_inputs
-        if source not in step.input_gradients:
-            # A simulated step may call D on images that do not require gradients, so call D again.
-            return input_gradient(discriminator, images, labels)
-        output = step.real_output if source == "real" else step.fake_output
-        return output_gradient(output.logits, images)
+    def output_and_inputs(self, step: Step) -> tuple[DiscriminatorOutput, tuple[Tensor, Tensor | None]]:
+        """Return D's output for the real images and D's inputs."""
+        return step.real_output, step.real_inputs

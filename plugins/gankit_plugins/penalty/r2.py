@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
+from gankit import DiscriminatorOutput, Step
 from gankit_plugins.penalty.r1 import R1
 
 
@@ -18,3 +21,7 @@ class R2(R1):
 
     name = "r2"
     input_gradients = ("fake",)
+
+    def output_and_inputs(self, step: Step) -> tuple[DiscriminatorOutput, tuple[Tensor, Tensor | None]]:
+        """Return D's output for the generated images and D's inputs."""
+        return step.fake_output, step.fake_inputs

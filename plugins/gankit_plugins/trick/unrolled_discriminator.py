@@ -92,6 +92,7 @@ class UnrolledDiscriminator(Plugin):
         lookahead = Step(
             run, "discriminator", step.real, step.condition, step.z, step.fake, fields=step.fields, simulated=True
         )
+        lookahead.require_input_gradients(run.terms["discriminator"])
         # The hook `before_d_step` of a plugin may call D. Use a D with copied buffers, so that such calls in a
         # simulated step do not change D's own running statistics.
         lookahead.discriminator = with_parameters(run.discriminator, {})

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gankit import Plugin, Step, hookimpl
+from gankit import LossTerm, Plugin, Step, hookimpl
 from gankit.errors import PluginError
 from gankit.testing import check_plugin, tiny_run, train_iterations
 from gankit.training.update import draw_step
@@ -94,6 +94,24 @@ def test_a_part_of_a_step_has_the_gradients_at_its_own_inputs():
     (expected,) = torch.autograd.grad(run.discriminator(x, None).logits.sum(), x)
     torch.testing.assert_close(gradient, expected)
     assert not step.fake_inputs[0].requires_grad
+
+
+def test_replaced_outputs_of_d_have_no_gradients_at_the_inputs():
+    step = draw_step(tiny_run(), "discriminator")
+    step.input_gradients = {"real"}
+    other = step.real_output._replace(logits=step.real_output.logits + 100)
+    part = step.with_outputs(other, step.fake_output).slice(slice(2))
+    assert torch.equal(part.real_output.logits, other.logits[:2])
+
+
+def test_outputs_that_were_computed_before_the_terms_are_computed_again():
+    """A plugin may call D while it draws a step."""
+    step = draw_step(tiny_run(), "discriminator")
+    before = step.real_output.logits, step.fake_output
+    step.require_input_gradients([LossTerm("x", torch.numel, input_gradients=("real",))])
+    torch.testing.assert_close(step.real_output.logits, before[0])
+    torch.autograd.grad(step.real_output.logits.sum(), step.real_inputs[0])
+    assert step.fake_output is before[1]
 
 
 def test_a_step_with_packing_has_no_parts():

@@ -38,6 +38,8 @@ def test_a_recipe_keeps_its_table(load):
     assert recipe.init.map == {"generator": {"their.net": "", "their.w": "a.b"}}
     assert Recipe.from_dict(recipe.to_dict()).init == recipe.init
     assert recipe.changed(drop=["init"]).init.sources == {}
+    absolute = Recipe.from_dict(recipe.to_dict() | {"init": {"generator": Path("g.safetensors")}})
+    assert absolute.init.sources == {"generator": Path.cwd() / "g.safetensors"}
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,10 @@ def test_another_number_of_classes_begins_anew_where_it_matters(toy_run, source)
         "taken": False,
         "reason": "another shape in the source",
     }
-    assert rows["lift.0.bias"]["reason"] == "its layer begins anew"
+    assert rows["lift.0.bias"]["reason"] == "the rest of its layer does not fit"
     assert [rows[name]["taken"] for name in ("paint.weight", "paint.bias", "lift.1.running_mean")] == [True] * 3
     assert torch.equal(run.generator.lift[0].weight, before)
-    assert "  begins anew, another shape in the source: lift.0.weight 6x8 (6x6)" in messages
+    assert "  initial values kept, another shape in the source: lift.0.weight 6x8 (6x6)" in messages
     # Taken: 64 * 6 + 64 numbers of `paint`, and 4 * 6 of batch norm. Anew: 6 * 8 + 6 of `lift`, and a counter.
     assert messages[0].startswith(f"init.generator: 6 of 9 tensors, {472 / 527:.0%} of the weights, from ")
 
@@ -110,8 +110,8 @@ def test_a_state_dict_of_a_network_of_the_user(toy_run, toys, tmp_path):
         ({"teacher": "S"}, "init.teacher: the run has no network 'teacher'"),
         ({"map": {"generator": {"a": "b"}}}, "init.map.generator: there is no init.generator; add it"),
         ({"generator": "S", "map": {"generator": {"lifd": "b"}}}, "init.map.generator: the source has no tensor"),
-        ({"generator": "S", "map": {"generator": {"": "b"}}}, "init.generator: no tensor of"),
-        ({"critic": "D"}, "init.critic: no tensor of"),
+        ({"generator": "S", "map": {"generator": {"": "b"}}}, "init.generator: no weight of"),
+        ({"critic": "D"}, "init.critic: no weight of"),
     ],
 )
 def test_refusals(toy_run, source, init, expected):
@@ -138,6 +138,12 @@ def test_files_of_the_run_name_the_origin(train_toy, resume_toy, source):
     assert read_generator_file(run.path / "generator.safetensors")[0]["origins"] == origins
     last = json.loads((run.path / "environment.json").read_text())["resumed"][-1]
     assert last["origins"] == origins
+
+
+def test_a_resumed_run_takes_no_other_source(train_toy, resume_toy, source):
+    train_toy(init={"generator": str(source)})
+    with pytest.raises(InputError, match=r"init: the run has a checkpoint, which contains the weights"):
+        resume_toy("run", "train.iterations=8", f"init.generator={source}")
 
 
 def test_a_plain_run_has_no_origin(train_toy):

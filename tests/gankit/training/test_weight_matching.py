@@ -29,14 +29,14 @@ def test_equal_names_and_shapes_are_taken_and_counters_are_not():
         assert torch.equal(tensor, old.state_dict()[name]) == (name != "1.num_batches_tracked"), name
 
 
-def test_a_layer_begins_anew_as_a_whole():
+def test_a_layer_is_taken_as_a_whole():
     old, new = network(outputs=5), network(outputs=7)
     new[3].bias = nn.Parameter(torch.zeros(5))  # a bias that fits, with a weight that does not
     found = reasons(new, old.state_dict())
     assert found["3.weight"] == "another shape in the source"
-    assert found["3.bias"] == "its layer begins anew"
+    assert found["3.bias"] == "the rest of its layer does not fit"
     assert found["0.weight"] == found["1.running_mean"] == ""
-    assert found["1.num_batches_tracked"] == "integers count the past training"
+    assert found["1.num_batches_tracked"] == "counters and masks"
 
 
 def test_a_parametrised_weight_belongs_to_its_layer():
@@ -44,17 +44,17 @@ def test_a_parametrised_weight_belongs_to_its_layer():
     fitting = {"0.bias": torch.zeros(3), "0.parametrizations.weight.0._v": torch.ones(4)}
     found = reasons(new, old.state_dict() | fitting)
     assert found == {
-        "0.bias": "its layer begins anew",
+        "0.bias": "the rest of its layer does not fit",
         "0.parametrizations.weight.original": "another shape in the source",
         "0.parametrizations.weight.0._u": "another shape in the source",
-        "0.parametrizations.weight.0._v": "its layer begins anew",
+        "0.parametrizations.weight.0._v": "the rest of its layer does not fit",
     }
 
 
 def test_missing_tensors_and_other_types():
-    tensors = {"weight": torch.zeros(5, 4, dtype=torch.int64)}
+    tensors = {"weight": torch.zeros(5, 4, dtype=torch.int8)}
     assert reasons(nn.Linear(4, 5), tensors) == {
-        "weight": "integers count the past training",
+        "weight": "int8 in the source",
         "bias": "not in the source",
     }
 
@@ -80,7 +80,7 @@ def test_loading_keeps_the_parameters_of_the_optimiser_and_frozen_ones():
 LAYERS = {
     "convolution": lambda i, o: nn.Conv2d(i, o, 3),
     "transposed": lambda i, o: nn.ConvTranspose2d(i, o, 3),
-    "of sounds": lambda i, o: nn.Conv1d(i, o, 3),
+    "1-D": lambda i, o: nn.Conv1d(i, o, 3),
 }
 
 
@@ -116,13 +116,23 @@ def test_a_layer_that_returns_images_returns_the_mean_of_the_colours(name, befor
     ],
 )
 def test_other_shapes_are_not_converted(old, new):
-    assert with_channels(torch.zeros(old), new, transposed=False) is None
+    assert with_channels(torch.zeros(old), new, channels=3, transposed=False) is None
 
 
-def test_hidden_layers_are_not_converted():
-    """The images have 2 channels, so a layer with 1 or 3 channels is a hidden one."""
-    old, new = nn.Conv2d(2, 1, 3), nn.Conv2d(2, 3, 3)
-    assert {m.value for m in match(new, old.state_dict(), 2)} == {None}
+@pytest.mark.parametrize(("before", "after", "channels"), [(1, 3, 2), (3, 1, 3)])
+def test_hidden_layers_are_not_converted(before, after, channels):
+    """A layer with 1 or 3 channels is a hidden one if the images have another number of channels."""
+    old, new = (nn.Conv2d(8, outputs, 3, bias=False) for outputs in (before, after))
+    assert {m.value for m in match(new, old.state_dict(), channels)} == {None}
+
+
+def test_shared_parameters_are_taken_by_one_of_their_names():
+    new = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    new[1].weight = new[0].weight
+    tensors = {"0.weight": torch.ones(2, 2), "0.bias": torch.ones(2), "1.bias": torch.full((2,), 3.0)}
+    load(new, match(new, tensors, 3))
+    assert new[1].bias.tolist() == [3, 3]
+    assert new[1].weight.tolist() == [[1, 1], [1, 1]]
 
 
 def test_names_of_modules_and_tensors_are_replaced():

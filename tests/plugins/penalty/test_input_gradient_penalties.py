@@ -178,6 +178,7 @@ def test_r1_and_r2_use_the_inputs_of_d(start_run, name, side):
     run = start_run({"tricks": {"instance_noise": {"sigma": 0.5}, name: {}}})
     step = draw_step(run, "discriminator")
     *_, term = run.terms["discriminator"]
+    step.require_input_gradients([term])
     inputs, _ = getattr(step, side)
     x = inputs.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(run.discriminator(x, None)[0].sum(), x)

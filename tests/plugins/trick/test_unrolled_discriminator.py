@@ -177,6 +177,20 @@ def test_steps_are_gradient_descent_on_a_copy():
     assert not torch.allclose(expected, network(fake, None).logits)
 
 
+def test_terms_that_share_the_outputs_of_d_are_the_same_as_terms_of_their_own():
+    def shared(step):
+        (gradient,) = torch.autograd.grad(step.real_output.logits.sum(), step.real_inputs[0], create_graph=True)
+        return gradient.square().sum() / (2 * len(gradient))
+
+    gradients = []
+    for term in (LossTerm("r1", r1), LossTerm("r1", shared, input_gradients=("real",))):
+        run, fake = new_run(frozen(Curved("none")), [*adversarial(), term]), images(1).requires_grad_()
+        step = new_step(run, images(0), fake)
+        plugin(steps=2, lr=0.1).before_g_step(run, step)
+        gradients.append(torch.autograd.grad(generator_loss(step), fake)[0])
+    torch.testing.assert_close(*gradients)
+
+
 @pytest.mark.parametrize("norm", ["none", "batch", "spectral"])
 def test_discriminator_itself_does_not_change(norm):
     network = frozen(Curved(norm))
