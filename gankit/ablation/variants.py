@@ -137,7 +137,7 @@ def _override(word: str) -> str:
 
 
 def _slug(name: str) -> str:
-    """Return a name as a folder name. Characters that may be unsafe in a path are replaced with `_`."""
+    """Convert a name to a folder name. Characters that may be unsafe in a path are replaced with `_`."""
     return re.sub(r"[^\w.=-]+", "_", name)
 
 

@@ -60,7 +60,7 @@ CONDITION_OPTIONS = (
 
 
 def condition_options(command: Command) -> Command:
-    """Add the options for the condition of samples to a command.
+    """Add the options that specify the condition of the samples to a click command.
 
     The command function must have the parameters `label`, `numbers`, `text` and `sources`.
     """

@@ -88,8 +88,8 @@ def evaluate(
     calls = {i.key: i.call for i in hooks.of("compute_metrics") if i.key.startswith("metrics.") or not requested}
     own = {key: call for key, call in calls.items() if not key.startswith("metrics.")}
     if own and real.images.is_floating_point() and not chosen(sampler, changes):
-        # The samples are points, not images, and the data plugin computes metrics of points without an extractor. A run
-        # whose recipe specifies no metrics and no extractor computes the same metrics.
+        # The samples are points, not images. The data plugin computes metrics of points, which need no extractor. If a
+        # recipe specifies no metrics and no extractor, a run computes the same metrics.
         calls, components = own, {key: c for key, c in components.items() if key != "extractor"}
         reference = Reference(real)
     else:
