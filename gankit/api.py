@@ -246,8 +246,9 @@ class Session:
     def grid(self, count: int = 64, wanted: Wanted = None, seed: int = 0) -> Image.Image:
         """Return an image grid with about `count` samples, in the same layout as a grid of `gankit sample`.
 
-        If the generator is class-conditional and `wanted` is None, each row shows one class. The arguments and
-        errors are the same as for the method `images`.
+        If the generator is class-conditional and `wanted` is None, each row shows one class. All rows have the
+        same length, so the number of samples may differ from `count`. The arguments and errors are the same as for the
+        method `images`.
         """
         sampler = Sampler.of_run(self.run)
         layout = grid_layout(sampler, count, _requested(count, wanted), seed)

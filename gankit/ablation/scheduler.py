@@ -50,7 +50,10 @@ class Executor(Protocol):
 
 
 class StudyReporter:
-    """Base class of the progress displays of a study. `run_study` calls its methods, which do nothing by default."""
+    """Base class of the progress displays of a study. By default, all methods do nothing.
+
+    `run_study` calls the methods of this class.
+    """
 
     def polled(self, running: list[StudyRun]) -> None:
         """Update the display. `run_study` calls this method every `POLL_SECONDS` seconds.

@@ -64,7 +64,7 @@ class EvaluatedRun(SampledRun, Protocol):
 class Evaluator:
     """Evaluator that computes the metrics of one run.
 
-    The run's data must be loaded. Evaluations do not affect training.
+    The run's data must already be loaded. Evaluations do not affect training.
     """
 
     def __init__(self, run: EvaluatedRun) -> None:
