@@ -142,7 +142,10 @@ def _slug(name: str) -> str:
 
 
 def _check_unique(names: Sequence[str], flag: str) -> None:
-    """Raise InputError if two variants would have the same folder name."""
+    """Raise InputError if two of the names would become the same folder name.
+
+    `flag` is the option with the names, for the error message.
+    """
     slugs = [_slug(name) for name in names]
     repeated = next((name for name, slug in zip(names, slugs, strict=True) if slugs.count(slug) > 1), None)
     if repeated is not None:
