@@ -45,7 +45,7 @@ class Trained:
     """Training time of this process, in seconds. The time of earlier processes of a resumed run is not included."""
 
     stop_reason: str | None
-    """Reason of an early end, given by a plugin or `output.patience`, or None if the run has all its iterations."""
+    """Reason why a plugin or `output.patience` stopped the run early. None if the run completed all iterations."""
 
     warnings: list[str]
     """Warnings about the recipe and the run."""
@@ -60,7 +60,10 @@ class Trained:
 
     @property
     def best_file(self) -> Path:
-        """Path to the best generator by `output.keep_best`. There is no file without this setting or a finite value."""
+        """Path to the file of the best generator, as measured by the metric `output.keep_best`.
+
+        The file exists only if `output.keep_best` is set and the metric was finite at least once.
+        """
         return RunDir(self.path).best_file
 
 
@@ -244,8 +247,9 @@ class Session:
     def grid(self, count: int = 64, wanted: Wanted = None, seed: int = 0) -> Image.Image:
         """Return an image grid with about `count` samples, in the same layout as a grid of `gankit sample`.
 
-        If the generator has classes and `wanted` is None, each row shows one image class. The arguments and errors are
-        the same as those of the method `images`.
+        If the generator is class-conditional and `wanted` is None, each row shows one class. All rows have the
+        same length, so the number of samples may differ from `count`. The arguments and errors are the same as for the
+        method `images`.
         """
         sampler = Sampler.of_run(self.run)
         layout = grid_layout(sampler, count, _requested(count, wanted), seed)

@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from gankit.training.run import TrainingRun
 
-# Each fixture imports gankit.testing itself, so that a test suite without these fixtures does not import torch.
+# Import gankit.testing inside each fixture, so that a test suite without these fixtures does not import torch.
 
 
 @pytest.fixture

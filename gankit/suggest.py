@@ -42,7 +42,7 @@ RENAMED = {
     "shown_fake": "fake_inputs",
     "shown_real": "real_inputs",
 }
-"""New name for each old name, for example of a setting, class or plugin. Spaces separate several new names."""
+"""New name for each old name, for example of a setting, class or plugin. Several names are separated by spaces."""
 
 
 def new_name(word: str, words: Iterable[str]) -> str | None:

@@ -26,7 +26,7 @@ class Row:
 
     adjusted_p: float | None  # p-value after Holm's correction; None if there is no confidence interval
     verdict: Verdict
-    failed: int  # number of seeds for which at least one of the two runs failed with a NaN or infinite value
+    failed: int  # number of seeds for which the run with or without the trick failed with a NaN or infinite value
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _pairs(study: Study, variant: Variant, results: Results) -> dict[int, Pair]:
 
 
 def _left_out(study: Study, results: Results) -> list[LeftOut]:
-    """Return the runs that have no finite value of a metric at the last iteration, by metric, variant and reason."""
+    """Return the runs without a finite metric value at the last iteration, grouped by metric, variant and reason."""
     seeds: dict[tuple[str, str, Reason], list[int]] = {}
     for variant in study.variants:
         for seed in study.seeds:

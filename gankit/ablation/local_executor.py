@@ -56,8 +56,8 @@ def start_worker(
 ) -> subprocess.Popen[bytes]:
     """Start the process of a run in the working directory `folder`, and write its stdout and stderr to `output`.
 
-    To stop the run, close the stdin of its process. The process runs in a new session, so Ctrl-C sends no signal to it.
-    Only the main process of the study receives the signal, and then stops each run.
+    To stop the run, close the stdin of its process. The process runs in a new session, so it does not receive
+    the signal of Ctrl-C. Only the main process of the study receives the signal, and then stops each run.
     """
     with disk_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)

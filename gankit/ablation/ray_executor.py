@@ -2,6 +2,7 @@
 
 For each run, a Ray task starts a process that executes the module `gankit.ablation.worker`. The task waits until the
 process ends.
+
 The study's folder must be accessible at the same path on all machines. Every machine needs gankit, the same plugins,
 and the data at the path in the recipe.
 """
@@ -100,7 +101,7 @@ class RayExecutor:
         return True
 
     def start(self, run: StudyRun) -> None:
-        # `running` lists a run once its output file exists, so delete the output file of an earlier process.
+        # `running` lists only runs with an output file. Delete the output file of an earlier process of this run.
         run.output_file.unlink(missing_ok=True)
         files = [str(path.absolute()) for path in (run.output_file, run.study / "study.json", Path())]
         self.tasks[run] = self.task.remote(worker_command(run), *files, {"OMP_NUM_THREADS": str(self.threads)})

@@ -12,7 +12,7 @@ from typing import Any
 from gankit.evaluation.protocol import protocol_of
 
 VARIANT_FACTS = ("generator", "labels")
-"""Keys that are ignored when the protocols of two variants are compared, because a trick may change their values.
+"""Keys of a protocol that are ignored when two variants are compared, because a trick may change their values.
 
 The protocol of a metric contains the settings and the facts about the data with which the metric was computed.
 """

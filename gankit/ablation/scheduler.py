@@ -50,7 +50,10 @@ class Executor(Protocol):
 
 
 class StudyReporter:
-    """Base class of the progress displays of a study. `run_study` calls its methods, which do nothing by default."""
+    """Base class of the progress displays of a study. By default, all methods do nothing.
+
+    `run_study` calls the methods of this class.
+    """
 
     def polled(self, running: list[StudyRun]) -> None:
         """Update the display. `run_study` calls this method every `POLL_SECONDS` seconds.
@@ -59,10 +62,10 @@ class StudyReporter:
         """
 
     def ended(self, run: StudyRun, outcome: dict[str, Any]) -> None:
-        """Show the outcome of a run that has ended: complete, ended early by a plugin, or failed with NaN."""
+        """Show the outcome of a run: complete, ended early by a plugin, or failed with a NaN or infinite value."""
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
-        """Show the error of a run that has failed for a reason other than NaN."""
+        """Show the error of a run that has failed for a reason other than a NaN or infinite value."""
 
     def stopping(self) -> None:
         """Show a message that a signal, such as Ctrl-C, is stopping the study. The signal handler calls this method."""
@@ -70,7 +73,7 @@ class StudyReporter:
 
 @dataclass(frozen=True)
 class Failure:
-    """Run that failed for a reason other than NaN, and its error. A resumed study trains this run again."""
+    """Run that failed for a reason other than a NaN or infinite value. A resumed study trains this run again."""
 
     run: StudyRun
     error: GankitError
@@ -91,8 +94,8 @@ class StudyEnding:
 def run_study(study: Study, executor: Executor, reporter: StudyReporter) -> StudyEnding:
     """Train all runs of a study that have not ended.
 
-    A run whose loss or parameters became NaN counts as ended. If one run fails with another error, all other runs
-    continue. If a run with a trick and a run without it fail with the same error, all runs are stopped.
+    A run whose loss or parameters became NaN or infinite counts as ended. If one run fails with another error, all
+    other runs continue. If a run with a trick and a run without it fail with the same error, all runs are stopped.
     """
     waiting = deque(run for run in study.runs if run.outcome() is None)
     submitted: set[StudyRun] = set()
@@ -133,8 +136,8 @@ def run_study(study: Study, executor: Executor, reporter: StudyReporter) -> Stud
 def fails_without_trick(recent_failures: Sequence[Failure], base: Variant) -> bool:
     """Return True if a run of the base variant and a run of another variant failed with the same error.
 
-    The two variants differ only in a trick, so the trick is not the cause. The cause, for example a full disk, would
-    make all other runs fail too.
+    The two variants differ only in a trick, so the trick does not cause the error. An error with another cause, such as
+    a full disk, would probably stop all other runs too.
     """
     base_errors = {_error_kind(failure) for failure in recent_failures if failure.run.variant == base}
     return any(_error_kind(failure) in base_errors for failure in recent_failures if failure.run.variant != base)

@@ -1,8 +1,8 @@
 """Effect of a trick on a metric: mean difference between runs with the same seed, and a confidence interval.
 
-Two runs with the same seed use the same random numbers at the start, so part of the random variation cancels in their
-difference. The confidence interval is computed as in a paired t-test, which assumes that the n differences are
-independent and normally distributed.
+Two runs with the same seed use the same random numbers at the start, so part of the random variation cancels out in the
+difference of their metrics. The confidence interval is computed as in a paired t-test, which assumes that the n
+differences are independent and normally distributed.
 
 Other methods need more seeds. Bootstrap intervals of three to ten differences are too narrow, as the tests of this
 module show. The smallest p-value of a permutation test is 2 / 2^n. With five seeds, no effect could be significant at
@@ -27,7 +27,7 @@ class Effect:
 
     mean: float
     pairs: int
-    low: float | None  # lower end of the interval; None for one pair, or if all differences are equal
+    low: float | None  # lower end of the interval; None if there is only one pair, or if all differences are equal
     high: float | None
     p: float | None  # two-sided p-value for the null hypothesis of no effect
 
@@ -87,7 +87,7 @@ def paired_effect(differences: Sequence[float]) -> Effect:
 
 
 def ratio_effect(pairs: Sequence[tuple[float, float]]) -> Effect:
-    """Return the geometric mean of the ratios first / second, with its confidence interval.
+    """Return the geometric mean of the ratios `first / second` of all pairs, with its confidence interval.
 
     `paired_effect` computes the mean and the interval of the logarithms of the ratios. Both are then exponentiated.
     """

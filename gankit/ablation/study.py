@@ -156,9 +156,9 @@ class Study:
             for v in self.variants
         ]
         record = {"gankit": __version__, "seeds": self.seeds, "threads": self.threads, "variants": variants}
-        # study.json is written first, because it identifies the folder as a study. If the process is then killed, the
-        # recipes are written when the study is resumed. The JSON keys are not sorted, because gankit applies tricks in
-        # the order of the recipe.
+        # Write study.json before the recipe files, because study.json identifies the folder as a study. If the process
+        # is killed in between, a resumed study writes the recipe files. Do not sort the JSON keys, because the order of
+        # the tricks in a recipe matters.
         write_text(self.path / "study.json", json.dumps(record, indent=2) + "\n")
         for variant in self.variants:
             write_text(self.path / f"{variant.folder}.toml", variant.recipe.to_toml())
@@ -169,7 +169,7 @@ class Study:
 
 
 def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int]) -> None:
-    """Raise InputError if `variants` or `seeds` omits an element of the existing study, or if a variant has changed."""
+    """Raise InputError if a variant or seed of the existing study was not requested, or if a variant has changed."""
     help_text = f"`gankit ablate {existing.path}` resumes the study, and another --out starts a new one"
     requested = {variant.folder: variant for variant in variants}
     for variant in existing.variants:

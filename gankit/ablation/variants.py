@@ -137,12 +137,15 @@ def _override(word: str) -> str:
 
 
 def _slug(name: str) -> str:
-    """Return a name as a folder name. Characters that may be unsafe in a path are replaced with `_`."""
+    """Convert a name to a folder name. Characters that may be unsafe in a path are replaced with `_`."""
     return re.sub(r"[^\w.=-]+", "_", name)
 
 
 def _check_unique(names: Sequence[str], flag: str) -> None:
-    """Raise InputError if two variants would have the same folder name."""
+    """Raise InputError if two of the names would become the same folder name.
+
+    `flag` is the option with the names, for the error message.
+    """
     slugs = [_slug(name) for name in names]
     repeated = next((name for name, slug in zip(names, slugs, strict=True) if slugs.count(slug) > 1), None)
     if repeated is not None:

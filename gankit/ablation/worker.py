@@ -42,8 +42,8 @@ def train_run(recipe_file: Path, seed: int, path: Path) -> dict[str, Any] | None
     If a loss or a parameter became NaN or infinite, the outcome contains the error message in `failed`.
     """
     directory = RunDir(path)
-    # If the study was killed, the earlier process of this run may still be writing a checkpoint.
-    # Wait until that process has exited.
+    # If the study was killed, the earlier process of this run may still be writing a checkpoint. Wait until that
+    # process has exited.
     while directory.is_locked():
         time.sleep(LOCK_POLL_SECONDS)
     recipe = Recipe.load(recipe_file, [f"seed={seed}"])

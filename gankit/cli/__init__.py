@@ -83,7 +83,7 @@ class CommandLine(click.Group):
 
 
 def print_error(error: GankitError) -> None:
-    """Write an error to stderr, with one line for each problem. With several ranks, only rank `error.rank` writes."""
+    """Write an error to stderr, one line for each problem. With several ranks, only rank `error.rank` writes it."""
     if error.rank != rank_of_process():
         return
     prefix = f"rank {error.rank}: " if error.rank else ""

@@ -28,10 +28,11 @@ def command(run: Path, out: Path) -> None:
     check_output_file("--out", out, ".gif")
     grids = RunDir.open(run).grids()
     groups = group_by_z(grids)
-    # All frames of a GIF must have the same size, but a plugin may draw grids of different sizes.
+    # All frames of a GIF must have the same size, but a plugin may draw grids of different sizes. Keep only the grids
+    # that have the size of the newest grid.
     same_size = [path for path in groups.same_z if image_size(path) == image_size(groups.same_z[-1])]
     chosen = spread(same_size, MOST_FRAMES)
-    # Check all grids before the GIF is written, because the duration of a frame depends on the number of frames.
+    # Remove damaged grids before the GIF is written, because the duration of a frame depends on the number of frames.
     frames = [path for path in chosen if is_whole(path)]
     for path in [*groups.damaged, *(path for path in chosen if path not in frames)]:
         click.echo(f"{path}: damaged, and left out")

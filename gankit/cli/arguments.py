@@ -60,7 +60,7 @@ CONDITION_OPTIONS = (
 
 
 def condition_options(command: Command) -> Command:
-    """Add the options for the condition of samples to a command.
+    """Add the options that specify the condition of the samples to a click command.
 
     The command function must have the parameters `label`, `numbers`, `text` and `sources`.
     """
@@ -70,7 +70,7 @@ def condition_options(command: Command) -> Command:
 
 
 def requested_by(label: str | None, numbers: tuple[str, ...], text: str | None) -> dict[str, str]:
-    """Return the requested values of the condition by name: the class, the text and the numbers.
+    """Return the requested condition values by name: `class`, `text`, and the names in `numbers`.
 
     Raises:
         InputError: an element of `numbers` is not of the form NAME=VALUE, or a name is given twice.

@@ -35,7 +35,7 @@ def find(name: str, registry: Registry) -> list[ResolvedPlugin]:
         return [registry.find(name, ("trick",), Path())]
     entries = [e for e in registry.entries if name in (e.name, e.label, f"{e.name}@{e.distribution}")]
     if not entries and name.endswith(".py"):
-        # With an empty class name, `find` raises an error that lists the classes of the file.
+        # The user gave a file without a class. With an empty class name, `find` raises an error that lists the classes.
         return [registry.find(f"{name}:", ("trick",), Path())]
     if not entries and name in KINDS:
         raise PluginError(f"{name} is a kind of plugin; `gankit list-plugins --kind {name}` lists its plugins")

@@ -14,7 +14,7 @@ STDERR = 2
 
 
 class LiveBars(Progress):
-    """Progress bars and lines of text below them. A thread of the library rich redraws both while the run trains.
+    """Progress bars and lines of text below them. A thread of the library rich redraws them during training.
 
     Each task of `rich.progress` has one bar. The task's description is written in rich's markup. The task's fields
     `count` and `left` are shown to the right of the bar. Before each redraw, the thread calls `update`, which updates

@@ -98,7 +98,7 @@ class RunProgress(Reporter):
         self.batch_size = run.recipe.train.batch_size
         self.rates = {player: run.learning_rate(player) for player in PLAYERS}
         self.losses: dict[Player, dict[str, float]] = {player: {} for player in PLAYERS}
-        # After a rollback, the run starts again at an earlier iteration.
+        # After a rollback, the run starts again at an earlier iteration. Discard the recorded times.
         self.pace.marks.clear()
         self.trained(run)
         at = f", from iteration {run.iteration}" if run.iteration else ""

@@ -11,7 +11,7 @@ from gankit.recipe.bundled import PURPOSES, bundled_recipe, bundled_recipes, pur
 from gankit.storage.atomic_io import write_text
 
 OTHER = "Other"
-"""Heading for the recipes whose files state no purpose."""
+"""Heading for the recipes whose files do not contain a purpose."""
 
 
 @click.group("recipes", invoke_without_command=True)

@@ -85,9 +85,10 @@ def command(
 ) -> None:
     """Draw images with the generator in FILE, a generator.safetensors file or a run directory.
 
-    If the path of --out ends in .png, the command writes one image grid and replaces an existing file. With classes,
-    the grid has a row for each class. Any other path is a folder, which must be new or empty. The command writes one
-    PNG file for each image into this folder. For data such as audio, a plugin may write other files instead.
+    If the path of --out ends in .png, the command writes one image grid and replaces an existing file. For a
+    class-conditional generator, the grid has a row for each class. Any other path is a folder, which must be new or
+    empty. The command writes one PNG file for each image into this folder. For data such as audio, a plugin may write
+    other files instead.
 
     Without options for the condition, the classes are used in turn: 0, 1, 2, ..., 0, 1, 2, ... Conditions other than
     classes, such as attributes, are taken from the training data. For an image-to-image generator, a grid shows each
@@ -97,7 +98,7 @@ def command(
 
     \b
     gankit sample RUN --out lines.png --interpolate           interpolate between the first and last image of a row
-    gankit sample RUN --out sweep.png --truncation 0.3,1,inf  one row for each threshold; inf is no truncation
+    gankit sample RUN --out sweep.png --truncation 0.3,1,inf  one row for each threshold; inf disables truncation
     gankit sample RUN tricks.truncation.threshold=0.5 --out cut.png
     gankit sample RUN --set age=30 --set smile=1 --out p.png  set the numbers age and smile of the condition
     gankit sample RUN --class cat --to-class dog --out d.png  interpolate from cat to dog, with one z for each row

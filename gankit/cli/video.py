@@ -136,9 +136,9 @@ def command(
 
 
 def gif_durations(frames: int, fps: int) -> list[float]:
-    """Return the duration of each frame in seconds, in whole hundredths.
+    """Return the duration of each frame in seconds, as a multiple of 0.01 (the time unit of GIF files).
 
-    The sum of the durations is `frames / fps`, rounded to hundredths.
+    The sum of the durations is `frames / fps`, rounded to a multiple of 0.01.
     """
     ends = [round(100 * number / fps) for number in range(frames + 1)]
     return [(end - start) / 100 for start, end in pairwise(ends)]

@@ -37,7 +37,7 @@ BatchAndState = tuple[Rows, State]
 
 
 def take_rows(tensor: Tensor, index: Tensor) -> Tensor:
-    """Return `tensor[index]`, of shape (n, ...), for a tensor (N, ...) and row numbers (n,).
+    """Return `tensor[index]`, of shape (n, ...), for a tensor (N, ...) and row indices (n,).
 
     On the CPU, NumPy copies the rows in the calling thread if possible. torch would start a separate thread pool for
     each calling thread. With more threads than CPU cores, training is slower.
@@ -100,9 +100,9 @@ class Batches:
         rows: images of the dataset, with their conditions and additional tensors, on the device of the run or on the
             CPU.
         batch_size: B, the number of images in a batch. With several ranks, B is the total over all ranks.
-        classes: number of classes for balanced batches, or 0 for batches that are not balanced. Balanced batches need
-            labels as the condition of the rows. They contain B / classes images of each class, in the order 0, 1, 2,
-            ..., 0, 1, 2, ...
+        classes: number of classes for balanced batches, or 0 for batches that are not balanced. A balanced batch
+            contains B / classes images of each class, in the order 0, 1, 2, ..., 0, 1, 2, ... The condition of `rows`
+            must then be labels.
         seed: seed of the shuffled order.
         ranks: ranks that share each batch equally. `next` returns the part of the calling rank.
 

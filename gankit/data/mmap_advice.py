@@ -78,7 +78,7 @@ def read_ahead(images: Tensor, index: Tensor) -> None:
 
     Args:
         images: (N, ...). If the images are in memory already, the advice has no effect.
-        index: (n,) int64, row numbers of the images to read.
+        index: (n,) int64, indices of the images to read.
     """
     if not LINUX or not images.is_contiguous():
         return

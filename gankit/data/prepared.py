@@ -32,7 +32,7 @@ from gankit.version import __version__
 FORMAT = "gankit-images-2"
 SUFFIX = ".safetensors"
 CHUNK = 256
-"""Maximum number of images that are written at once, if the dataset has no function `stream`."""
+"""Maximum number of images in a chunk, for datasets without the function `stream`."""
 
 DTYPES = {
     torch.uint8: "U8",
@@ -219,10 +219,11 @@ def _temporary_file(temporary: Path, path: Path) -> Iterator[BinaryIO]:
 
 
 def _others(rows: Rows) -> dict[str, Tensor]:
-    """Return the condition and the fields by their names in a prepared file, in ascending order of bytes per value.
+    """Return the condition and the fields by tensor name, in ascending order of bytes per value.
 
-    In the file, the images follow these tensors and begin at a multiple of 8 bytes. Because of the ascending order,
-    each tensor begins at a multiple of the size of its values. Without this alignment, NumPy would copy whole tensors.
+    In a file of prepared images, the images follow these tensors and begin at a multiple of 8 bytes. Because of the
+    ascending order, each tensor begins at a multiple of the size of its values. Without this alignment, NumPy would
+    copy whole tensors.
     """
     others = {} if rows.condition is None else {"condition": rows.condition}
     others |= {FIELD + name: field for name, field in rows.fields.items()}
@@ -235,7 +236,7 @@ def aligned(position: int) -> int:
 
 
 def _check_types(images: Tensor, dtype: torch.dtype, others: Mapping[str, Tensor], source: str) -> None:
-    """Raise InputError if the images do not have the data type `dtype`, or if a file cannot store a tensor's type."""
+    """Raise InputError if the images' data type is not `dtype`, or if another tensor's data type is not in `DTYPES`."""
     if images.dtype != dtype or dtype not in IMAGE_DTYPES:
         raise InputError(f"{source}: values of type {images.dtype}; all must be one of {_types(IMAGE_DTYPES)}")
     for name, one in others.items():
@@ -255,7 +256,7 @@ def _header(
     others: Mapping[str, Tensor],
     counts: list[int],
 ) -> bytes:
-    """Return the safetensors header of a prepared file: the metadata, and the type, shape and position of each tensor.
+    """Return the header of a file of prepared images: the metadata, and the type, shape and position of each tensor.
 
     The metadata contains `card`, the number of images, and the number of images in each class (`counts`). The images
     are the last tensor of the file.
@@ -272,7 +273,7 @@ def _header(
 
 
 def _consistent(shapes: dict[str, tuple[str, tuple[int, ...]]], condition: Condition | None) -> bool:
-    """Return True if the tensor names and shapes from a file's header match those of a prepared dataset.
+    """Return True if the tensor names and shapes in a file's header are valid for a file of prepared images.
 
     `condition` describes the condition of the dataset, or is None for data without a condition.
     """

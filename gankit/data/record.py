@@ -17,9 +17,9 @@ HASHED_BYTES = 64 * 2**20
 """Maximum size, in bytes, of a tensor whose rows are all hashed. If a tensor is larger, only some rows are hashed."""
 
 IDENTITY = ("shape", "dtype")
-"""Facts about the images that must be the same when a run is resumed, because the networks depend on these facts.
+"""Keys of the data record whose values must not change when a run is resumed, because the networks depend on them.
 
-The condition must also be the same.
+The condition must not change either.
 """
 
 DataRecord = dict[str, Any]

@@ -86,8 +86,8 @@ def user_images(sources: Sequence[Path], shape: tuple[int, ...]) -> Tensor:
 def read_images(path: Path, shape: tuple[int, ...]) -> tuple[Tensor, str]:
     """Return the images at a path, and a note about their processing.
 
-    The path is a folder, a zip file or a file written by `gankit prepare`. In the last case, the images are
-    not resized. Otherwise, they are converted to the number of channels and the resolution of `shape`.
+    The path is a folder, a zip file or a file written by `gankit prepare`. In the last case, the images are not
+    resized. Otherwise, they are converted to the number of channels and the resolution of `shape`.
     """
     table = {"use": "images", "path": str(path.absolute()), "classes": False}
     if path.suffix != ".safetensors":

@@ -64,7 +64,7 @@ class EvaluatedRun(SampledRun, Protocol):
 class Evaluator:
     """Evaluator that computes the metrics of one run.
 
-    The run's data must be loaded. Evaluations do not affect training.
+    The run's data must already be loaded. Evaluations do not affect training.
     """
 
     def __init__(self, run: EvaluatedRun) -> None:
@@ -106,7 +106,7 @@ class Evaluator:
         """Compute the metrics, and return a row for log.jsonl.
 
         The row contains the metrics, their protocol, their settings and the computation time in seconds. If a metric
-        fails and `strict` is true, raise InputError. If `strict` is false, show one warning for each reason.
+        fails, raise InputError, or show a warning if `strict` is false.
         """
         before = self.budget.spent
         with self.budget.evaluation():
@@ -332,7 +332,7 @@ def samples_of(rows: Rows, condition: Condition | None) -> Samples:
 def select(rows: Rows, count: int, seed: int, condition: Condition | None = None) -> Samples:
     """Return `count` randomly selected rows as samples. If there are fewer rows, return all rows in random order.
 
-    An evaluation during a run with the same seed selects the same images.
+    With the same seed, an evaluation during a run and `gankit eval` select the same images.
     """
     return samples_of(Batches(rows, min(count, len(rows.images)), 0, seed).next(), condition)
 

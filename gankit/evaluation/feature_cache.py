@@ -65,7 +65,7 @@ def _read(path: Path) -> CacheEntry | None:
 def _one_process(path: Path) -> Iterator[None]:
     """Lock a cache file while the `with` block runs, so that only one process computes the result.
 
-    If the folder is read-only or does not support locks, the block runs without a lock.
+    If the cache folder is read-only or does not support locks, the block runs without a lock.
     """
     lock_file = path.with_suffix(".lock")
     with ExitStack() as stack:

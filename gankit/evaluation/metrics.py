@@ -53,9 +53,10 @@ def compute_all(metrics: Mapping[str, Metric], comparison: Comparison) -> Metric
 
 
 def directions(plugins: Mapping[str, Plugin]) -> dict[str, Direction]:
-    """Return "lower" or "higher" for each metric whose better direction is declared, by the name in `compute_all`.
+    """Return "lower" or "higher" for each metric, depending on which values are better.
 
-    `plugins` are the plugins with metrics, by their keys in the recipe, in the order of the recipe.
+    A key of the result is the metric's name in the results of `compute_all`. Metrics without a declared direction are
+    omitted. `plugins` are the plugins with metrics, by their keys in the recipe, in the order of the recipe.
     """
     known: dict[str, Direction] = {}
     for key, plugin in plugins.items():

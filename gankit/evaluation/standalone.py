@@ -88,8 +88,8 @@ def evaluate(
     calls = {i.key: i.call for i in hooks.of("compute_metrics") if i.key.startswith("metrics.") or not requested}
     own = {key: call for key, call in calls.items() if not key.startswith("metrics.")}
     if own and real.images.is_floating_point() and not chosen(sampler, changes):
-        # The samples are points, not images, and the data plugin computes metrics of points without an extractor. A run
-        # whose recipe specifies no metrics and no extractor computes the same metrics.
+        # The samples are points, not images. The data plugin computes metrics of points, which need no extractor. If a
+        # recipe specifies no metrics and no extractor, a run computes the same metrics.
         calls, components = own, {key: c for key, c in components.items() if key != "extractor"}
         reference = Reference(real)
     else:
@@ -159,7 +159,7 @@ def default_tables(sampler: Sampler | None, against: str | None) -> Raw:
 
 
 def without_download(table: Any) -> Any:
-    """Return a table without the setting `download`. The setting is also removed from nested tables."""
+    """Return a recipe table without the setting `download`. The setting is also removed from nested tables."""
     if not isinstance(table, dict):
         return table
     return {key: without_download(value) for key, value in table.items() if key != "download"}
@@ -217,7 +217,7 @@ def resolve(target: Path, tables: Raw, changes: Raw, trusted: bool) -> tuple[dic
 
 
 def settings_from_user(changes: Raw, key: str) -> set[str]:
-    """Return the names of the settings, including `use`, that the user gave for the plugin at `key`."""
+    """Return the names of the settings, including `use`, that the user gave for the plugin with recipe key `key`."""
     table: Any = changes
     for name in key.split(".", 1):
         table = table.get(name, {}) if isinstance(table, dict) else {}
@@ -227,8 +227,8 @@ def settings_from_user(changes: Raw, key: str) -> set[str]:
 def refuse_paths(target: Path, components: Mapping[str, Component], changes: Raw) -> None:
     """Raise InputError if a setting from a generator file could execute code, such as the path to a network file.
 
-    Only numbers, booleans, None and default values are accepted from the file. All settings of `data` are accepted,
-    because reading images executes no code.
+    Only numbers, booleans, None and default values are accepted from the generator file. All settings of `data` are
+    accepted, because reading images executes no code.
     """
     for key, component in components.items():
         for name, field in type(component.config).model_fields.items():

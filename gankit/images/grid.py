@@ -25,7 +25,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def as_input(tensor: Tensor) -> Tensor:
-    """Convert uint8 and uint16 images to float32 in [-1, 1], as the networks take images as input.
+    """Convert uint8 and uint16 images to float32 in [-1, 1], the input format of the networks.
 
     All other tensors are returned unchanged, including labels and tokens, which are int64.
     """
@@ -38,7 +38,7 @@ def to_bytes(images: Tensor) -> Tensor:
 
 
 def to_image(image: Tensor) -> Image.Image:
-    """Convert a uint8 tensor (C, H, W) to a Pillow image: grey, RGB, or RGBA if C is 4.
+    """Convert a uint8 tensor (C, H, W) to a Pillow image: grey (C = 1), RGB (C = 3) or RGBA (C = 4).
 
     If C is 2, the image shows the first channel. If C is above 4, the image shows the first three channels.
     """
