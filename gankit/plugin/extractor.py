@@ -51,12 +51,12 @@ class Extractor:
     """
 
     class_names: tuple[str, ...] = ()
-    """Names of the extractor's classes, if they are the classes of the dataset. Otherwise empty."""
+    """Names of the extractor's classes if the dataset has the same classes. Otherwise empty."""
 
     logits: Callable[[Tensor], Tensor] | None = None
     """Optional function that computes logits (B, K) of images (B, C, H, W). It is called only if a metric needs logits.
 
-    If `function` already returns logits, this function is not needed.
+    None if `function` already returns the logits, or if the extractor has no classes.
     """
 
     @property
@@ -65,11 +65,11 @@ class Extractor:
         return str(self.facts.get("extractor", "extractor"))
 
     def __call__(self, images: Tensor) -> Features:
-        """Return the features of images (N, C, H, W).
+        """Return the features of images (N, C, H, W), and the logits if `self.function` returns logits.
 
         Raises:
-            InputError: the extractor's function raises an error for these images, or does not return `Features`.
-            GankitError: a feature is NaN or infinite.
+            InputError: the extractor's function raises an error for these images, or returns an invalid value.
+            GankitError: a feature is NaN or infinite, or a logit is NaN.
         """
         chunks = images.split(CHUNK)
         parts = [self._features(chunk) for chunk in chunks]

@@ -31,7 +31,7 @@ This pseudocode shows where a run calls the hook points:
                 backward(run, step, player, terms)            # default: the gradient of the weighted sum of the terms
             # With several ranks, gradients and term values are averaged over the ranks here.
             after_backward(run, step, player)                 # with the `step` of the last micro-batch
-            # The optimiser updates the network, with a learning rate that is multiplied by all schedules.
+            # The optimiser updates the network. The learning rate is multiplied by the values of all schedules.
             after_d_step(run, step) or after_g_step(run, step)
         run.iteration += 1
         after_iteration(run)
@@ -187,8 +187,8 @@ def build_generator(spec: Spec, run: Run | None) -> nn.Module | None:
     The condition has the form that `spec.condition` describes, for example labels (B,) or source images (B, C, H, W) in
     [-1, 1].
 
-    When a saved generator is rebuilt, `run` is None, and the parameters and buffers are loaded from the file
-    afterwards.
+    When a saved generator is rebuilt, `run` is None. Afterwards, the parameters and buffers are loaded from the
+    generator's file.
 
     Example:
 
@@ -218,7 +218,7 @@ def wrap_network(player: Player, network: nn.Module, run: Run | None, spec: Spec
     """Initialise, change or wrap a network. Return the network that replaces `network`, or None to keep `network`.
 
     `spec` is the specification from which the network was built. When a saved generator is rebuilt, this hook is called
-    with None for `run`. Afterwards, the generator's parameters and buffers are loaded from the file.
+    with None for `run`. Afterwards, the parameters and buffers are loaded from the generator's file.
 
     Example:
 
@@ -387,7 +387,7 @@ def truncate_latent(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -
 
     The command `gankit sample --truncation` and the trick `truncation` call this hook. Truncation is an error if no
     plugin implements this hook. `redraw()` draws another z of the same shape from the prior. The function
-    `gankit.truncated` redraws each component that exceeds the threshold.
+    `gankit.truncated` redraws each component whose absolute value exceeds the threshold.
 
     Example:
 
@@ -415,11 +415,11 @@ def sampling_latent(  # type: ignore[empty-body]
 
 @_hook("at most one")
 def draw_step(run: Run, player: Player) -> Step | None:
-    """Return the data of a step: real images, z and fake images. Return None to keep the default.
+    """Return the data of a step: real images, z and fake images.
 
-    Use this hook for a different batch size, or for fake images that depend on real images. In a D step, the hook is
-    called with gradients disabled. If D's optimiser trains a network, such as an encoder, call this network in a loss
-    term, not in this hook.
+    If this hook returns None, the data are drawn as usual. Use this hook for a different batch size, or for fake images
+    that depend on real images. In a D step, the hook is called with gradients disabled. If D's optimiser trains a
+    network, such as an encoder, call this network in a loss term, not in this hook.
 
     Example:
 
@@ -458,7 +458,7 @@ def before_g_step(run: Run, step: Step) -> None:
 def discriminator_inputs(  # type: ignore[empty-body]
     images: Tensor, condition: Tensor | None, source: Source, player: Player, run: Run, step: Step
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the changed inputs of D: images (B, C, H, W) and their condition. Both D and G steps call this hook.
+    """Change the inputs of D in D and G steps. Return the new inputs: images (B, C, H, W) and their condition.
 
     The other tensors of the batch, such as z, are attributes of `step`. If `spec.latent_pairs` is true, D takes z as
     its condition: the discriminator plugin must then return z, (B, latent_size), as the second value of this hook.

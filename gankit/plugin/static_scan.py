@@ -52,10 +52,10 @@ class _Module:
     name: str
     text: str
     names: dict[str, ast.ClassDef | tuple[str, str]]
-    """Classes and imported names of the module.
+    """Syntax trees of the module's classes, and origins of the module's imports, by name.
 
-    For a class, the value is its syntax tree. For an imported name, the value is its module and its name in that
-    module. If the imported object is the module itself, the name is `""`.
+    The origin of an import is a tuple: the module from which an object is imported, and the object's name in that
+    module. If the object is the module itself, the second item is `""`.
     """
 
 
