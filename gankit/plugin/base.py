@@ -41,7 +41,7 @@ hookimpl = pluggy.HookimplMarker("gankit")
 
 
 class Settings(BaseModel):
-    """Base class of every plugin's settings class `Config`. Unknown keys, NaN and infinite numbers are errors."""
+    """Base class of every plugin's settings class `Config`. Unknown keys, NaN and infinity are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -71,7 +71,7 @@ class Plugin:
     cross_entropy: ClassVar[bool] = False
     """True for a loss that trains D with cross-entropy.
 
-    The sigmoid of D's logit is then the probability that an image is real.
+    The sigmoid of D's logit is then D's estimate of the probability that an image is real.
     """
 
     relativistic_logits: ClassVar[bool] = False

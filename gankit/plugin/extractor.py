@@ -107,7 +107,7 @@ class Extractor:
             raise InputError(f"{self.name} does not accept images of shape {shape}: {_reason(error)}") from error
 
     def _checked(self, output: Any, rows: int, name: str, width: str) -> Tensor:
-        """Check that an output is a two-dimensional tensor with `rows` rows. Return it as float32 on the CPU."""
+        """Check that an extractor returns a 2-dimensional tensor with `rows` rows. Convert it to float32 on the CPU."""
         if not isinstance(output, Tensor) or output.dim() != 2:
             what = f"of shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"as {type(output).__name__}"
             raise InputError(f"{self.name} returns {name} {what}; it must return a tensor (images, {width})")
@@ -125,7 +125,7 @@ class Extractor:
 def _reason(error: Exception) -> str:
     """Return the line of an error message that states the cause.
 
-    This is the last line of a TorchScript error, and the first line of any other error.
+    A TorchScript error states the cause in the last line. Any other error states the cause in the first line.
     """
     lines = [line.removeprefix("RuntimeError: ") for line in str(error).strip().splitlines()]
     if not lines:

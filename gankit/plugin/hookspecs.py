@@ -363,7 +363,7 @@ def sample_latent(
 
 @_hook("at most one")
 def sampling_conditions(count: int, requested: Mapping[str, str | float], generator: torch.Generator) -> Tensor | None:
-    """Return the condition that a user requests for `count` samples, as a tensor in the form that G expects.
+    """Return the condition that a user requests for `count` samples, as a tensor in the form that G takes as input.
 
     `requested` contains the values that the user requests, by name. For example, it is `{"class": "cat"}` for
     `gankit sample --class cat`, `{"age": "30"}` for `--set age=30`, and `{"text": "a red circle"}` for `--text`. For
@@ -458,10 +458,11 @@ def before_g_step(run: Run, step: Step) -> None:
 def discriminator_inputs(  # type: ignore[empty-body]
     images: Tensor, condition: Tensor | None, source: Source, player: Player, run: Run, step: Step
 ) -> tuple[Tensor, Tensor | None]:
-    """Change the inputs of D in D and G steps. Return the new inputs: images (B, C, H, W) and their condition.
+    """Change the inputs of D, which are images (B, C, H, W) and their condition. Return the new inputs.
 
-    The other tensors of the batch, such as z, are attributes of `step`. If `spec.latent_pairs` is true, D takes z as
-    its condition: the discriminator plugin must then return z, (B, latent_size), as the second value of this hook.
+    This hook is called in both D and G steps. The other tensors of the batch, such as z, are attributes of `step`. If
+    `spec.latent_pairs` is true, D takes z as its condition. The discriminator plugin must then return z,
+    (B, latent_size), as the second value of this hook.
 
     Example:
 
@@ -474,10 +475,10 @@ def discriminator_inputs(  # type: ignore[empty-body]
 def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor] | None:
     """Replace the default backward pass: accumulate gradients in `.grad`, and return the unweighted value of each term.
 
-    Return None to keep the default, for example in the steps of the other player. The weight of each term is a number,
-    even if the recipe sets a schedule. This number is already multiplied by the term's interval `every` and divided by
-    `train.accumulate`. With bf16, the hook runs in autocast. For arithmetic on gradients, turn autocast off with
-    `torch.autocast(device.type, enabled=False)`.
+    Return None to keep the default, for example in the steps of the other player. The `weight` of each term is a
+    number, even if the recipe sets a schedule. gankit has already multiplied the weight by the term's interval `every`
+    and divided it by `train.accumulate`. With bf16, the hook runs in autocast. For arithmetic on gradients, turn
+    autocast off with `torch.autocast(device.type, enabled=False)`.
 
     Example:
 

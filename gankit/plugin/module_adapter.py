@@ -97,7 +97,7 @@ class _ModuleExtractor(_ModulePlugin):
     @hookimpl
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
         settings = {name: getattr(self.config, name) for name in self.own_settings}
-        with fork_rng(device):  # a fixed seed gives all runs the same weights if there is no weights file
+        with fork_rng(device):  # without a weights file, a fixed seed gives all runs the same initial weights
             network = self.build()
         if settings.get("weights") is not None:
             load_weights(network, settings["weights"])

@@ -22,7 +22,10 @@ _UNKNOWN = object()
 """Placeholder for a value that is unknown, because it is not a literal in the source."""
 
 MAX_HOPS = 8
-"""Maximum number of imports that are followed to find a name. The limit ends the search if imports are circular."""
+"""Maximum number of imports that are followed to find a class.
+
+The limit ends the search if imports are circular.
+"""
 
 
 @dataclass
@@ -122,7 +125,7 @@ class ClassScanner:
                 yield module, None
 
     def _find(self, module_name: str, path: list[str], hops: int = MAX_HOPS) -> tuple[_Module, ast.ClassDef] | None:
-        """Find the class that a dotted name, such as `nets.Generator`, refers to in a module.
+        """Return the class that a dotted name, such as `nets.Generator`, refers to in a module. Also return its module.
 
         Return None if the class is not found. `path` contains the parts of the name: `["nets", "Generator"]`.
         """

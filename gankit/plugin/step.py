@@ -136,7 +136,7 @@ class Step:
     """Latent vectors of the fake images, (B, latent_size)."""
 
     fake: Tensor
-    """Fake images, (B, C, H, W) in [-1, 1]. In a D step, they are detached from the graph of G."""
+    """Fake images, (B, C, H, W) in [-1, 1]. In a D step, they are detached from G's computation graph."""
 
     real_target: Tensor | float = 1.0
     """Target probability for D's output on real images: a number, or a tensor with one value for each input of D."""

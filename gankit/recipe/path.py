@@ -71,7 +71,7 @@ def absolute_path(value: Any, info: ValidationInfo) -> Any:
 
 
 def below(path: str | Path, folder: Path) -> str:
-    """Return a path, which may be relative to `folder` or begin with `~`, as an absolute path.
+    """Return the absolute form of `path`, which may be relative to `folder` or begin with `~`.
 
     Raises:
         ValueError: the home folder does not exist.
