@@ -41,7 +41,7 @@ hookimpl = pluggy.HookimplMarker("gankit")
 
 
 class Settings(BaseModel):
-    """Base class of every plugin's settings class `Config`. Unknown keys, NaN and infinite numbers are errors."""
+    """Base class of every plugin's settings class `Config`. Unknown keys, NaN and infinity are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -49,7 +49,7 @@ class Settings(BaseModel):
 class Plugin:
     """Base class of every plugin.
 
-    A run creates one instance of each plugin in its recipe, before it builds the networks. Objects that are created
+    A run creates one instance of each plugin in its recipe before the networks are built. Objects that are created
     later, such as the networks, are passed to the plugin's hooks.
     """
 
@@ -71,7 +71,7 @@ class Plugin:
     cross_entropy: ClassVar[bool] = False
     """True for a loss that trains D with cross-entropy.
 
-    The sigmoid of D's logit is then the probability that an image is real.
+    The sigmoid of D's logit is then D's estimate of the probability that an image is real.
     """
 
     relativistic_logits: ClassVar[bool] = False
@@ -86,8 +86,8 @@ class Plugin:
     batch_coupled: ClassVar[bool] = False
     """True for a normalisation or a trick that makes a network's output for one image depend on the whole batch.
 
-    An example is batch norm. gankit warns if such a plugin is used with `train.accumulate` above 1, or in a run with
-    several ranks (distributed processes).
+    An example is batch norm. gankit warns if such a plugin is used with gradient accumulation (`train.accumulate` above
+    1), or in a run with several ranks (distributed processes).
     """
 
     per_class_networks: ClassVar[bool] = False
@@ -103,7 +103,7 @@ class Plugin:
     """
 
     mixes_classes: ClassVar[bool] = False
-    """True for a plugin whose generator or normalisation accepts class weights (B, K) in place of labels (B,).
+    """True for a generator or normalisation that accepts class weights (B, K) for K classes, in place of labels (B,).
 
     For an image between two classes, the weights are, for example, 0.7 and 0.3. `gankit sample --to-class` generates
     such images.
@@ -125,10 +125,10 @@ class Plugin:
     """
 
     better: ClassVar[Mapping[str, Direction]] = {}
-    """Mapping from names of metrics in `compute_metrics` to the direction in which they improve: "lower" or "higher".
+    """Direction, "lower" or "higher", in which each metric of the hook `compute_metrics` improves, by name.
 
-    Example: `{"precision": "higher", "recall": "higher"}`. `output.keep_best` accepts only these names. Leave out a
-    metric if neither lower nor higher is always better, for example a ratio whose best value is 1.
+    Example: `{"precision": "higher", "recall": "higher"}`. `output.keep_best` accepts only metrics listed here. Leave
+    out a metric if neither lower nor higher is always better, for example a ratio whose best value is 1.
     """
 
     Config: ClassVar[type[Settings]] = Settings

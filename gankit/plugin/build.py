@@ -18,10 +18,10 @@ from gankit.plugin.spec import Spec
 
 
 def build_plugins(components: Mapping[str, Component], source: str) -> tuple[dict[str, Plugin], Hooks]:
-    """Build all plugins of a recipe. Return the plugins by recipe key, in the order of the recipe, and their hooks.
+    """Build all plugins of a recipe. Return the plugins as a dict by recipe key, such as `loss`, and their hooks.
 
     Args:
-        components: the plugin classes of the recipe with their settings, by recipe key.
+        components: the plugin classes of the recipe with their settings, by recipe key, in the order of the recipe.
         source: name of the recipe's file, for error messages.
 
     Raises:
@@ -69,7 +69,7 @@ def build_network(
 
 
 def structure(network: nn.Module) -> list[tuple[object, ...]]:
-    """Return a description of a network's structure, to detect changes.
+    """Return a description of a network's structure. If the structure changes, the description changes too.
 
     The description contains the modules with their types and attributes, the names of their parameters and buffers, and
     the number of their forward hooks.

@@ -69,7 +69,7 @@ class Comparison:
             contains all images of the dataset.
 
     Raises:
-        InputError: there are fewer than 2 real or generated images.
+        InputError: there are fewer than 2 real images, or fewer than 2 generated images.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class Comparison:
 
     @cached_property
     def real_features(self) -> Features:
-        """Features of the real images."""
+        """Features of the real images, computed by the recipe's extractor unless they are already given."""
         return self.extractor(self.real.images)
 
     @cached_property
     def fake_features(self) -> Features:
-        """Features of the generated images."""
+        """Features of the generated images, computed by the recipe's extractor at the first use."""
         return self.extractor(self.fake.images)
 
     @cached_property

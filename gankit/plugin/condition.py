@@ -24,13 +24,13 @@ Requested = Mapping[str, str | float]
 Wanted = str | int | Requested | None
 """Condition that a user requests: a class name, a class index, or a dict of type `Requested`.
 
-If None, the conditions are similar to those of the dataset.
+None if the user requests no condition. The samples then get conditions similar to those of the dataset.
 """
 
 FARTHEST = 10.0
 """Maximum absolute value of a scaled number in a `VectorCondition`.
 
-Scaled numbers are near [-1, 1]. A number above this limit is probably unscaled.
+Scaled numbers lie in [-1, 1] or close to this range. A number above this limit is probably unscaled.
 """
 
 MAX_LENGTH = 100_000
@@ -75,13 +75,13 @@ class Condition(ABC):
 
     @abstractmethod
     def rows(self, count: int, requested: Requested, examples: Tensor | None) -> Tensor:
-        """Return rows (count, ...) with the condition that a user requests.
+        """Return a condition tensor (count, ...) with the condition that a user requests.
 
         Args:
-            count: number of rows.
-            requested: condition that the user requests. If empty, the rows are similar to those of the dataset.
-            examples: rows of the dataset's condition, (n, ...), in the form that networks take as input. None if there
-                are no examples.
+            count: number of samples.
+            requested: condition that the user requests. If empty, the result is similar to the dataset's conditions.
+            examples: conditions of samples of the dataset, (n, ...), in the form that networks take as input. None if
+                there are no examples.
 
         Raises:
             InputError: a requested name or value does not exist, or examples are needed but not given.
@@ -103,7 +103,7 @@ class Condition(ABC):
 
 @dataclass(frozen=True)
 class ClassCondition(Condition):
-    """Condition that is a class. Rows are class indices (labels), (N,) int64."""
+    """Condition that is a class. The condition tensor contains class indices (labels), (N,) int64."""
 
     names: tuple[str, ...]
     """Names of the classes, in the order of the labels."""
@@ -146,7 +146,11 @@ class ClassCondition(Condition):
         return torch.full((count,), self.index(str(requested["class"])))
 
     def index(self, requested: str) -> int:
-        """Return the index of the class with the given name or number. Raise InputError if there is no such class."""
+        """Return the index of a class, given as its name or as its index in digits, such as `"3"`.
+
+        Raises:
+            InputError: there is no such class.
+        """
         if requested in self.names:
             return self.names.index(requested)
         if requested.isdecimal() and int(requested) < len(self.names):
@@ -159,7 +163,7 @@ class ClassCondition(Condition):
 
 @dataclass(frozen=True)
 class VectorCondition(Condition):
-    """Condition that consists of K numbers, such as attributes and ages. Rows are (N, K) float32.
+    """Condition that consists of K numbers, such as attributes and ages. The condition tensor is (N, K) float32.
 
     An attribute whose values are words, such as a colour, is one-hot encoded. It has one number for each word, with a
     name such as `colour=red`. Before scaling, the number is 1 for the word that applies, and 0 for all other words.
@@ -169,10 +173,10 @@ class VectorCondition(Condition):
     """Names of the K numbers, such as `age` or `colour=red`."""
 
     ranges: tuple[tuple[float, float], ...] = ()
-    """Range (low, high) of each number in the user's units. In the rows, this range is scaled to [-1, 1].
+    """Range (low, high) of each number in the user's units. In the condition tensor, this range is scaled to [-1, 1].
 
-    Empty if the rows contain unscaled numbers. Scaling is useful, because networks learn best from numbers of similar
-    size.
+    Empty if the condition tensor contains unscaled numbers. Scaling is useful, because networks learn best from numbers
+    of similar size.
     """
 
     kind = "vector"
@@ -230,7 +234,7 @@ class VectorCondition(Condition):
         return rows
 
     def scaled(self, values: Tensor) -> Tensor:
-        """Convert numbers (N, K) in the user's units to float32 rows (N, K). Scale the numbers if `ranges` is set."""
+        """Convert numbers (N, K) in the user's units to a float32 tensor (N, K). Scale them if `ranges` is set."""
         if not self.ranges:
             return values.float()
         low, high = torch.tensor(self.ranges, dtype=torch.float64).T
@@ -264,7 +268,7 @@ class VectorCondition(Condition):
 class TokenCondition(Condition):
     """Condition that is a text of up to T words. Each word is one token.
 
-    Rows are token indices (N, T) int64, padded with zeros.
+    The condition tensor contains token indices (N, T) int64, padded with zeros.
     """
 
     words: tuple[str, ...]
@@ -337,7 +341,10 @@ class TokenCondition(Condition):
 
 @dataclass(frozen=True)
 class ImageCondition(Condition):
-    """Condition that is a source image. Rows are images (N, C, H, W): uint8, uint16, or floating point in [-1, 1]."""
+    """Condition that is a source image.
+
+    The condition tensor contains images (N, C, H, W) in uint8, in uint16, or in floating point in [-1, 1].
+    """
 
     size: tuple[int, int, int]
     """Channels, height and width of a source image."""

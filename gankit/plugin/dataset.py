@@ -19,7 +19,7 @@ Loaded = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, Mapping[str
 
 
 class Fields(dict[str, Tensor]):
-    """Dictionary of the additional tensors of samples, such as weights. An unknown name raises an InputError."""
+    """Dictionary of a dataset's further tensors by name, such as masks. Access to an unknown name raises InputError."""
 
     def __missing__(self, name: str) -> Tensor:
         there = f"they have {', '.join(self)}" if self else "they have none; choose data with this field"
@@ -39,7 +39,7 @@ class Rows(NamedTuple):
     """
 
     fields: Mapping[str, Tensor] = MappingProxyType({})
-    """Further tensors (N, ...) by name, such as weights or masks."""
+    """Further tensors (N, ...) by name, such as sample weights or masks."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Rows:
         """Apply a function to each tensor, and return the results as a new `Rows` object."""
@@ -60,12 +60,15 @@ class Rows(NamedTuple):
 class Dataset:
     """Description of a dataset: samples, such as images, and their condition. The hook `load_data` returns a `Dataset`.
 
-    The description does not contain the images. The function `load` reads them, after the networks are built.
-    Therefore, gankit can check a recipe and build its networks without the images.
+    The description does not contain the images. The function `load` reads the images after the networks are built.
+    Therefore, gankit can check a recipe and build the networks before any image is read.
     """
 
     shape: tuple[int, ...]
-    """Shape of a sample, without the batch: (C, H, W) for an image, (C, L) for audio, (F,) for a row of a table."""
+    """Shape of a sample, without the batch dimension.
+
+    Examples: (C, H, W) for an image, (C, L) for audio, (F,) for a row of a table.
+    """
 
     condition: Condition | None
     """Condition of the samples, such as `ClassCondition(("cat", "dog"))`. None for data without a condition."""
@@ -73,8 +76,8 @@ class Dataset:
     load: Callable[[], Loaded]
     """Function that returns `(images, condition)`, or `(images, condition, fields)` if `self.fields` is not empty.
 
-    `images` is a tensor (N, *shape) on the CPU, which may be memory-mapped. Values of type uint8 in [0, 255] and uint16
-    in [0, 65535] are scaled to [-1, 1]. Floating-point values must be in [-1, 1], and are used unchanged.
+    `images` is a tensor (N, *shape) on the CPU, and may be memory-mapped. gankit scales uint8 values in [0, 255] and
+    uint16 values in [0, 65535] to [-1, 1]. Floating-point values must be in [-1, 1], and are used unchanged.
 
     `condition` is a tensor with one row for each sample, as `self.condition` describes, or None. `fields` is a dict
     with a tensor (N, ...) for each name in `self.fields`. These tensors may have any data type, and are used unchanged.

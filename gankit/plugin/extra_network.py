@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExtraNetwork:
-    """Network of a plugin. The run moves the network to the device, trains it, and saves it in checkpoints.
+    """Network that a plugin adds to a run.
 
-    The network may use the outputs of other networks, such as D's features, but must not contain layers of other
-    networks.
+    The run moves the network to the device, trains it, and saves it in checkpoints. The network may use the outputs of
+    other networks, such as D's features, but must not contain layers of other networks.
     """
 
     network: nn.Module
@@ -24,7 +24,7 @@ class ExtraNetwork:
     trained_by: tuple[Player, ...] = ()
     """Players whose optimisers update the network: no player, one player or both players.
 
-    A network that no player trains is frozen: it is in evaluation mode, and its parameters have no gradients.
+    A network that no player trains is frozen: it is in evaluation mode, and its parameters do not require gradients.
     """
 
     saved: bool = True

@@ -51,12 +51,12 @@ class Extractor:
     """
 
     class_names: tuple[str, ...] = ()
-    """Names of the extractor's classes, if they are the classes of the dataset. Otherwise empty."""
+    """Names of the extractor's classes if the dataset has the same classes. Otherwise empty."""
 
     logits: Callable[[Tensor], Tensor] | None = None
     """Optional function that computes logits (B, K) of images (B, C, H, W). It is called only if a metric needs logits.
 
-    If `function` already returns logits, this function is not needed.
+    None if `function` already returns the logits, or if the extractor has no classes.
     """
 
     @property
@@ -65,11 +65,11 @@ class Extractor:
         return str(self.facts.get("extractor", "extractor"))
 
     def __call__(self, images: Tensor) -> Features:
-        """Return the features of images (N, C, H, W).
+        """Return the features of images (N, C, H, W), and the logits if `self.function` returns logits.
 
         Raises:
-            InputError: the extractor's function raises an error for these images, or does not return `Features`.
-            GankitError: a feature is NaN or infinite.
+            InputError: the extractor's function raises an error for these images, or returns an invalid value.
+            GankitError: a feature is NaN or infinite, or a logit is NaN.
         """
         chunks = images.split(CHUNK)
         parts = [self._features(chunk) for chunk in chunks]
@@ -107,7 +107,7 @@ class Extractor:
             raise InputError(f"{self.name} does not accept images of shape {shape}: {_reason(error)}") from error
 
     def _checked(self, output: Any, rows: int, name: str, width: str) -> Tensor:
-        """Check that an output is a two-dimensional tensor with `rows` rows. Return it as float32 on the CPU."""
+        """Check that an extractor returns a 2-dimensional tensor with `rows` rows. Convert it to float32 on the CPU."""
         if not isinstance(output, Tensor) or output.dim() != 2:
             what = f"of shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"as {type(output).__name__}"
             raise InputError(f"{self.name} returns {name} {what}; it must return a tensor (images, {width})")
@@ -125,7 +125,7 @@ class Extractor:
 def _reason(error: Exception) -> str:
     """Return the line of an error message that states the cause.
 
-    This is the last line of a TorchScript error, and the first line of any other error.
+    A TorchScript error states the cause in the last line. Any other error states the cause in the first line.
     """
     lines = [line.removeprefix("RuntimeError: ") for line in str(error).strip().splitlines()]
     if not lines:

@@ -30,7 +30,7 @@ class Expected(NamedTuple):
 
     allows: Callable[[Any], bool]
     or_none: bool = True
-    """True if None is allowed too. A plugin that returns None leaves the choice to other plugins or to the default."""
+    """True if None is allowed too. With None, a plugin leaves the choice to other plugins or to gankit's default."""
 
 
 def _instance(description: str, *types: type) -> Expected:

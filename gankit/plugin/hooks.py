@@ -166,7 +166,7 @@ def check_hooks(plugin_class: type[Plugin], label: str) -> None:
 
 
 def _select_arguments(passed: Sequence[str], taken: Sequence[str], function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that accepts all `passed` arguments and calls `function` with only those in `taken`."""
+    """Return a function that takes the arguments named in `passed` and calls `function` with those named in `taken`."""
     if tuple(taken) == tuple(passed):
         return function
     positions = [passed.index(name) for name in taken]
@@ -189,7 +189,8 @@ def _checked(hook: str, place: str, function: Callable[..., Any]) -> Callable[..
 
         try:
             value = function(*arguments)
-            if isinstance(value, Iterator):  # run a generator function's body here, so that its errors get a note
+            # Run the body of a generator function inside this `try` block, so that its exceptions also get the note.
+            if isinstance(value, Iterator):
                 value = list(value)
         except Exception as error:
             error.add_note(f"{NOTE}{place}")

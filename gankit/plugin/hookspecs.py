@@ -31,7 +31,7 @@ This pseudocode shows where a run calls the hook points:
                 backward(run, step, player, terms)            # default: the gradient of the weighted sum of the terms
             # With several ranks, gradients and term values are averaged over the ranks here.
             after_backward(run, step, player)                 # with the `step` of the last micro-batch
-            # The optimiser updates the network, with a learning rate that is multiplied by all schedules.
+            # The optimiser updates the network. The learning rate is multiplied by the values of all schedules.
             after_d_step(run, step) or after_g_step(run, step)
         run.iteration += 1
         after_iteration(run)
@@ -187,8 +187,8 @@ def build_generator(spec: Spec, run: Run | None) -> nn.Module | None:
     The condition has the form that `spec.condition` describes, for example labels (B,) or source images (B, C, H, W) in
     [-1, 1].
 
-    When a saved generator is rebuilt, `run` is None, and the parameters and buffers are loaded from the file
-    afterwards.
+    When a saved generator is rebuilt, `run` is None. Afterwards, the parameters and buffers are loaded from the
+    generator's file.
 
     Example:
 
@@ -218,7 +218,7 @@ def wrap_network(player: Player, network: nn.Module, run: Run | None, spec: Spec
     """Initialise, change or wrap a network. Return the network that replaces `network`, or None to keep `network`.
 
     `spec` is the specification from which the network was built. When a saved generator is rebuilt, this hook is called
-    with None for `run`. Afterwards, the generator's parameters and buffers are loaded from the file.
+    with None for `run`. Afterwards, the parameters and buffers are loaded from the generator's file.
 
     Example:
 
@@ -367,7 +367,7 @@ def sample_latent(
 
 @_hook("at most one")
 def sampling_conditions(count: int, requested: Mapping[str, str | float], generator: torch.Generator) -> Tensor | None:
-    """Return the condition that a user requests for `count` samples, as a tensor in the form that G expects.
+    """Return the condition that a user requests for `count` samples, as a tensor in the form that G takes as input.
 
     `requested` contains the values that the user requests, by name. For example, it is `{"class": "cat"}` for
     `gankit sample --class cat`, `{"age": "30"}` for `--set age=30`, and `{"text": "a red circle"}` for `--text`. For
@@ -391,7 +391,7 @@ def truncate_latent(z: Tensor, redraw: Callable[[], Tensor], threshold: float) -
 
     The command `gankit sample --truncation` and the trick `truncation` call this hook. Truncation is an error if no
     plugin implements this hook. `redraw()` draws another z of the same shape from the prior. The function
-    `gankit.truncated` redraws each component that exceeds the threshold.
+    `gankit.truncated` redraws each component whose absolute value exceeds the threshold.
 
     Example:
 
@@ -419,11 +419,11 @@ def sampling_latent(  # type: ignore[empty-body]
 
 @_hook("at most one")
 def draw_step(run: Run, player: Player) -> Step | None:
-    """Return the data of a step: real images, z and fake images. Return None to keep the default.
+    """Return the data of a step: real images, z and fake images.
 
-    Use this hook for a different batch size, or for fake images that depend on real images. In a D step, the hook is
-    called with gradients disabled. If D's optimiser trains a network, such as an encoder, call this network in a loss
-    term, not in this hook.
+    If this hook returns None, the data are drawn as usual. Use this hook for a different batch size, or for fake images
+    that depend on real images. In a D step, the hook is called with gradients disabled. If D's optimiser trains a
+    network, such as an encoder, call this network in a loss term, not in this hook.
 
     Example:
 
@@ -462,10 +462,11 @@ def before_g_step(run: Run, step: Step) -> None:
 def discriminator_inputs(  # type: ignore[empty-body]
     images: Tensor, condition: Tensor | None, source: Source, player: Player, run: Run, step: Step
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the changed inputs of D: images (B, C, H, W) and their condition. Both D and G steps call this hook.
+    """Change the inputs of D, which are images (B, C, H, W) and their condition. Return the new inputs.
 
-    The other tensors of the batch, such as z, are attributes of `step`. If `spec.latent_pairs` is true, D takes z as
-    its condition: the discriminator plugin must then return z, (B, latent_size), as the second value of this hook.
+    This hook is called in both D and G steps. The other tensors of the batch, such as z, are attributes of `step`. If
+    `spec.latent_pairs` is true, D takes z as its condition. The discriminator plugin must then return z,
+    (B, latent_size), as the second value of this hook.
 
     Example:
 
@@ -478,10 +479,10 @@ def discriminator_inputs(  # type: ignore[empty-body]
 def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor] | None:
     """Replace the default backward pass: accumulate gradients in `.grad`, and return the unweighted value of each term.
 
-    Return None to keep the default, for example in the steps of the other player. The weight of each term is a number,
-    even if the recipe sets a schedule. This number is already multiplied by the term's interval `every` and divided by
-    `train.accumulate`. With bf16, the hook runs in autocast. For arithmetic on gradients, turn autocast off with
-    `torch.autocast(device.type, enabled=False)`.
+    Return None to keep the default, for example in the steps of the other player. The `weight` of each term is a
+    number, even if the recipe sets a schedule. gankit has already multiplied the weight by the term's interval `every`
+    and divided it by `train.accumulate`. With bf16, the hook runs in autocast. For arithmetic on gradients, turn
+    autocast off with `torch.autocast(device.type, enabled=False)`.
 
     Example:
 

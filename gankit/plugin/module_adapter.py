@@ -56,8 +56,8 @@ class _ModulePlayer(_ModulePlugin):
         place = f"normalization.{self.kind}"
         probe = nn.Linear(1, 1)
         hooks = Hooks({place: recipe.components[place].build()})
-        # Return no warning if the normalisation is `none`, or if the plugin wraps the finished network, as spectral
-        # norm does. Wrapping has an effect even if the network does not call `spec.normalize`.
+        # Return no warning if the normalisation is `none`, or if the normalisation plugin wraps the finished network,
+        # as spectral norm does. Wrapping has an effect even if the network does not call `spec.normalize`.
         if hooks.of("wrap_network") or hooks.one("normalization", self.kind, probe, 1) is probe:
             return []
         return [
@@ -97,7 +97,7 @@ class _ModuleExtractor(_ModulePlugin):
     @hookimpl
     def build_extractor(self, dataset: Dataset, device: torch.device) -> Extractor:
         settings = {name: getattr(self.config, name) for name in self.own_settings}
-        with fork_rng(device):  # a fixed seed gives all runs the same weights if there is no weights file
+        with fork_rng(device):  # without a weights file, a fixed seed gives all runs the same initial weights
             network = self.build()
         if settings.get("weights") is not None:
             load_weights(network, settings["weights"])
@@ -223,7 +223,10 @@ def module_plugin(module_class: type[nn.Module], kind: Kind) -> type[Plugin]:
 
 
 def _as_toml(value: Any) -> Any:
-    """Convert a default value to a TOML value, for example a tuple to a list. If this is not possible, return None."""
+    """Convert an argument's default value to a TOML value, for example a tuple to a list.
+
+    Return None if TOML has no such value.
+    """
     if isinstance(value, (list, tuple)) and all(_as_toml(v) is not None for v in value):
         return [_as_toml(v) for v in value]
     return value if isinstance(value, (bool, int, float, str)) else None

@@ -108,9 +108,9 @@ class Run(StepContext, Protocol):
     """Loss terms of each player, with unique names."""
 
     before_step: dict[Player, Callable[[Run, Step], None]]
-    """Function for each player that calls all `before_d_step` hooks or all `before_g_step` hooks.
+    """Functions that call all `before_d_step` hooks (discriminator) or all `before_g_step` hooks (generator).
 
-    A plugin that runs additional D steps, such as simulated steps, must call the discriminator's function first.
+    A plugin that runs additional D steps, such as simulated steps, must call the discriminator's function before them.
     """
 
     @property
@@ -121,10 +121,10 @@ class Run(StepContext, Protocol):
         """End the run after this iteration, and show the reason to the user."""
 
     def roll_back(self, reason: str, since: int) -> None:
-        """Return to the newest checkpoint that is not newer than iteration `since`, at which a collapse began.
+        """Return to the newest checkpoint from iteration `since` or earlier. The collapse began at iteration `since`.
 
-        If `train.rollbacks` does not allow a return, end the run after this iteration with the reason, like `stop`.
-        With several ranks, call this method on all ranks at the same iteration.
+        If there is no such checkpoint, or the run has already made `train.rollbacks` rollbacks, end the run as `stop`
+        does. With several ranks, call this method on all ranks at the same iteration.
         """
 
     def warn(self, sentence: str) -> None:

@@ -12,7 +12,7 @@ from gankit.plugin.base import Settings
 from gankit.plugin.slots import Player
 
 NUMBER, SCHEDULE = "<number>", "<schedule>"
-"""Names of the two types of a `Scheduled` setting in pydantic's errors. Messages to the user omit these names."""
+"""Names in pydantic's errors for the two types of a `Scheduled` setting. Messages to the user omit these names."""
 
 Shape = Literal["linear", "cosine", "exponential", "step"]
 

@@ -30,10 +30,10 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 SINGLE_SLOTS: tuple[Kind, ...] = ("data", "latent", "generator", "discriminator", "loss", "lr_schedule")
-"""Tables of a recipe that each contain one plugin for the whole run, such as `[generator]`."""
+"""Recipe tables that each contain one plugin for the whole run, such as `[generator]`."""
 
 PLAYER_SLOTS: tuple[Kind, ...] = ("normalization", "optimizer")
-"""Tables of a recipe with one plugin for each player. For example, `[optimizer]` contains `[optimizer.generator]`."""
+"""Recipe tables with one plugin for each player. For example, `[optimizer]` contains `[optimizer.generator]`."""
 
 DEFAULT_USE: dict[str, str] = {
     "latent": "normal",
@@ -49,4 +49,4 @@ TRICK_KINDS: tuple[Kind, ...] = ("trick", "penalty", "augmentation", "logger")
 """Kinds of plugin that are allowed in the table `[tricks]`. The plugins are called in the order of the recipe."""
 
 NAMED_TABLES: dict[str, tuple[Kind, ...]] = {"tricks": TRICK_KINDS, "metrics": ("metric",)}
-"""Tables of a recipe that contain any number of named plugins, and the kinds of plugin allowed in each table."""
+"""Recipe tables that contain any number of named plugins, with the kinds of plugin that each table allows."""

@@ -30,7 +30,10 @@ class Spec:
     """
 
     shape: tuple[int, ...] = (3, 32, 32)
-    """Shape of a sample, without the batch: (C, H, W) for an image, (C, L) for audio, (F,) for a row of a table."""
+    """Shape of a sample, without the batch dimension.
+
+    Examples: (C, H, W) for an image, (C, L) for audio, (F,) for a row of a table.
+    """
 
     condition: Condition | None = None
     """Description of the condition of the dataset, such as its classes. None for data without a condition."""

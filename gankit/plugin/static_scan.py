@@ -22,7 +22,10 @@ _UNKNOWN = object()
 """Placeholder for a value that is unknown, because it is not a literal in the source."""
 
 MAX_HOPS = 8
-"""Maximum number of imports that are followed to find a name. The limit ends the search if imports are circular."""
+"""Maximum number of imports that are followed to find a class.
+
+The limit ends the search if imports are circular.
+"""
 
 
 @dataclass
@@ -52,10 +55,10 @@ class _Module:
     name: str
     text: str
     names: dict[str, ast.ClassDef | tuple[str, str]]
-    """Classes and imported names of the module.
+    """Syntax trees of the module's classes, and origins of the module's imports, by name.
 
-    For a class, the value is its syntax tree. For an imported name, the value is its module and its name in that
-    module. If the imported object is the module itself, the name is `""`.
+    The origin of an import is a tuple: the module from which an object is imported, and the object's name in that
+    module. If the object is the module itself, the second item is `""`.
     """
 
 
@@ -122,7 +125,7 @@ class ClassScanner:
                 yield module, None
 
     def _find(self, module_name: str, path: list[str], hops: int = MAX_HOPS) -> tuple[_Module, ast.ClassDef] | None:
-        """Find the class that a dotted name, such as `nets.Generator`, refers to in a module.
+        """Return the class that a dotted name, such as `nets.Generator`, refers to in a module. Also return its module.
 
         Return None if the class is not found. `path` contains the parts of the name: `["nets", "Generator"]`.
         """

@@ -96,7 +96,7 @@ class LossTerm:
     """Function that takes the step and returns the unweighted value of the term, a scalar tensor."""
 
     weight: float | Schedule = 1.0
-    """Factor of the term in the player's loss: a number, or the value of a setting of type `Scheduled`."""
+    """Factor of the term in the player's loss: a number, or a schedule that computes the number for each step."""
 
     every: int = 1
     """Interval n, in steps of the player. The term is computed in every n-th step, with its weight multiplied by n.
@@ -136,7 +136,7 @@ class Step:
     """Latent vectors of the fake images, (B, latent_size)."""
 
     fake: Tensor
-    """Fake images, (B, C, H, W) in [-1, 1]. In a D step, they are detached from the graph of G."""
+    """Fake images, (B, C, H, W) in [-1, 1]. In a D step, they are detached from G's computation graph."""
 
     real_target: Tensor | float = 1.0
     """Target probability for D's output on real images: a number, or a tensor with one value for each input of D."""
@@ -201,7 +201,7 @@ class Step:
             """Raise an error for a missing attribute. For a renamed field, the message contains the new name."""
             if (new := new_name(name, [*self.__dataclass_fields__, *vars(type(self))])) is not None:
                 raise RenamedFieldError(f"a step has no {name!r}; it is called {new!r} now")
-            # Repeat the access to raise the original AttributeError. The true cause may be an error inside a property.
+            # Read the attribute again to raise the original AttributeError, which may come from the code of a property.
             return self.__getattribute__(name)
 
     @property

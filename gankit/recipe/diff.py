@@ -1,4 +1,4 @@
-"""Comparison of recipes: the settings that differ, and run labels that contain these settings."""
+"""Comparison of recipes: the settings that differ, and short names for runs (labels) that list these settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -19,7 +19,7 @@ from gankit.recipe.settings import Evaluation, Init, Output, Train
 Schema = dict[str, Any]
 
 FROM_A_FILE = r"^.+:\w+$"
-"""Regular expression for a plugin in a file or a module: `./file.py:Class` or `package.module:Class`.
+"""Regular expression for a reference to a plugin class: `./file.py:Class` or `package.module:Class`.
 
 The schema cannot check the settings of such a plugin.
 """
@@ -150,7 +150,10 @@ BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "
 
 
 def _with_bounds(settings: Schema) -> Schema:
-    """Return a copy of a schema, with the bounds of `Scheduled` settings converted to JSON Schema keywords."""
+    """Return a copy of a schema, with JSON Schema keywords for the bounds of settings that can be schedules.
+
+    Pydantic does not convert the bounds of such settings, because their type `Scheduled` is a union.
+    """
     properties = {
         name: {BOUNDS.get(key, key) if "oneOf" in field else key: value for key, value in field.items()}
         for name, field in settings.get("properties", {}).items()
@@ -159,7 +162,7 @@ def _with_bounds(settings: Schema) -> Schema:
 
 
 def _named(names: Iterable[str]) -> str:
-    """Return a regular expression that matches plugin names, such as `hinge` or `hinge@gankit`."""
+    """Return a regular expression for the given plugin names, with or without a distribution (`hinge@gankit`)."""
     return rf"^({'|'.join(map(re.escape, names))})(@[\w.-]+)?$"
 
 

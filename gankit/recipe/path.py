@@ -60,9 +60,9 @@ def folders_of(settings: dict[str, Any]) -> dict[tuple[str, str], Path]:
 
 
 def absolute_path(value: Any, info: ValidationInfo) -> Any:
-    """Return a path setting as an absolute path. `~` is the home folder. Symbolic links are not resolved.
+    """Return a path setting as an absolute path. `~` is replaced by the home folder. Symbolic links are not resolved.
 
-    `info.context` contains the folders of relative paths, from `folders_of`. If no folder is given for a path, the path
+    `info.context` is the dict of base folders that `folders_of` returns. If it contains no folder for a path, the path
     is relative to the current folder.
     """
     if not isinstance(value, (str, Path)):
@@ -71,7 +71,7 @@ def absolute_path(value: Any, info: ValidationInfo) -> Any:
 
 
 def below(path: str | Path, folder: Path) -> str:
-    """Return a path, which may be relative to `folder` or begin with `~`, as an absolute path.
+    """Return the absolute form of `path`, which may be relative to `folder` or begin with `~`.
 
     Raises:
         ValueError: the home folder does not exist.

@@ -1,7 +1,7 @@
 """Validated recipe, read from the tables of a TOML file. The recipe can be converted back to TOML.
 
-A recipe has three kinds of table: settings of gankit itself (`train`, `output`, `evaluation`, `init`), tables for one
-plugin each (`data`, `generator`, ...), and tables for any number of plugins (`tricks`, `metrics`). The plugins in
+A recipe has three kinds of table: settings of gankit itself (`train`, `output`, `evaluation`, `init`), tables of
+single plugins (`data`, `optimizer.generator`, ...), and tables of several plugins (`tricks`, `metrics`). The plugins in
 `tricks` are called in the order in which the file lists them. If the recipe is invalid, one RecipeError lists all
 mistakes.
 """
@@ -65,7 +65,7 @@ class Recipe:
     evaluation: Evaluation
     components: dict[str, Component]
     source: str = "recipe"
-    """Path to the recipe file, for error messages."""
+    """Path to the recipe file, for error messages. For a recipe that comes with gankit, only its name."""
 
     requires: tuple[str, ...] = ()
     """Requirements in pip's format, such as `gankit-lecam >= 0.2`.
@@ -74,7 +74,7 @@ class Recipe:
     """
 
     init: Init = field(default_factory=lambda: Init.model_validate({}))
-    """Trained networks from which the networks of a new run take their first weights."""
+    """Table `[init]`: paths to trained networks whose weights are the initial weights of a new run."""
 
     @classmethod
     def load(
@@ -193,7 +193,7 @@ class Recipe:
         ]
 
     def plugin_class(self, key: str) -> type[Plugin]:
-        """Return the Python class of the plugin at a key, such as `loss`. Raise KeyError if there is no plugin."""
+        """Return the class of the plugin at a key, such as `loss`. Raise KeyError if there is no plugin at this key."""
         return self.components[key].plugin_class
 
 
@@ -425,7 +425,7 @@ def _fits(version: str, required: Requirement) -> bool:
 
 
 def _use(raw: Any, kinds: tuple[Kind, ...]) -> Any:
-    """Return the value of `use` in an unvalidated table, or the default plugin. The value is not checked."""
+    """Return the value of `use` in an unvalidated table, or the name of the default plugin. Do not check the value."""
     default = DEFAULT_USE.get(kinds[0])
     if isinstance(raw, dict):
         return raw.get("use", default)

@@ -60,7 +60,7 @@ class Output(Settings):
     @field_validator("patience")
     @classmethod
     def _require_metric(cls, patience: int | None, info: ValidationInfo) -> int | None:
-        # If `keep_best` itself is invalid, its own message is enough.
+        # If `keep_best` is invalid, it is missing in `info.data`. Pydantic reports it, so raise no second error.
         if patience is not None and info.data.get("keep_best", "") is None:
             raise ValueError('set keep_best to a metric too, such as "frechet_distance"')
         return patience
@@ -96,10 +96,10 @@ class Evaluation(Settings):
 
 
 class Init(Settings):
-    """Table `[init]`: trained networks from which the networks of a new run take their first weights.
+    """Table `[init]`: paths to trained networks whose weights are the initial weights of a new run.
 
-    Each key except `map` is the name of a network of the run, such as `generator`. Its value is the path of a file, of
-    a checkpoint or of a run.
+    Each key except `map` is the name of a network of the run, such as `generator`. The value is the path to a
+    safetensors file, a checkpoint or a run directory with the trained network.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -112,5 +112,5 @@ class Init(Settings):
 
     @property
     def sources(self) -> dict[str, Path]:
-        """Path of the source of each network, by the name of the network."""
+        """Path to the file, checkpoint or run directory with the trained weights of each network, by network name."""
         return self.__pydantic_extra__

@@ -42,7 +42,8 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
         circle = " -> ".join(p.name for p in [*chain, path])
         raise RecipeError(path, [Problem("extends", f"the recipes extend each other in a circle: {circle}")])
     try:
-        # Bundled recipes come without data files. A path in a bundled recipe is relative to the user's current folder.
+        # There are no data files beside the recipes that come with gankit. Therefore, relative paths in these recipes
+        # are relative to the user's current folder.
         folder = Path() if path.resolve().parent == recipes_folder().resolve() else path.parent
         raw = with_folder(tomllib.loads(text), folder)
     except RecursionError:
