@@ -44,7 +44,7 @@ def raise_on_signals() -> Iterator[None]:
 
 
 class Interrupt:
-    """Context manager that handles `SIGNALS`. The first signal sets `requested`, the second ends the process.
+    """Context manager that handles `SIGNALS`. The first signal sets `requested`. The second signal ends the process.
 
     Args:
         on_request: function that the signal handler calls at the first signal.
