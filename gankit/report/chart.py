@@ -130,7 +130,7 @@ class Chart:
         return [(x.position(iteration), y.position(value)) for iteration, value in finite(line.points)]
 
     def numbers(self) -> list[dict[str, list[Any]]]:
-        """Return the coordinates of the drawn points of each line as JSON values. NaN and infinite values become None."""
+        """Return the coordinates of each line's drawn points as JSON values. NaN and infinite values become None."""
         lines = [line.points for line in self.sampled_lines]
         return [{"x": [x for x, _ in points], "y": [_rounded(y) for _, y in points]} for points in lines]
 

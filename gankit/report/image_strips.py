@@ -24,8 +24,8 @@ MAX_SIDE = 560
 MAX_BYTES = 4_000_000
 """Maximum total size of the images on a page, in bytes.
 
-Images are left out or downsized until they need at most this number of bytes. Only pages for which the last entry of
-`FALLBACK_SIZES` is still too large exceed the maximum.
+Images are left out or downsized until they need at most this number of bytes. A page may exceed the
+maximum only if it uses the last entry of `FALLBACK_SIZES`.
 """
 
 FALLBACK_SIZES = ((2, MAX_SIDE), (2, MAX_SIDE // 2), (1, MAX_SIDE // 2), (1, MAX_SIDE // 4), (1, MAX_SIDE // 8))

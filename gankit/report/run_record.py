@@ -42,7 +42,7 @@ class RunRecord:
 
     path: Path
     recipe: Raw
-    processes: list[dict[str, Any]]  # records of the processes that started or resumed the run: versions, device, ...
+    processes: list[dict[str, Any]]  # record of each process that trained the run: versions, device, plugins, ...
 
     rows: list[dict[str, Any]]  # rows of log.jsonl with losses, learning rates and speed
     metrics: dict[Metric, Points]

@@ -47,7 +47,10 @@ class RandomState:
 
     @classmethod
     def capture(cls, device: torch.device) -> RandomState:
-        """Return the states of the global random number generators. If `device` is an accelerator, include its state."""
+        """Return the state of the global random number generators.
+
+        If `device` is an accelerator, the state includes its random number generator.
+        """
         states = {"cpu": torch.get_rng_state()}
         if (module := accelerator_module(device.type)) is not None:
             states[device.type] = module.get_rng_state(device)
@@ -55,7 +58,10 @@ class RandomState:
         return cls(random.getstate(), state, states)
 
     def restore(self, device: torch.device) -> None:
-        """Set the global random number generators to this state. If `device` is an accelerator, also set its generator."""
+        """Set the global random number generators to this state.
+
+        If `device` is an accelerator, its random number generator is also set.
+        """
         random.setstate(self.python)
         numpy.random.set_state(self.numpy_state)
         torch.set_rng_state(self.torch_states["cpu"])

@@ -1,4 +1,4 @@
-"""Reading of trained networks from run directories, checkpoints and other files, with a record of their origin."""
+"""Functions that read trained networks from run directories, checkpoints and other files, and record their origin."""
 
 from __future__ import annotations
 
