@@ -272,9 +272,9 @@ def format_counts(counts: Sequence[int | None]) -> str:
 
 
 def format_states(runs: Sequence[RunRecord]) -> str:
-    """Return the states of runs and their last iterations as text.
+    """Return the states and the last iterations of runs as text.
 
-    The text for a single run is `finished at 450`. For several runs, it contains the number of runs in each state:
+    The text for a single run is `finished at 450`. The text for several runs contains the number of runs in each state:
     `2 finished at 450, 1 failed at 300`.
     """
     states = [f"{run.ending.state} at {run.ending.iteration}" for run in runs]
@@ -300,7 +300,7 @@ def format_ending(run: RunRecord) -> str:
             return f"cut short after iteration {ending.iteration}, with no reason recorded; {command}"
         case "running":
             return f"running, at iteration {ending.iteration} or later"
-        case _:  # the state `failed`, or a state that an older version of gankit wrote
+        case _:  # The state is `failed`, or a state that an older version of gankit wrote.
             # The message of a NonFiniteError starts with the iteration. Remove the iteration from the message, because
             # the returned text already contains it.
             reason = (ending.reason or "").removeprefix(f"iteration {ending.iteration}: ")

@@ -183,8 +183,8 @@ def severity(run: RunRecord) -> str:
 def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
     """Return the status of a run as variables of the jinja2 template: severity, text and warnings.
 
-    `name` is the name of the run on a page with several runs. If `name` is given, the text starts with it, and the list
-    of warnings is collapsed.
+    `name` is the name of the run on a page with several runs. If `name` is given, the text starts with this name,
+    and the list of warnings is collapsed.
     """
     warnings = [*run.rollbacks, *(format_warning(warning) for warning in merge_warnings(run))]
     warnings += [f"about the recipe: {sentence}" for sentence in run.recipe_warnings]

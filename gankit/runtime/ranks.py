@@ -315,7 +315,7 @@ class Ranks:
         ended = [f"rank {rank} has ended: {self._cause(rank)}" for rank in ranks if rank not in running]
         what = ended[0] if ended else "the connection between the ranks is lost"
         error = LostRankError(f"{what}; `gankit resume` continues from the last checkpoint, if there is one")
-        # If rank 0 has failed, only rank 0 reports an error. Otherwise the lowest running rank reports this error.
+        # If rank 0 has failed, only rank 0 reports an error. Otherwise the first running rank reports this error.
         error.rank = 0 if self._posted("failed", 0) or not running else running[0]
         return error
 
@@ -409,8 +409,8 @@ def _disconnect() -> None:
 
 
 def _stop_at_once() -> NoReturn:
-    # After the second Ctrl-C, torchrun sends SIGTERM, which would end this rank before it sends its last message to the
-    # other ranks.
+    # After the second Ctrl-C, torchrun sends SIGTERM. This signal would end this rank before the rank has sent its last
+    # message to the other ranks.
     _ignore_signals()
     raise KeyboardInterrupt
 

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
-"""Signals that end a run with a checkpoint.
+"""Signals that cause a run to write a checkpoint and end.
 
 The system sends SIGHUP when the terminal is closed. Clusters send SIGUSR1 before the time limit of a job. Windows has
 neither SIGHUP nor SIGUSR1.

@@ -78,7 +78,7 @@ def check_plugin(
         settings: settings of the plugin, if the default settings do not work in a tiny run.
         changes: tables that are merged into the recipe of the tiny run. The tables may select other plugins that
             this plugin needs, for example by path: `{"discriminator": {"use": "./critic.py:Critic"}}`. A relative path
-            starts at the folder of this plugin's file.
+            refers to the folder of this plugin's file.
         classes: numbers of image classes in the test runs. Use `(0,)` for a plugin that does not accept labels.
         affects: True if the plugin must change the training. False for a plugin that must not change it, such as a
             logger.

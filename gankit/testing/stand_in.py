@@ -63,7 +63,7 @@ def run_on_cpu(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     CUDA, CPU tensors and stand-in tensors may be combined if the CPU tensors have no dimensions or are indices.
 
     Raises:
-        RuntimeError: the operands are on two devices.
+        RuntimeError: the operands are on different devices and may not be combined.
     """
     name, device = str(operator), kwargs.get("device")
     if name.startswith("aten._to_copy"):
