@@ -9,20 +9,27 @@ from typing import Any
 from gankit.report.run_record import Points
 
 WIDTH, HEIGHT = 460, 260
-"""Width and height of a chart, in SVG units. With a larger width, the text would be too small on a phone."""
+"""Width and height of a chart, in SVG units.
+
+A page scales each chart to the width of the screen. With a larger `WIDTH`, the text would be too small on a phone.
+"""
 
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 38  # margins around the plot area, in SVG units
 
 MAX_POINTS_PER_LINE = 800
 MIN_POINTS_PER_LINE = 50
-MAX_POINTS = 4000  # maximum number of points in a chart; exceeded if `MIN_POINTS_PER_LINE` requires it
+MAX_POINTS = 4000  # maximum number of points of all lines together; exceeded if `MIN_POINTS_PER_LINE` requires it
 
 MAX_MARKED_POINTS = 25  # a line with more points is drawn without circles at its points
 
 NUM_STYLES = 8
 """Number of line styles. If a chart has more lines, several lines have the same style."""
 
-LOG_SCALE_DECADES = 3  # the y axis is logarithmic if all values are positive and span more decades than this
+LOG_SCALE_DECADES = 3
+"""Threshold for a logarithmic y axis, in powers of ten.
+
+The y axis is logarithmic if all values are positive and their range exceeds this number of powers of ten.
+"""
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ class Chart:
         return [(x.position(iteration), y.position(value)) for iteration, value in finite(line.points)]
 
     def numbers(self) -> list[dict[str, list[Any]]]:
-        """Return the coordinates of the drawn points of each line, for JSON. NaN and infinite values become None."""
+        """Return the coordinates of each line's drawn points as JSON values. NaN and infinite values become None."""
         lines = [line.points for line in self.sampled_lines]
         return [{"x": [x for x, _ in points], "y": [_rounded(y) for _, y in points]} for points in lines]
 
@@ -135,8 +142,7 @@ def _rounded(value: float) -> float | None:
 def tick_step(low: float, high: float, most: int = 5) -> float:
     """Return the distance between two ticks: 1, 2 or 5 times a power of ten.
 
-    With this distance, the range from `low` to `high` has at most `most` intervals. The result is the smallest such
-    distance.
+    The result is the smallest distance that divides the range from `low` to `high` into at most `most` intervals.
     """
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
@@ -170,8 +176,8 @@ def finite(points: Points) -> Points:
 def padded_range(low: float, high: float) -> tuple[float, float]:
     """Return the range of an axis for values from `low` to `high`, with margins of 5%.
 
-    If `low` is small compared with `high` and not negative, the range starts at 0. If `low` and `high` are equal, the
-    range includes 0.
+    If `low` is between 0 and a third of `high`, the range starts at 0. If `low` and `high` are equal, the range
+    includes 0.
     """
     if max(abs(low), abs(high)) < 1e-300:  # for smaller values, the distance between ticks would underflow to 0
         return (-1.0, 1.0)
@@ -186,7 +192,7 @@ def padded_range(low: float, high: float) -> tuple[float, float]:
 def tick_labels(ticks: Sequence[float]) -> list[str]:
     """Return the labels of ticks, such as `0.0` and `0.5`.
 
-    All labels have the same number of decimals. This is the smallest number of decimals for which all labels are exact.
+    All labels have the same number of decimals: the smallest number for which all labels are exact.
     """
     largest = max((abs(tick) for tick in ticks), default=0.0)
     form = "{:,.{}f}" if largest == 0 or 1e-3 <= largest < 1e6 else "{:.{}e}"

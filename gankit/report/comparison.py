@@ -200,7 +200,7 @@ def comparison_notes(runs: Sequence[RunRecord], groups: Sequence[Group], heading
 def _missing_metrics(group: Group, headings: Mapping[Metric, str]) -> list[str]:
     """Return a note for each run that lacks a metric of other runs in the same group.
 
-    For such a metric, the table shows a mean over fewer seeds.
+    If a run lacks a metric, the table shows the mean over the other seeds.
     """
     present = [metric for metric in headings if any(metric in run.metrics for run in group.runs)]
     missing = [(run, [headings[metric] for metric in present if metric not in run.metrics]) for run in group.runs]
@@ -228,7 +228,8 @@ def format_newest(runs: Sequence[RunRecord], metric: Metric, iterations: Sequenc
     """Return the table cell for a metric of a group of runs: the mean of the newest values, as in `7.5 (7 to 8), n 2`.
 
     `iterations` contains the iteration of the newest value for each run in the table. If these iterations differ, the
-    cell contains them, as in `7.5 at 500`, and has one line for each iteration of the group.
+    cell also shows the iteration: `7.5 at 500`. If they differ within the group, the cell has one line for each of the
+    group's iterations.
     """
     by_iteration: dict[int, list[float]] = {}
     for run in runs:
@@ -271,9 +272,9 @@ def format_counts(counts: Sequence[int | None]) -> str:
 
 
 def format_states(runs: Sequence[RunRecord]) -> str:
-    """Return the states of runs and their last iterations as text.
+    """Return the states and the last iterations of runs as text.
 
-    The text for a single run is `finished at 450`. For several runs, it contains the number of runs in each state:
+    The text for a single run is `finished at 450`. The text for several runs contains the number of runs in each state:
     `2 finished at 450, 1 failed at 300`.
     """
     states = [f"{run.ending.state} at {run.ending.iteration}" for run in runs]
@@ -283,7 +284,7 @@ def format_states(runs: Sequence[RunRecord]) -> str:
 
 
 def format_ending(run: RunRecord) -> str:
-    """Return a text about how a run ended. If the run was interrupted or killed, add the command that resumes it."""
+    """Describe how a run ended. If the run was interrupted or killed, append the command that resumes it."""
     ending = run.ending
     command = f"`gankit resume {run.path}` continues it"
     match ending.state:
@@ -299,9 +300,9 @@ def format_ending(run: RunRecord) -> str:
             return f"cut short after iteration {ending.iteration}, with no reason recorded; {command}"
         case "running":
             return f"running, at iteration {ending.iteration} or later"
-        case _:  # failed, or a state from an older version of gankit
+        case _:  # The state is `failed`, or a state that an older version of gankit wrote.
             # The message of a NonFiniteError starts with the iteration. Remove the iteration from the message, because
-            # the text below already contains it.
+            # the returned text already contains it.
             reason = (ending.reason or "").removeprefix(f"iteration {ending.iteration}: ")
             return f"{ending.state} at iteration {ending.iteration}: {reason}"
 

@@ -22,9 +22,10 @@ MAX_SIDE = 560
 """Maximum length of the longer side of an image, in pixels. Larger images are downsized."""
 
 MAX_BYTES = 4_000_000
-"""Approximate maximum total size of the images on a page, in bytes.
+"""Maximum total size of the images on a page, in bytes.
 
-Images are left out or downsized until they need at most this number of bytes.
+Images are left out or downsized until they need at most this number of bytes. A page may exceed the
+maximum only if it uses the last entry of `FALLBACK_SIZES`.
 """
 
 FALLBACK_SIZES = ((2, MAX_SIDE), (2, MAX_SIDE // 2), (1, MAX_SIDE // 2), (1, MAX_SIDE // 4), (1, MAX_SIDE // 8))
@@ -98,7 +99,7 @@ def image_strips(runs: Sequence[RunRecord]) -> ImageStrips:
 
 
 def sizes(runs: int) -> Iterator[tuple[int, int]]:
-    """Yield pairs (number of iterations, longer side of an image in pixels), from the largest to the smallest page."""
+    """Yield pairs (number of iterations, longer side of an image in pixels), sorted from large pages to small pages."""
     most = min(MAX_ITERATIONS, MAX_IMAGES // runs)
     while most > 2:
         yield most, MAX_SIDE

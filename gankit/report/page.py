@@ -183,8 +183,8 @@ def severity(run: RunRecord) -> str:
 def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
     """Return the status of a run as variables of the jinja2 template: severity, text and warnings.
 
-    `name` is the name of the run on a page with several runs. If `name` is given, the text starts with it, and the list
-    of warnings is collapsed.
+    `name` is the name of the run on a page with several runs. If `name` is given, the text starts with this name,
+    and the list of warnings is collapsed.
     """
     warnings = [*run.rollbacks, *(format_warning(warning) for warning in merge_warnings(run))]
     warnings += [f"about the recipe: {sentence}" for sentence in run.recipe_warnings]
@@ -193,9 +193,9 @@ def _status(run: RunRecord, name: str = "") -> dict[str, Any]:
 
 
 def _facts(run: RunRecord, headings: Mapping[Metric, str]) -> dict[str, str]:
-    """Return facts about a run as text, by name: newest metrics, time, numbers of parameters, memory and others.
+    """Return facts about a run: newest metrics, time, numbers of parameters, memory and others.
 
-    Facts that are not recorded are left out.
+    The keys are the names of the facts, and the values are texts. Facts that are not recorded are left out.
     """
     newest = [f"{heading} {brief(run.metrics[metric][-1][1])}" for metric, heading in headings.items()]
     facts = {
@@ -219,7 +219,7 @@ def _format(number: int | None, text: Callable[[int], str]) -> str:
 
 
 def _chart(title: str, curves: Mapping[str, Points], note: str = "") -> Chart:
-    """Return a chart of the given curves, with one line style for each curve. The keys are the names of the curves."""
+    """Return a chart with a line for each curve, in different styles. `curves` maps names of curves to points."""
     return Chart(title, [Line(name, points, style) for style, (name, points) in enumerate(curves.items())], note)
 
 
@@ -304,7 +304,7 @@ def _differences(runs: Sequence[RunRecord], names: Sequence[str]) -> Table | Non
 
 
 def _environments(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Table]:
-    """Return a table for each run: the versions, device and other facts that its last process recorded."""
+    """Return a table for each run, with the versions, device and other facts that the run's last process recorded."""
     tables = []
     for run, name in zip(runs, names, strict=True):
         resumed = f", the last of {len(run.processes)} processes" if len(run.processes) > 1 else ""

@@ -13,14 +13,14 @@ from gankit.storage.run_dir import RunDir, State, read_rows
 
 Points = list[tuple[int, float]]  # (iteration, value) pairs, oldest first
 
-Protocol = tuple[tuple[str, str], ...]  # sorted (name, value) pairs of the facts that affect the value of a metric
+Protocol = tuple[tuple[str, str], ...]  # facts that affect a metric, as sorted (name, value) pairs
 
 
 @dataclass(frozen=True)
 class Metric:
     """Metric and its protocol: the facts that affect the metric's value.
 
-    Compare values only if the protocols are equal.
+    Two values of a metric can be compared only if their protocols are equal.
     """
 
     name: str
@@ -42,7 +42,7 @@ class RunRecord:
 
     path: Path
     recipe: Raw
-    processes: list[dict[str, Any]]  # records of the processes that started or resumed the run: versions, device, ...
+    processes: list[dict[str, Any]]  # record of each process that trained the run: versions, device, plugins, ...
 
     rows: list[dict[str, Any]]  # rows of log.jsonl with losses, learning rates and speed
     metrics: dict[Metric, Points]
@@ -52,7 +52,7 @@ class RunRecord:
     ending: Ending
     best: dict[str, Any] | None = None  # metric, value and iteration of the generator in best.safetensors
 
-    rollbacks: Sequence[str] = ()  # sentences about the returns to earlier checkpoints, oldest first
+    rollbacks: Sequence[str] = ()  # one sentence about each rollback to an earlier checkpoint, oldest first
 
     @property
     def name(self) -> str:
@@ -84,7 +84,7 @@ class RunRecord:
 
     @property
     def recipe_warnings(self) -> list[str]:
-        """Warnings about the recipe that plugins gave before the training started."""
+        """Warnings about the recipe that the last process of the run recorded."""
         return list(self.environment.get("warnings", []))
 
     def parameters(self, player: str) -> int | None:
@@ -141,7 +141,7 @@ class RunRecord:
 
     @cached_property
     def images_per_second(self) -> float | None:
-        """Number of real images per second on which the discriminator is trained, averaged over the whole run."""
+        """Training speed in real images per second (images on which D is trained), averaged over the whole run."""
         images = seconds = before = 0.0
         for row in self.rows:
             # When a run is resumed, the field `seconds` of the log restarts at 0.
@@ -199,8 +199,8 @@ def as_protocol(values: Mapping[str, Any]) -> Protocol:
 def _ending(directory: RunDir, last: dict[str, Any], log: list[dict[str, Any]]) -> Ending:
     """Return how the last process of the run ended, as recorded in `environment.json`.
 
-    If the end is not recorded, return the newest iteration in the log. The state is then `running` if a process holds
-    the lock of the directory, and otherwise `cut short`, because the process was killed.
+    If the end is not recorded, return the newest iteration in the log and one of two states. The state is `running` if
+    a process holds the lock of the directory. Otherwise the process was killed, and the state is `cut short`.
     """
     if "ended" in last:
         return Ending(last["ended"]["state"], last["ended"]["iteration"], last["ended"]["reason"])

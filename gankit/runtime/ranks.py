@@ -106,7 +106,7 @@ class Ranks:
             )
         return f"cuda:{self.local_rank}"
 
-    # Collective operations. All ranks must call these methods, in the same order.
+    # The following methods are collective operations: all ranks must call them in the same order.
 
     def mean(self, x: Tensor) -> Tensor:
         """Return the mean of x over all ranks. The operation can be differentiated any number of times.
@@ -256,7 +256,7 @@ class Ranks:
         try:
             yield
         except Exception as error:
-            # If the process group no longer exists, a nested block has already handled this error.
+            # If the process group no longer exists, an inner `with` block has already handled this error.
             if self.size == 1 or not dist.is_initialized():
                 raise
             _ignore_signals()
@@ -299,9 +299,9 @@ class Ranks:
             error.add_note(f"This was rank {self.rank}.")
 
     def _lost_rank_error(self) -> LostRankError:
-        """Disconnect this rank, and return an error that names an ended rank and the reason why this rank ended.
+        """Disconnect this rank, and return an error that names a rank that has ended, and the reason.
 
-        If several ranks have ended, the error names the lowest one.
+        If several ranks have ended, the error names the one with the lowest number.
         """
         # Disconnect, so that the ranks that wait for this rank also fail and detect the error.
         self._post("running", "yes")
@@ -315,7 +315,7 @@ class Ranks:
         ended = [f"rank {rank} has ended: {self._cause(rank)}" for rank in ranks if rank not in running]
         what = ended[0] if ended else "the connection between the ranks is lost"
         error = LostRankError(f"{what}; `gankit resume` continues from the last checkpoint, if there is one")
-        # If rank 0 has failed, only rank 0 reports an error. Otherwise the lowest running rank reports this error.
+        # If rank 0 has failed, only rank 0 reports an error. Otherwise the first running rank reports this error.
         error.rank = 0 if self._posted("failed", 0) or not running else running[0]
         return error
 
@@ -323,8 +323,8 @@ class Ranks:
         return self._posted("failed", rank) or "it left no message, so it was killed or its machine is gone"
 
     def _post(self, topic: str, text: str) -> None:
-        # If torchrun has ended, the store no longer exists and the call fails. Ignore this error, because no rank needs
-        # the message.
+        # If torchrun has ended, the store no longer exists, and `store.set` fails. Ignore this error, because no rank
+        # needs the message.
         with suppress(RuntimeError):
             assert self.store is not None
             self.store.set(f"{self.run_number}/{topic}/{self.rank}", text)
@@ -409,8 +409,8 @@ def _disconnect() -> None:
 
 
 def _stop_at_once() -> NoReturn:
-    # After the second Ctrl-C, torchrun sends SIGTERM, which would end this rank before it sends its last message to the
-    # other ranks.
+    # After the second Ctrl-C, torchrun sends SIGTERM. This signal would end this rank before the rank has sent its last
+    # message to the other ranks.
     _ignore_signals()
     raise KeyboardInterrupt
 

@@ -30,7 +30,7 @@ def training_seed(seed: int, rank: int) -> int:
 
 
 def seed_all(seed: int) -> None:
-    """Seed all global random number generators of torch, Python and NumPy. For torch, seed those of all devices."""
+    """Seed all global random number generators of Python, NumPy and torch (on all devices)."""
     torch.manual_seed(seed)
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
@@ -47,7 +47,10 @@ class RandomState:
 
     @classmethod
     def capture(cls, device: torch.device) -> RandomState:
-        """Return the state of all random number generators, including that of `device` if it is an accelerator."""
+        """Return the state of the global random number generators.
+
+        If `device` is an accelerator, the state includes its random number generator.
+        """
         states = {"cpu": torch.get_rng_state()}
         if (module := accelerator_module(device.type)) is not None:
             states[device.type] = module.get_rng_state(device)
@@ -55,7 +58,10 @@ class RandomState:
         return cls(random.getstate(), state, states)
 
     def restore(self, device: torch.device) -> None:
-        """Set all random number generators to this state, including that of `device` if it is an accelerator."""
+        """Set the global random number generators to this state.
+
+        If `device` is an accelerator, its random number generator is also set.
+        """
         random.setstate(self.python)
         numpy.random.set_state(self.numpy_state)
         torch.set_rng_state(self.torch_states["cpu"])

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
-"""Signals that end a run with a checkpoint.
+"""Signals that cause a run to write a checkpoint and end.
 
 The system sends SIGHUP when the terminal is closed. Clusters send SIGUSR1 before the time limit of a job. Windows has
 neither SIGHUP nor SIGUSR1.
@@ -44,7 +44,7 @@ def raise_on_signals() -> Iterator[None]:
 
 
 class Interrupt:
-    """Context manager that handles `SIGNALS`. The first signal sets `requested`, the second ends the process.
+    """Context manager that handles `SIGNALS`. The first signal sets `requested`. The second signal ends the process.
 
     Args:
         on_request: function that the signal handler calls at the first signal.

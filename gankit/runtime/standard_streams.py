@@ -54,7 +54,7 @@ def protect_standard_streams() -> LossyFile | None:
         try:
             os.fstat(descriptor)
         except OSError:
-            # `os.open` returns the lowest free descriptor, which is the closed one.
+            # `os.open` uses the lowest free descriptor, which is the descriptor of the closed stream.
             os.open(os.devnull, os.O_RDWR)
     sys.stderr = _protected(sys.stderr, STDERR)
     sys.stdout = _protected(sys.stdout, STDOUT)

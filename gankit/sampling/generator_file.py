@@ -68,8 +68,8 @@ def save_generator(run: SampledRun, path: Path, **facts: Any) -> None:
     shaping |= {"normalization.generator", *run.wrapped_by["generator"]}
     spec = {k: v for k, v in vars(run.spec).items() if k not in ("normalize", "condition")}
     condition, examples = run.spec.condition, run.condition_examples
-    # If the condition is an image, the examples are images of the dataset. Do not write these images to the file: the
-    # file would be large and would contain parts of the data.
+    # If the condition is an image, the example conditions are images of the dataset. Do not write them to the file,
+    # because the file would be large and would contain parts of the dataset.
     keep_examples = run.spec.conditional and not isinstance(condition, ImageCondition)
     card = {
         "format": FORMAT,

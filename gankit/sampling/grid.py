@@ -25,7 +25,10 @@ from gankit.sampling.sampler import Sampler
 Names = tuple[str, ...]
 
 MAX_ROWS = 20
-"""Maximum number of classes of a sample grid that shows every class. Each row of such a grid shows one class."""
+"""Maximum number of classes for which a sample grid shows every class, with one class per row.
+
+If there are more classes, the grid shows only some of them.
+"""
 
 
 class Layout(NamedTuple):
@@ -51,9 +54,10 @@ def grid_layout(
     """Return the layout of a grid of about `count` images. The other arguments are those of `Sampler.conditions`.
 
     For a generator with classes, each row shows one class and has at least one image. If there are more than `MAX_ROWS`
-    classes, the grid is almost square and shows evenly spaced classes from the first to the last. The grid is also
-    almost square, but without row names, in three cases: the user requests a condition, a plugin chooses the
-    conditions, or the generator has no classes.
+    classes, the grid is almost square and shows evenly spaced classes from the first to the last.
+
+    The grid is also almost square in three other cases: the user requests a condition, a plugin chooses the conditions,
+    or the generator has no classes. The rows then have no names.
     """
     classes = len(sampler.class_names)
     if not classes or requested or sampler.conditions_of_plugin(count, requested, seed) is not None:
@@ -67,7 +71,7 @@ def grid_layout(
 def interpolate_rows(
     sampler: Sampler, z: Tensor, condition: Tensor | None, columns: int
 ) -> tuple[Tensor, Tensor | None]:
-    """Interpolate the latent vectors z in each row of a grid, from its first to its last vector.
+    """Interpolate between the first and the last latent vector of each row of a grid.
 
     Return the interpolated z and the condition of each image.
 

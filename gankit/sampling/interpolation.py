@@ -37,7 +37,7 @@ def slerp(p: Tensor, q: Tensor, t: Tensor) -> Tensor:
 
 
 def rows_of_paths(z: Tensor, columns: int, spherical: bool) -> Tensor:
-    """Interpolate each row of a grid of latent vectors from its first to its last vector. Return the new grid.
+    """Interpolate between the first and the last latent vector of each row of a grid. Return the new grid.
 
     Args:
         z: latent vectors of the grid, (rows * columns, L), row by row.

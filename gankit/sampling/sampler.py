@@ -61,7 +61,8 @@ class Sampler:
         hooks: hooks of the plugins that sampling needs.
         spec: image size, latent size and other properties for which the network was built.
         device: device on which the generator runs.
-        examples: conditions of some real images, (n, ...). None for a class-conditional or unconditional generator.
+        examples: conditions of some real images, (n, ...), used if the user requests no condition. None for a
+            class-conditional or unconditional generator.
     """
 
     def __init__(
@@ -185,7 +186,7 @@ class Sampler:
                 repeated.
 
         Raises:
-            InputError: the generator does not accept the condition, or a condition that it needs is missing.
+            InputError: the generator does not accept the condition, or needs a condition that is not given.
         """
         if self.condition is None:
             if requested or sources is not None:
@@ -336,7 +337,7 @@ def examples_of(condition: Condition | None, rows: Any) -> Tensor | None:
     `rows` is the value of `condition_examples` in the metadata of the file.
 
     Raises:
-        TypeError, ValueError: the examples do not fit the condition.
+        TypeError, ValueError: the examples are not valid values of the condition.
     """
     if condition is None or rows is None:
         return None

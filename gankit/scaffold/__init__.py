@@ -132,7 +132,8 @@ def write_package(name: str, folder: Path, kind: Kind = "trick") -> list[Path]:
             raise InputError(f"{path}: exists already; choose another name or --out, or remove it")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Write the files to a temporary folder first, because a full disk would otherwise leave an incomplete package.
+        # Write all files to a temporary folder before moving them into the package. If the disk becomes full during
+        # writing, no incomplete package is left.
         with TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
             for number, template in enumerate(paths.values()):
                 (Path(temporary) / str(number)).write_text(_filled(template, names), encoding="utf-8")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TEMPORARY = ".tmp-"
-"""Prefix of the names of incomplete files and folders, which stay on disk if the process is killed."""
+"""Prefix of the temporary names of incomplete files and folders. If the process is killed, they stay on disk."""
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def verify(place: Path) -> dict[str, Any]:
     """Check the size and SHA-256 hash of every file in a checkpoint. Return the content of `state.json`.
 
     Raises:
-        DamagedError: a file is missing or its content has changed. The message names the first such file.
+        DamagedError: a file is missing or its content has changed. The message names this file.
         InputError: another version of gankit wrote the checkpoint in a different format.
     """
     path = place / "state.json"

@@ -34,7 +34,7 @@ class Lock:
         self._lock.release(force=True)
 
     def is_held(self) -> bool:
-        """Return True if a process holds the lock. The check creates no file. On Windows, it needs write permission."""
+        """Return True if a process holds the lock. The check creates no file, but needs write permission on Windows."""
         if not self.path.exists():
             return False
         try:

@@ -1,4 +1,4 @@
-"""Record of the plugins that a run uses, with their versions and the hashes of their source code."""
+"""Record of a run's plugins: their versions and the hashes of their source code."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -142,7 +142,7 @@ class RunDir:
         write_json(self.environment_file, record)
 
     def write_initial_weights(self, tables: dict[str, dict[str, Any]]) -> None:
-        """Write `init.json`: which tensors of each network were copied from a trained network, and which were not.
+        """Record in `init.json` which tensors of each network were copied from a trained network, and which were not.
 
         If `tables` is empty, do nothing.
         """
@@ -190,15 +190,15 @@ class RunDir:
         return read_rows(self.log_file)
 
     def find_row(self, key: str, iteration: int) -> dict[str, Any] | None:
-        """Return the first row of `log.jsonl` with an entry `key`, such as `metrics`, at the given iteration."""
+        """Return the first row of `log.jsonl` with the given iteration and key, such as `metrics`, or None."""
         return next((row for row in self.read_log() if row["iteration"] == iteration and key in row), None)
 
     def read_rollbacks(self) -> list[dict[str, Any]]:
-        """Return the records of all rollbacks, oldest first. Resume applies them to an older checkpoint."""
+        """Return the records in `rollbacks.json`, one for each rollback, oldest first."""
         return json.loads(self.rollbacks_file.read_text()) if self.rollbacks_file.exists() else []
 
     def discard_after(self, iteration: int) -> None:
-        """Delete all checkpoints and sample grids after an iteration, the newest first."""
+        """Delete all checkpoints and sample grids of iterations later than `iteration`, newest first."""
         for checkpoint in reversed(self.saved_checkpoints()):
             if int(checkpoint.name) > iteration:
                 _delete_folder(checkpoint)

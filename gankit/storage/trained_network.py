@@ -1,4 +1,4 @@
-"""Files with a trained network: the file in a run, in a checkpoint or from elsewhere, and a record of its origin."""
+"""Functions that read trained networks from run directories, checkpoints and other files, and record their origin."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from gankit.storage.checkpoint import FILES, PARTS, TensorFile, newest_whole_che
 from gankit.storage.run_dir import RunDir
 
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".tar")
-"""Suffixes of files that contain pickled Python objects. To read such a file may run code."""
+"""Suffixes of files that contain pickled Python objects. Unpickling could run unknown code."""
 
 
 class Origin(TypedDict):
-    """Record of the file from which a network took its first weights."""
+    """Record of the file from which the initial weights of a network were loaded."""
 
     path: str
     sha256: str
     network: str | None
-    """Name of the network in the run that wrote the file. None for a file from elsewhere."""
+    """Name of the network in the run that wrote the file, or None if it is unknown."""
 
     iteration: int | None
-    """Iteration at which the file was written. None for a file from elsewhere."""
+    """Iteration of the run at which the file was written, or None if it is unknown."""
 
 
 def read_trained_network(path: Path, network: str) -> tuple[TensorFile, Origin]:
@@ -35,7 +35,7 @@ def read_trained_network(path: Path, network: str) -> tuple[TensorFile, Origin]:
         network: name of the network in a run directory or checkpoint, such as `discriminator`.
 
     Raises:
-        InputError: the source does not exist, cannot be read, or does not contain the network.
+        InputError: the file or folder does not exist, cannot be read, or does not contain the network.
     """
     file, iteration = _in_checkpoint(path, network) if path.is_dir() else (path, None)
     if not file.exists():
@@ -57,7 +57,10 @@ def read_trained_network(path: Path, network: str) -> tuple[TensorFile, Origin]:
 
 
 def _in_checkpoint(folder: Path, network: str) -> tuple[Path, int]:
-    """Return the file of a network in a checkpoint or a run's newest checkpoint, and the checkpoint's iteration."""
+    """Return the path of a network's file in a checkpoint, and the iteration of the checkpoint.
+
+    `folder` is a checkpoint, or a run directory whose newest undamaged checkpoint is used.
+    """
     place: Path | None = folder
     if (folder / "recipe.toml").is_file():
         place, damaged = newest_whole_checkpoint(RunDir(folder))

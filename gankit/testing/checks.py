@@ -78,7 +78,7 @@ def check_plugin(
         settings: settings of the plugin, if the default settings do not work in a tiny run.
         changes: tables that are merged into the recipe of the tiny run. The tables may select other plugins that
             this plugin needs, for example by path: `{"discriminator": {"use": "./critic.py:Critic"}}`. A relative path
-            starts at the folder of this plugin's file.
+            refers to the folder of this plugin's file.
         classes: numbers of image classes in the test runs. Use `(0,)` for a plugin that does not accept labels.
         affects: True if the plugin must change the training. False for a plugin that must not change it, such as a
             logger.
@@ -106,7 +106,8 @@ def check_plugin(
     check_repeat(parts, merge(tables[-1], changes))
     for table in tables:
         class_changes = merge(table, changes)
-        # Skip `check_effect` for data plugins: it removes the plugin, and the other plugins need its data.
+        # Skip `check_effect` for data plugins. It would replace the dataset by the tiny dataset, and other plugins in
+        # `changes` may not accept the tiny dataset.
         if not is_data:
             check_effect(parts, class_changes, affects=affects)
         for device, precision in product(devices(), PRECISIONS):
@@ -254,7 +255,7 @@ def check_repeat(parts: Parts, changes: Raw | None = None) -> None:
 def check_samples(parts: Parts, changes: Raw | None = None) -> None:
     """Check that a saved generator gives the same images after loading.
 
-    Also check that sample grids, metrics and the encoder of the hook `encode` work.
+    Also check that sample grids, metrics and the hook `encode` work.
     """
     run = train_iterations(tiny_run(parts, changes), 2)
     with TemporaryDirectory() as folder:

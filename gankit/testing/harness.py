@@ -91,7 +91,7 @@ def recipe_table(plugin: type[Plugin] | str, settings: Mapping[str, Any]) -> Raw
     for place, kinds in NAMED_TABLES.items():
         if kind in kinds:
             return {place: {plugin.name: table}}
-    # If `use` names another plugin than the recipe, `merge` removes the settings of the replaced plugin.
+    # If the table's key `use` replaces a plugin of the recipe, `merge` removes the settings of the replaced plugin.
     return {kind: dict.fromkeys(PLAYERS, table) if kind in PLAYER_SLOTS else table}
 
 

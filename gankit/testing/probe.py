@@ -39,7 +39,7 @@ class Watch:
         self.largest_pixel = 0.0
         """Largest absolute pixel value in all generated images so far."""
 
-        # Batches of real images, each with its `_version`, which PyTorch increases at every in-place change.
+        # Batches of real images, with the counter `_version`, which PyTorch increases at every in-place change.
         self._versions: list[tuple[Tensor, int]] = []
         self._draw, self._after_backward = run.draw_real, run.after_backward
         run.draw_real, run.after_backward = self.draw, self.after_backward  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Stand-in accelerator: a simulated device. With this device, tests detect tensors on the wrong device without a GPU.
+"""Stand-in accelerator: a simulated device that needs no GPU. Tests use it to detect tensors on the wrong device.
 
 PyTorch's CPU build has the device type `lazy`, but no kernels for this device. For the dispatch key of `lazy`, this
 module registers a fallback, which runs each operator on data in the CPU's memory. As on a GPU, operands on two devices
@@ -63,7 +63,7 @@ def run_on_cpu(operator: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     CUDA, CPU tensors and stand-in tensors may be combined if the CPU tensors have no dimensions or are indices.
 
     Raises:
-        RuntimeError: the operands are on two devices.
+        RuntimeError: the operands are on different devices and may not be combined.
     """
     name, device = str(operator), kwargs.get("device")
     if name.startswith("aten._to_copy"):
