@@ -124,10 +124,10 @@ def resume(
 
 
 def _after_rollbacks(directory: RunDir, outcome: Outcome, reporter: Reporter) -> tuple[RunDir, Outcome]:
-    """Resume a run after each rollback, until it ends in another way or is interrupted."""
+    """Resume a run after each rollback, until the run ends without a rollback or is interrupted."""
     while outcome.rolled_back and not outcome.interrupted:
-        # Free the memory of the networks and the images before they are built again. Plugins and the run refer to each
-        # other, so only the garbage collector frees them.
+        # Free the memory of the old networks and images before `_resume` creates new ones. The run and its plugins
+        # refer to each other, so only the garbage collector can free them.
         gc.collect()
         directory, outcome = _resume(directory.path, [], reporter, allow_changed_data=True)
     return directory, outcome
@@ -273,7 +273,7 @@ def _resumed_run(
     for sentence in [*changed_plugins(before, now["plugins"]), *changed_machine(before, now)]:
         reporter.informed(sentence)
     rollbacks = directory.read_rollbacks()
-    # The order of the data depends on the number of rollbacks.
+    # Set the number of rollbacks before loading the data, because the order of the data depends on this number.
     run.rollbacks = len(rollbacks)
     # Load the checkpoint after the data, because loading the data may draw random numbers and change the random state.
     with hint_at_moved_data(directory):

@@ -94,7 +94,7 @@ def train_to_last_checkpoint(
     output, total = run.recipe.output, run.recipe.train.iterations
     if needs_first_checkpoint(run):
         save(run, directory)
-    # A checkpoint is written before the evaluation of its iteration, so a resumed run may have to complete it.
+    # A checkpoint is written before the evaluation of its iteration. A resumed run may have to do this evaluation.
     if evaluator is not None and run.iteration > 0 and not run.finished():
         if directory.find_row("metrics", run.iteration) is not None or evaluator.due():
             complete_evaluation(run, directory, evaluator, reporter)
@@ -144,7 +144,9 @@ def follow(run: TrainingRun) -> Outcome:
 
 
 def follow_to_last_checkpoint(run: TrainingRun, interrupt: Interrupt) -> bool:
-    """Make the collective calls of `train_to_last_checkpoint` in the same order. Return True after a rollback.
+    """Train the remaining iterations on a rank that writes no files. Return True if the run was rolled back instead.
+
+    The collective calls and their order are the same as in `train_to_last_checkpoint`.
 
     Raises:
         NonFiniteError: a loss or a parameter is NaN or infinite.
@@ -214,7 +216,7 @@ def log_rollbacks(run: TrainingRun, directory: RunDir, reporter: Reporter) -> No
         if number not in logged:
             sentence = describe_rollback(run, number, record)
             places = {"number": number, "from": record["from"], "to": record["to"]}
-            # The rows of the abandoned iterations are removed. The best generator may be from one of them.
+            # Log the best value again. It may be from an iteration after the checkpoint, whose rows were removed.
             row = {"iteration": run.iteration, "warning": sentence, "rollback": places}
             log(run, directory, row | best_so_far(run))
             reporter.warned(sentence)
@@ -233,7 +235,7 @@ def check_finite(run: TrainingRun) -> None:
 
 
 def non_finite(run: TrainingRun) -> str | None:
-    """Return a fact about a loss or a parameter that is NaN or infinite, such as `the generator's fool is nan`.
+    """Return text about a loss or a parameter that is NaN or infinite, such as `the generator's fool is nan`.
 
     If all values are finite, return None. This call makes the CPU wait for the GPU.
     """
@@ -374,7 +376,7 @@ def stop_without_improvement(run: TrainingRun) -> None:
     best, patience = run.best, run.recipe.output.patience
     if best is None or patience is None or best.misses < patience or run.stop_reason is not None:
         return
-    # Reset the number of evaluations without improvement. A resumed run then ends only after `patience` further ones.
+    # Reset the number of evaluations without improvement. A resumed run then gets at least `patience` more evaluations.
     run.best = replace(best, misses=0)
     facts = best.facts()
     so_far = f"the best is {describe_best(facts)}" if facts is not None else "no value was finite"

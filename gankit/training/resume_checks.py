@@ -118,7 +118,7 @@ def check_no_results(directory: RunDir, damaged: list[str], checkpoint_every: in
 
 @contextmanager
 def hint_at_moved_data(directory: RunDir) -> Iterator[None]:
-    """Add a hint to errors about missing data in the `with` block: the command that sets a new path of the data."""
+    """Run the `with` block. If the data are missing, add to the error the command that sets their new path."""
     try:
         yield
     except RecipeError as error:

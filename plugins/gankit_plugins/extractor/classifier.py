@@ -90,7 +90,8 @@ class ClassifierData:
     """Inputs and targets of a classifier.
 
     An input is an image. With `by_channel`, an input is one channel of an image: channel c of image n has the index
-    n C + c. Inputs are read from `images` only when they are used, because `images` may be a large file on the disk.
+    `n * C + c`. Inputs are read from `images` only when they are used, because `images` may be a large file on the
+    disk.
     """
 
     images: Tensor
