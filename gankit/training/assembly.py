@@ -76,7 +76,7 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
 
 
 def check_optimizer(run: TrainingRun, player: Player) -> None:
-    """Raise RecipeError if the player's optimiser leaves out parameters that the player trains."""
+    """Raise RecipeError if a player's optimiser does not contain all parameters that the player trains."""
     held = {id(p) for group in run.optimizers[player].param_groups for p in group["params"]}
     missing = {id(p) for p in run.parameters[player]} - held
     for name, network in run.networks.items():

@@ -314,7 +314,7 @@ def _recipe_to_resume(directory: RunDir, overrides: list[str], reporter: Reporte
 
 
 def _changed_ranks(run: TrainingRun, then: int) -> str:
-    """Return a message about the changed number of ranks of a resumed run. `then` is the previous number."""
+    """Return a message for a resumed run whose number of ranks has changed. `then` is the previous number."""
     own = [key for key, plugin in run.plugins.items() if plugin.state_scope != "shared"]
     lost = " and the state of ".join(["random states", *own])
     return (

@@ -163,7 +163,7 @@ def follow_to_last_checkpoint(run: TrainingRun, interrupt: Interrupt) -> bool:
             return True
         if must_log(run):
             check_finite(run)
-        # The first rank now writes a checkpoint, which contains the random state of every rank.
+        # At these iterations, the first rank writes a checkpoint. It needs the random state of every rank.
         if run.iteration % checkpoint_every == 0 and run.iteration < total:
             check_finite(run)
             gather_rank_states(run)
@@ -197,7 +197,7 @@ def must_end(run: TrainingRun, interrupt: Interrupt) -> bool:
 
 
 def must_log(run: TrainingRun) -> bool:
-    """Return True if the losses of this iteration are checked and logged. The result is the same on all ranks."""
+    """Return True if the losses of this iteration must be checked and logged. The result is the same on all ranks."""
     train, every = run.recipe.train, run.recipe.output.log_every
     return run.iteration % every == 0 or run.iteration == train.iterations or run.stop_reason is not None
 
@@ -272,7 +272,7 @@ def scheduled_values(run: TrainingRun) -> dict[str, float]:
 def plugin_values(run: TrainingRun) -> dict[str, float]:
     """Return the numbers from the `log_values` hooks. This call makes the CPU wait for the GPU.
 
-    If two plugins use the same name, the key of the second plugin is added in front of its name. NaN and infinite
+    If two plugins use the same name, the second name gets the key of its plugin as a prefix. NaN and infinite
     numbers are left out, because JSON cannot represent these numbers.
     """
     values: dict[str, float] = {}
@@ -312,7 +312,7 @@ def pass_on_warnings(
 
 
 def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
-    """Draw and save a sample grid. Pass the picture to the `on_grid` hooks, and the samples to `on_samples` hooks."""
+    """Draw and save a sample grid. Pass the image to the `on_grid` hooks and the samples to the `on_samples` hooks."""
     image, samples = grids.draw()
     save_png(image, directory.grid(run.iteration), {"z": grids.digest})
     with fork_rng(run.device):
@@ -384,7 +384,7 @@ def stop_without_improvement(run: TrainingRun) -> None:
 
 
 def save(run: TrainingRun, directory: RunDir) -> None:
-    """Check for NaN and infinity, write a checkpoint and the generator file, and delete old checkpoints."""
+    """Check losses and parameters for NaN and infinity, write a checkpoint and the generator, and delete old checkpoints."""
     check_finite(run)
     save_checkpoint(run, directory)
     save_generator(run, directory.generator_file)

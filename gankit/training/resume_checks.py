@@ -26,7 +26,7 @@ def is_path(key: str, value: Any) -> bool:
 
 
 def fixed_settings(recipe: Recipe) -> dict[str, Any]:
-    """Return the settings that must be equal on all ranks and after a resume, by key, such as `train.batch_size`.
+    """Return the settings that must be equal on all ranks and in a resumed run, by key, such as `train.batch_size`.
 
     Paths are left out. For a plugin from a file, only the name of its Python class is kept.
     """

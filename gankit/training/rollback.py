@@ -29,7 +29,7 @@ def roll_back(run: TrainingRun, directory: RunDir | None, reason: str, since: in
         run: run that cannot continue.
         directory: directory of the run, or None on all ranks except the first.
         reason: reason of the rollback, for the log and the terminal.
-        since: last iteration at which the run was good.
+        since: the run returns to the newest checkpoint of this iteration or an earlier one.
     """
     if run.rollbacks >= run.recipe.train.rollbacks:
         return False

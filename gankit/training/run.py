@@ -64,7 +64,7 @@ class TrainingRun(Run):
     """Iteration at which a collapse began, or None if no plugin has called `roll_back`."""
 
     rollbacks: int
-    """Number of rollbacks so far. Each one lowers the learning rates, and changes the data order and the random seed."""
+    """Number of rollbacks so far. Each one lowers the learning rates, and changes the data order and random seed."""
 
     pending_warnings: list[str]
     """Warnings that have not been reported and logged yet."""
@@ -76,7 +76,7 @@ class TrainingRun(Run):
     """Names of the networks that checkpoints contain."""
 
     origins: dict[str, Origin]
-    """File from which the initial weights of each network in `[init]` were read, by the name of the network."""
+    """Record of the file with the initial weights of each network in the table `[init]`, by the name of the network."""
 
     initial_weights: dict[str, dict[str, Any]]
     """Content of `init.json`: the tensors of each network in `[init]`, and whether each one was read from the file."""

@@ -237,9 +237,9 @@ class DatasetClassifier(Plugin):
 
     The classifier learns the dataset's classes or, without labels, the rotation of an image (Gidaris 2018), from at
     most 60,000 random images. A tenth of these images, without copies of training images, is the test set. The accuracy
-    on the test set is logged with the metrics. If this accuracy is at chance, metrics that need classes are not
-    computed. With `by_channel`, each channel is classified separately. The accuracy on whole images is then logged too.
-    It is computed from images whose channels are all absent from the training set.
+    on the test set is logged with the metrics. If this accuracy is not above chance, metrics that need classes are
+    not computed. With `by_channel`, each channel is classified separately. The accuracy on whole images is then logged
+    too. It is computed from images whose channels are all absent from the training set.
 
     Source: Lucic 2018 and Binkowski 2018 use such a classifier for MNIST, because Inception was not trained on digits.
 
