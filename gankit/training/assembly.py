@@ -360,8 +360,8 @@ def resolve_hooks(run: TrainingRun) -> None:
 def check_networks(run: TrainingRun) -> None:
     """Run both networks on a small batch. Raise RecipeError if a network fails or a shape is wrong.
 
-    The batch contains all image classes. If there are more than `CHECKED_CLASSES` classes and training batches are not
-    class-balanced, the batch contains only some classes, including the first and the last. A batch with all classes
+    The batch contains all image classes. If there are more than `CHECKED_CLASSES` classes and `train.class_balanced`
+    is false, the batch contains only some classes, including the first and the last. A batch with all classes
     could need more memory than the training.
     """
     spec = run.spec

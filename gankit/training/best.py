@@ -19,7 +19,7 @@ from gankit.recipe.recipe import Recipe
 
 @dataclass(frozen=True)
 class Best:
-    """Best value of one metric over the evaluations so far. Checkpoints contain this record."""
+    """Record of the best value of one metric so far. Checkpoints contain this record."""
 
     metric: str
     better: Direction

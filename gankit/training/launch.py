@@ -47,7 +47,7 @@ from gankit.training.run import TrainingRun
 from gankit.training.state import load_checkpoint
 
 IMBALANCE = 10
-"""Minimum ratio of the largest to the smallest class size at which a warning recommends class-balanced batches."""
+"""Minimum ratio of the largest to the smallest class size for a warning that recommends `train.class_balanced`."""
 
 
 def start(
@@ -108,8 +108,8 @@ def resume(
 
     Args:
         path: run directory.
-        overrides: changed settings, as `key=value`. Only `train.iterations`, `train.device`, the settings of `output`
-            and paths to moved files may change.
+        overrides: changed settings, as `key=value`. Only `train.iterations`, `train.device`, `train.rollbacks`,
+            `train.rollback_factor`, the settings of `output`, and paths to moved files may change.
         reporter: object that receives the events of the run, and messages about damaged checkpoints and changed
             plugins.
         restart: True to move the results to a folder `before-N`, and to start again from the beginning.

@@ -163,7 +163,7 @@ def follow_to_last_checkpoint(run: TrainingRun, interrupt: Interrupt) -> bool:
             return True
         if must_log(run):
             check_finite(run)
-        # At these iterations, the first rank writes a checkpoint. It needs the random state of every rank.
+        # At these iterations, the first rank writes a checkpoint. The checkpoint needs the random state of every rank.
         if run.iteration % checkpoint_every == 0 and run.iteration < total:
             check_finite(run)
             gather_rank_states(run)
@@ -235,7 +235,7 @@ def check_finite(run: TrainingRun) -> None:
 
 
 def non_finite(run: TrainingRun) -> str | None:
-    """Return text about a loss or a parameter that is NaN or infinite, such as `the generator's fool is nan`.
+    """Return text about a loss or a parameter that is NaN or infinite, such as `the generator's adversarial is nan`.
 
     If all values are finite, return None. This call makes the CPU wait for the GPU.
     """
@@ -376,7 +376,7 @@ def stop_without_improvement(run: TrainingRun) -> None:
     best, patience = run.best, run.recipe.output.patience
     if best is None or patience is None or best.misses < patience or run.stop_reason is not None:
         return
-    # Reset the number of evaluations without improvement. A resumed run then gets at least `patience` more evaluations.
+    # Reset the number of evaluations without improvement. Otherwise, a resumed run would stop immediately.
     run.best = replace(best, misses=0)
     facts = best.facts()
     so_far = f"the best is {describe_best(facts)}" if facts is not None else "no value was finite"
@@ -384,7 +384,11 @@ def stop_without_improvement(run: TrainingRun) -> None:
 
 
 def save(run: TrainingRun, directory: RunDir) -> None:
-    """Check losses and parameters for NaN and infinity, write a checkpoint and the generator, and delete old checkpoints."""
+    """Write a checkpoint and the generator file, and delete old checkpoints.
+
+    Raises:
+        NonFiniteError: a loss or a parameter is NaN or infinite.
+    """
     check_finite(run)
     save_checkpoint(run, directory)
     save_generator(run, directory.generator_file)

@@ -21,7 +21,7 @@ class Outcome:
     """True if the run was interrupted before its last iteration, or before its last metrics were computed."""
 
     stop_reason: str | None = None
-    """Reason of an early end or of a rollback, or None if the run has trained all its iterations."""
+    """Reason for an early end or a rollback, or None if the run has trained all its iterations."""
 
     best: dict[str, Any] | None = None
     """Best value of `output.keep_best` so far: metric, value and iteration. None if there is no value."""

@@ -28,7 +28,7 @@ def roll_back(run: TrainingRun, directory: RunDir | None, reason: str, since: in
     Args:
         run: run that cannot continue.
         directory: directory of the run, or None on all ranks except the first.
-        reason: reason of the rollback, for the log and the terminal.
+        reason: reason for the rollback, for the log and the terminal.
         since: the run returns to the newest checkpoint of this iteration or an earlier one.
     """
     if run.rollbacks >= run.recipe.train.rollbacks:

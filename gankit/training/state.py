@@ -1,6 +1,7 @@
 """Functions that save the state of a run to a checkpoint, and restore it.
 
-The state includes everything that affects later iterations, so a resumed run gives the same result.
+The state includes everything that affects later iterations. A resumed run therefore gives the same result as an
+uninterrupted run.
 """
 
 from __future__ import annotations
@@ -170,8 +171,7 @@ def gather_rank_states(run: TrainingRun) -> dict[str, bytes]:
     """Collect the random states and plugin states of all other ranks on the first rank.
 
     On the first rank, return the content of one checkpoint file for each other rank, by file name. On all other ranks,
-    return an empty dictionary. Every rank must call this function when the first rank saves a
-    checkpoint.
+    return an empty dictionary. Every rank must call this function when the first rank saves a checkpoint.
     """
     if run.ranks.size == 1:
         return {}

@@ -34,7 +34,10 @@ def rotations(angle: Tensor) -> Tensor:
 
 
 def scalings(x: Tensor, y: Tensor) -> Tensor:
-    """Return maps (B, 3, 3) that scale the width by x and the height by y, both (B,). Negative factors also mirror."""
+    """Return maps (B, 3, 3) that scale the width by x and the height by y, both (B,).
+
+    A negative factor also mirrors the image.
+    """
     zero, one = torch.zeros_like(x), torch.ones_like(x)
     return matrices([[x, zero, zero], [zero, y, zero], [zero, zero, one]])
 

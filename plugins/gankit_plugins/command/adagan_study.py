@@ -344,7 +344,7 @@ class Study:
 
 
 def has_ended(run: Path) -> bool:
-    """Return True if the training of a run has ended: it has finished, or a plugin has stopped it."""
+    """Return True if a run has trained all its iterations, or if a plugin has stopped the run."""
     try:
         record = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -27,7 +27,10 @@ def next_k(k: Tensor, real_error: Tensor, fake_error: Tensor, gamma: float, rate
 
 
 def convergence_measure(real_error: Tensor, fake_error: Tensor, gamma: float) -> Tensor:
-    """Return the measure of convergence M = L(x) + |gamma L(x) - L(G(z))|, a scalar (Berthelot 2017, section 3.4)."""
+    """Return the measure of convergence M = L(x) + |gamma L(x) - L(G(z))|, a scalar (Berthelot 2017, section 3.4).
+
+    `real_error` is L(x), and `fake_error` is L(G(z)). Both are mean reconstruction errors.
+    """
     return real_error + (gamma * real_error - fake_error).abs()
 
 
