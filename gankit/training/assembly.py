@@ -31,7 +31,10 @@ from gankit.training.memory_check import check_memory
 from gankit.training.run import TrainingRun
 
 CHECKED_CLASSES = 16
-"""Maximum number of image classes in the batch of `check_networks`, unless training batches are class-balanced."""
+"""Maximum number of classes in the small batch with which `check_networks` tests the networks.
+
+The limit does not apply if training batches contain the same number of images of each class.
+"""
 
 
 def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) -> TrainingRun:
@@ -73,7 +76,7 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
 
 
 def check_optimizer(run: TrainingRun, player: Player) -> None:
-    """Raise RecipeError if the player's optimiser leaves out parameters that the player trains."""
+    """Raise RecipeError if a player's optimiser does not contain all parameters that the player trains."""
     held = {id(p) for group in run.optimizers[player].param_groups for p in group["params"]}
     missing = {id(p) for p in run.parameters[player]} - held
     for name, network in run.networks.items():
@@ -162,7 +165,10 @@ def describe_data(run: TrainingRun) -> None:
 
 
 def check_batch_size(recipe: Recipe, spec: Spec, ranks: int) -> None:
-    """Raise RecipeError if a batch cannot be divided evenly among accumulation steps, ranks and balanced classes."""
+    """Raise RecipeError if a batch cannot be divided evenly among accumulation steps and ranks.
+
+    With `train.class_balanced`, each part must also contain the same number of images of each class.
+    """
     train = recipe.train
     if spec.class_balanced and not spec.classes:
         raise refusal(recipe, "train.class_balanced", "the images have no classes; set it to false")
@@ -208,7 +214,7 @@ def build_networks(run: TrainingRun) -> None:
     for player in PLAYERS:
         run.parameters[player] = [p for n, players in trained_by.items() if player in players for p in parameters[n]]
         own = {id(p) for p in run.parameters[player]}
-        # Do not freeze G in D's step. This step calls G only with gradients disabled, to generate images.
+        # G need not be frozen in D's step, because this step generates images with gradients disabled.
         others = [p for n in parameters if n != "generator" for p in parameters[n]]
         run.frozen_parameters[player] = [p for p in others if id(p) not in own]
 
@@ -217,8 +223,8 @@ def collect_extra_networks(run: TrainingRun) -> dict[str, ExtraNetwork]:
     """Return the networks from all `extra_networks` hooks by name, on the device of the run.
 
     Raises:
-        RecipeError: a name is used twice or not allowed, a trained network is not saved, or two networks share
-            parameters.
+        RecipeError: a name is used twice or not allowed, a network that is trained has `saved=False`, or two networks
+            share parameters.
     """
     collected: dict[str, ExtraNetwork] = {}
     for implementation in run.hooks.of("extra_networks"):
@@ -272,7 +278,7 @@ def placed(run: TrainingRun, key: str, network: nn.Module) -> nn.Module:
 
 
 def check_state(recipe: Recipe, key: str, network: nn.Module) -> None:
-    """Check that the state of a network consists of tensors of known sizes. Otherwise, raise RecipeError."""
+    """Raise RecipeError if a network has lazy parameters of unknown size, or if a module defines `get_extra_state`."""
     if any(is_lazy(parameter) for parameter in network.parameters()):
         message = "has lazy layers, whose sizes are unknown before the first call; give the sizes of these layers"
         raise refusal(recipe, key, message)
@@ -354,8 +360,8 @@ def resolve_hooks(run: TrainingRun) -> None:
 def check_networks(run: TrainingRun) -> None:
     """Run both networks on a small batch. Raise RecipeError if a network fails or a shape is wrong.
 
-    The batch contains all image classes. If there are more than `CHECKED_CLASSES` classes and training batches are not
-    class-balanced, the batch contains only some classes, including the first and the last. A batch with all classes
+    The batch contains all image classes. If there are more than `CHECKED_CLASSES` classes and `train.class_balanced`
+    is false, the batch contains only some classes, including the first and the last. A batch with all classes
     could need more memory than the training.
     """
     spec = run.spec

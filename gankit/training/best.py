@@ -1,4 +1,7 @@
-"""Best value of the metric `output.keep_best`, for the file `best.safetensors` and for an early end of the run."""
+"""Record of the best value of the metric `output.keep_best`.
+
+The record decides when `best.safetensors` is written, and when a run without improvement ends.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from gankit.recipe.recipe import Recipe
 
 @dataclass(frozen=True)
 class Best:
-    """Best value of one metric over the evaluations so far. Checkpoints contain this record."""
+    """Record of the best value of one metric so far. Checkpoints contain this record."""
 
     metric: str
     better: Direction
@@ -27,13 +30,16 @@ class Best:
     """Iteration of the best value."""
 
     misses: int = 0
-    """Number of evaluations since the best value, or since the metric ended the run."""
+    """Number of successive evaluations without improvement. Reset to 0 when this number ends the run."""
 
     evaluated: int = 0
     """Iteration of the last evaluation that this record includes."""
 
     def after(self, iteration: int, value: float) -> Best:
-        """Return the record after one more evaluation. A value that is equal, NaN or infinite is no improvement."""
+        """Return the record after one more evaluation.
+
+        A value that is NaN, infinite or equal to the best value is no improvement.
+        """
         if math.isfinite(value) and (self.value is None or improves(value, self.value, self.better)):
             return replace(self, value=value, iteration=iteration, misses=0, evaluated=iteration)
         return replace(self, misses=self.misses + 1, evaluated=iteration)
@@ -46,7 +52,10 @@ class Best:
         return asdict(self)
 
     def restored(self, saved: Mapping[str, Any] | None) -> Best:
-        """Return the record that `to_json` saved, or this record if another metric, or no metric, was saved."""
+        """Return the record that `saved`, a result of `to_json`, contains.
+
+        If `saved` is None or belongs to another metric, return this record.
+        """
         return Best(**saved) if saved is not None and saved["metric"] == self.metric else self
 
 
@@ -59,7 +68,7 @@ def first_best(recipe: Recipe, hooks: Hooks) -> Best | None:
     """Return the record of a new run, or None if the recipe has no `output.keep_best`.
 
     Raises:
-        RecipeError: the recipe has no such metric, or the metric does not declare its better direction.
+        RecipeError: the recipe has no such metric, or the metric does not declare whether lower or higher is better.
     """
     if (metric := recipe.output.keep_best) is None:
         return None

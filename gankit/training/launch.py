@@ -47,7 +47,7 @@ from gankit.training.run import TrainingRun
 from gankit.training.state import load_checkpoint
 
 IMBALANCE = 10
-"""Minimum ratio of the largest to the smallest class size at which a warning recommends class-balanced batches."""
+"""Minimum ratio of the largest to the smallest class size for a warning that recommends `train.class_balanced`."""
 
 
 def start(
@@ -108,8 +108,8 @@ def resume(
 
     Args:
         path: run directory.
-        overrides: changed settings, as `key=value`. Only `train.iterations`, `train.device`, the settings of `output`
-            and paths to moved files may change.
+        overrides: changed settings, as `key=value`. Only `train.iterations`, `train.device`, `train.rollbacks`,
+            `train.rollback_factor`, the settings of `output`, and paths to moved files may change.
         reporter: object that receives the events of the run, and messages about damaged checkpoints and changed
             plugins.
         restart: True to move the results to a folder `before-N`, and to start again from the beginning.
@@ -124,10 +124,10 @@ def resume(
 
 
 def _after_rollbacks(directory: RunDir, outcome: Outcome, reporter: Reporter) -> tuple[RunDir, Outcome]:
-    """Resume a run after each rollback, until it ends in another way or is interrupted."""
+    """Resume a run after each rollback, until the run ends without a rollback or is interrupted."""
     while outcome.rolled_back and not outcome.interrupted:
-        # Free the memory of the networks and the images before they are built again. Plugins and the run refer to each
-        # other, so only the garbage collector frees them.
+        # Free the memory of the old networks and images before `_resume` creates new ones. The run and its plugins
+        # refer to each other, so only the garbage collector can free them.
         gc.collect()
         directory, outcome = _resume(directory.path, [], reporter, allow_changed_data=True)
     return directory, outcome
@@ -278,7 +278,7 @@ def _resumed_run(
     for sentence in [*changed_plugins(before, now["plugins"]), *changed_machine(before, now)]:
         reporter.informed(sentence)
     rollbacks = directory.read_rollbacks()
-    # The order of the data depends on the number of rollbacks.
+    # Set the number of rollbacks before loading the data, because the order of the data depends on this number.
     run.rollbacks = len(rollbacks)
     # Load the checkpoint after the data, because loading the data may draw random numbers and change the random state.
     with hint_at_moved_data(directory):
@@ -319,7 +319,7 @@ def _recipe_to_resume(directory: RunDir, overrides: list[str], reporter: Reporte
 
 
 def _changed_ranks(run: TrainingRun, then: int) -> str:
-    """Return a message about the changed number of ranks of a resumed run. `then` is the previous number."""
+    """Return a message for a resumed run whose number of ranks has changed. `then` is the previous number."""
     own = [key for key, plugin in run.plugins.items() if plugin.state_scope != "shared"]
     lost = " and the state of ".join(["random states", *own])
     return (

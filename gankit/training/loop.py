@@ -94,7 +94,7 @@ def train_to_last_checkpoint(
     output, total = run.recipe.output, run.recipe.train.iterations
     if needs_first_checkpoint(run):
         save(run, directory)
-    # A checkpoint is written before the evaluation of its iteration, so a resumed run may have to complete it.
+    # A checkpoint is written before the evaluation of its iteration. A resumed run may have to do this evaluation.
     if evaluator is not None and run.iteration > 0 and not run.finished():
         if directory.find_row("metrics", run.iteration) is not None or evaluator.due():
             complete_evaluation(run, directory, evaluator, reporter)
@@ -144,7 +144,9 @@ def follow(run: TrainingRun) -> Outcome:
 
 
 def follow_to_last_checkpoint(run: TrainingRun, interrupt: Interrupt) -> bool:
-    """Make the collective calls of `train_to_last_checkpoint` in the same order. Return True after a rollback.
+    """Train the remaining iterations on a rank that writes no files. Return True if the run was rolled back instead.
+
+    The collective calls and their order are the same as in `train_to_last_checkpoint`.
 
     Raises:
         NonFiniteError: a loss or a parameter is NaN or infinite.
@@ -161,7 +163,7 @@ def follow_to_last_checkpoint(run: TrainingRun, interrupt: Interrupt) -> bool:
             return True
         if must_log(run):
             check_finite(run)
-        # The first rank now writes a checkpoint, which contains the random state of every rank.
+        # At these iterations, the first rank writes a checkpoint. The checkpoint needs the random state of every rank.
         if run.iteration % checkpoint_every == 0 and run.iteration < total:
             check_finite(run)
             gather_rank_states(run)
@@ -195,7 +197,7 @@ def must_end(run: TrainingRun, interrupt: Interrupt) -> bool:
 
 
 def must_log(run: TrainingRun) -> bool:
-    """Return True if the losses of this iteration are checked and logged. The result is the same on all ranks."""
+    """Return True if the losses of this iteration must be checked and logged. The result is the same on all ranks."""
     train, every = run.recipe.train, run.recipe.output.log_every
     return run.iteration % every == 0 or run.iteration == train.iterations or run.stop_reason is not None
 
@@ -214,7 +216,7 @@ def log_rollbacks(run: TrainingRun, directory: RunDir, reporter: Reporter) -> No
         if number not in logged:
             sentence = describe_rollback(run, number, record)
             places = {"number": number, "from": record["from"], "to": record["to"]}
-            # The rows of the abandoned iterations are removed. The best generator may be from one of them.
+            # Log the best value again. It may be from an iteration after the checkpoint, whose rows were removed.
             row = {"iteration": run.iteration, "warning": sentence, "rollback": places}
             log(run, directory, row | best_so_far(run))
             reporter.warned(sentence)
@@ -233,7 +235,7 @@ def check_finite(run: TrainingRun) -> None:
 
 
 def non_finite(run: TrainingRun) -> str | None:
-    """Return a fact about a loss or a parameter that is NaN or infinite, such as `the generator's fool is nan`.
+    """Return text about a loss or a parameter that is NaN or infinite, such as `the generator's adversarial is nan`.
 
     If all values are finite, return None. This call makes the CPU wait for the GPU.
     """
@@ -270,7 +272,7 @@ def scheduled_values(run: TrainingRun) -> dict[str, float]:
 def plugin_values(run: TrainingRun) -> dict[str, float]:
     """Return the numbers from the `log_values` hooks. This call makes the CPU wait for the GPU.
 
-    If two plugins use the same name, the key of the second plugin is added in front of its name. NaN and infinite
+    If two plugins use the same name, the second name gets the key of its plugin as a prefix. NaN and infinite
     numbers are left out, because JSON cannot represent these numbers.
     """
     values: dict[str, float] = {}
@@ -310,7 +312,7 @@ def pass_on_warnings(
 
 
 def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
-    """Draw and save a sample grid. Pass the picture to the `on_grid` hooks, and the samples to `on_samples` hooks."""
+    """Draw and save a sample grid. Pass the image to the `on_grid` hooks and the samples to the `on_samples` hooks."""
     image, samples = grids.draw()
     save_png(image, directory.grid(run.iteration), {"z": grids.digest})
     with fork_rng(run.device):
@@ -374,7 +376,7 @@ def stop_without_improvement(run: TrainingRun) -> None:
     best, patience = run.best, run.recipe.output.patience
     if best is None or patience is None or best.misses < patience or run.stop_reason is not None:
         return
-    # Reset the number of evaluations without improvement. A resumed run then ends only after `patience` further ones.
+    # Reset the number of evaluations without improvement. Otherwise, a resumed run would stop immediately.
     run.best = replace(best, misses=0)
     facts = best.facts()
     so_far = f"the best is {describe_best(facts)}" if facts is not None else "no value was finite"
@@ -382,7 +384,11 @@ def stop_without_improvement(run: TrainingRun) -> None:
 
 
 def save(run: TrainingRun, directory: RunDir) -> None:
-    """Check for NaN and infinity, write a checkpoint and the generator file, and delete old checkpoints."""
+    """Write a checkpoint and the generator file, and delete old checkpoints.
+
+    Raises:
+        NonFiniteError: a loss or a parameter is NaN or infinite.
+    """
     check_finite(run)
     save_checkpoint(run, directory)
     save_generator(run, directory.generator_file)

@@ -1,4 +1,4 @@
-"""Check that a batch fits into the available memory. This check runs before the networks are built."""
+"""Check of the memory that a batch needs, before the networks are built."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GIB = 2**30
 
 
 def least_bytes(recipe: Recipe, spec: Spec, ranks: int) -> int:
-    """Return a lower bound of the memory that a D step needs, in bytes.
+    """Return a lower bound of the memory that a D step needs on one rank, in bytes.
 
     The bound counts real images, generated images and z in float32. Networks, activations and gradients are not
     counted, so a step needs several times as much memory.
@@ -30,7 +30,7 @@ def check_memory(recipe: Recipe, spec: Spec, device: torch.device, ranks: int) -
     """Check that a batch can fit into the memory of the device.
 
     Raises:
-        RecipeError: the images of one step alone need more than the available memory.
+        RecipeError: the images of one step need more memory than is available.
     """
     limit = free_memory(device) or memory_limit()
     needed = least_bytes(recipe, spec, ranks)

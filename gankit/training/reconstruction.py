@@ -47,7 +47,7 @@ class Reconstruction(NamedTuple):
 def reconstruct(
     path: Path, sources: Sequence[Path], count: int, device: str = "auto", trust: bool = False
 ) -> Reconstruction:
-    """Reconstruct images with the networks of a run's newest checkpoint and the run's saved generator.
+    """Encode images with the networks of a run's newest checkpoint, and decode z with the run's saved generator.
 
     Args:
         path: run directory.
@@ -103,7 +103,7 @@ def encode(run: TrainingRun, images: Tensor) -> Tensor:
     restored afterwards.
 
     Raises:
-        PluginError: the shape of z is wrong, or no plugin returns a value.
+        PluginError: the shape of z is wrong, or no `encode` hook returns z.
     """
     with ExitStack() as stack:
         stack.enter_context(fork_rng(run.device))

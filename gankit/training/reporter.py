@@ -21,7 +21,7 @@ class Outcome:
     """True if the run was interrupted before its last iteration, or before its last metrics were computed."""
 
     stop_reason: str | None = None
-    """Reason of an early end or of a rollback, or None if the run has trained all its iterations."""
+    """Reason for an early end or a rollback, or None if the run has trained all its iterations."""
 
     best: dict[str, Any] | None = None
     """Best value of `output.keep_best` so far: metric, value and iteration. None if there is no value."""
@@ -31,9 +31,10 @@ class Outcome:
 
 
 class Reporter:
-    """Base class of objects that receive a run's events. Each event has its own method, which does nothing here.
+    """Base class of objects that receive a run's events, with one method for each event.
 
-    A subclass overrides the methods that it needs. With several ranks, only the first rank reports events.
+    The methods do nothing. A subclass overrides the methods that it needs. With several ranks, only the first rank
+    reports events.
     """
 
     def preparing(self, stage: str) -> None:
@@ -58,7 +59,10 @@ class Reporter:
         """Handle a message about the run, such as the name of the checkpoint from which it resumes."""
 
     def stopping(self) -> None:
-        """Handle a request to stop, such as Ctrl-C, inside the signal handler. The run ends after this iteration."""
+        """Handle a request to stop, such as Ctrl-C. The run ends after this iteration.
+
+        The signal handler calls this method.
+        """
 
     def ended(self, outcome: Outcome) -> None:
         """Handle the end of the training. This method is not called if the training ends with an error."""

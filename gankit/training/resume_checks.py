@@ -26,7 +26,7 @@ def is_path(key: str, value: Any) -> bool:
 
 
 def fixed_settings(recipe: Recipe) -> dict[str, Any]:
-    """Return the settings that must be equal on all ranks and after a resume, by key, such as `train.batch_size`.
+    """Return the settings that must be equal on all ranks and in a resumed run, by key, such as `train.batch_size`.
 
     Paths are left out. For a plugin from a file, only the name of its Python class is kept.
     """
@@ -118,7 +118,7 @@ def check_no_results(directory: RunDir, damaged: list[str], checkpoint_every: in
 
 @contextmanager
 def hint_at_moved_data(directory: RunDir) -> Iterator[None]:
-    """Add a hint to errors about missing data in the `with` block: the command that sets a new path of the data."""
+    """Run the `with` block. If the data are missing, add to the error the command that sets their new path."""
     try:
         yield
     except RecipeError as error:

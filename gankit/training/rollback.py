@@ -21,15 +21,15 @@ from gankit.training.run import TrainingRun
 
 
 def roll_back(run: TrainingRun, directory: RunDir | None, reason: str, since: int) -> bool:
-    """Prepare the return of a run to its last good checkpoint. Return False if the run cannot return.
+    """Prepare a rollback of a run to its last good checkpoint. Return False if no rollback is possible.
 
     All ranks call this function at the same iteration. Only the first rank has a run directory, and writes files.
 
     Args:
         run: run that cannot continue.
         directory: directory of the run, or None on all ranks except the first.
-        reason: reason of the rollback, for the log and the terminal.
-        since: last iteration at which the run was good.
+        reason: reason for the rollback, for the log and the terminal.
+        since: the run returns to the newest checkpoint of this iteration or an earlier one.
     """
     if run.rollbacks >= run.recipe.train.rollbacks:
         return False
@@ -48,7 +48,8 @@ def record_rollback(run: TrainingRun, directory: RunDir, reason: str, since: int
             "higher output.keep_checkpoints keeps older ones"
         )
         return False
-    # If the process is killed before the record is complete, the resumed run has the same trouble and returns again.
+    # Delete the checkpoints before writing the record. If the process is killed in between, the resumed run fails in
+    # the same way, and the rollback is repeated.
     to = int(checkpoint.name)
     directory.discard_after(to)
     best = run.best.to_json() if run.best is not None else None
@@ -58,7 +59,7 @@ def record_rollback(run: TrainingRun, directory: RunDir, reason: str, since: int
 
 
 def newest_until(directory: RunDir, iteration: int) -> Path | None:
-    """Return the newest undamaged checkpoint that is not newer than an iteration, or None."""
+    """Return the newest undamaged checkpoint whose iteration is at most `iteration`, or None if there is none."""
     for checkpoint in reversed(directory.saved_checkpoints()):
         if int(checkpoint.name) <= iteration:
             try:
@@ -72,8 +73,8 @@ def newest_until(directory: RunDir, iteration: int) -> Path | None:
 def apply_rollback(run: TrainingRun, record: Mapping[str, Any]) -> None:
     """Complete the newest rollback of a run whose state was restored from the checkpoint `record["to"]`.
 
-    The random numbers from here on are new. The best generator so far stays the best, even if the run has made it after
-    the checkpoint.
+    Set a new random seed. Keep the record of the best generator so far, even if that generator is from an iteration
+    after the checkpoint.
     """
     seed_all(derived_seed(run.recipe.seed, f"rollback {run.rollbacks}/{run.ranks.rank}"))
     if run.best is not None:

@@ -64,7 +64,7 @@ class TrainingRun(Run):
     """Iteration at which a collapse began, or None if no plugin has called `roll_back`."""
 
     rollbacks: int
-    """Number of rollbacks so far. They lower the learning rates, and change the data order and the random numbers."""
+    """Number of rollbacks so far. Each one lowers the learning rates, and changes the data order and random seed."""
 
     pending_warnings: list[str]
     """Warnings that have not been reported and logged yet."""
@@ -76,10 +76,10 @@ class TrainingRun(Run):
     """Names of the networks that checkpoints contain."""
 
     origins: dict[str, Origin]
-    """Origin of the first weights of each network in the recipe's table `[init]`, by the name of the network."""
+    """Record of the file with the initial weights of each network in the table `[init]`, by the name of the network."""
 
     initial_weights: dict[str, dict[str, Any]]
-    """Table of the first weights of each of these networks: tensors that were taken, and tensors that were not."""
+    """Content of `init.json`: the tensors of each network in `[init]`, and whether each one was read from the file."""
 
     trained_networks: tuple[str, ...]
     """Names of the networks that are trained by at least one player (generator or discriminator)."""

@@ -1,6 +1,7 @@
 """Functions that save the state of a run to a checkpoint, and restore it.
 
-The state includes everything that affects later iterations, so a resumed run gives the same result.
+The state includes everything that affects later iterations. A resumed run therefore gives the same result as an
+uninterrupted run.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from gankit.training.run import TrainingRun
 RANDOM = "random/"
 """Prefix of the names of random states in the files `rank-N.safetensors`.
 
-All other tensors in these files are state of the plugins.
+All other tensors in these files belong to the state of plugins.
 """
 
 MISMATCH = "does not fit the run's recipe.toml and plugins"
@@ -169,9 +170,8 @@ def restore(run: TrainingRun, tensors: Mapping[str, TensorFile], state: Mapping[
 def gather_rank_states(run: TrainingRun) -> dict[str, bytes]:
     """Collect the random states and plugin states of all other ranks on the first rank.
 
-    On the first rank, return a dictionary from file names to contents, with one checkpoint file for each other rank. On
-    all other ranks, return an empty dictionary. Every rank must call this function when the first rank saves a
-    checkpoint.
+    On the first rank, return the content of one checkpoint file for each other rank, by file name. On all other ranks,
+    return an empty dictionary. Every rank must call this function when the first rank saves a checkpoint.
     """
     if run.ranks.size == 1:
         return {}
@@ -210,7 +210,7 @@ def _rank_file(rank: int) -> str:
 def _plugin_states(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
     """Return all values of the plugins' state dictionaries in one dictionary.
 
-    Each name starts with the key of the plugin, as in `tricks.ada/p`.
+    Each key of the result starts with the recipe key of the plugin, as in `tricks.ada/p`.
 
     Raises:
         PluginError: a value cannot be saved.
@@ -228,7 +228,7 @@ def _plugin_states(plugins: Mapping[str, Plugin]) -> dict[str, Any]:
 
 
 def _restore_plugins(run: TrainingRun, plugins: Mapping[str, Plugin], values: Mapping[str, Any]) -> None:
-    """Load the state of each plugin from `values`. Each name starts with the plugin's key, as in `tricks.ada/p`."""
+    """Load the state of each plugin from `values`, with keys that start with the plugin's key, as in `tricks.ada/p`."""
     for key, plugin in plugins.items():
         own = {
             name.removeprefix(f"{key}/"): value.to(run.device) if isinstance(value, Tensor) else value

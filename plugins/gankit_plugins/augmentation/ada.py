@@ -89,7 +89,7 @@ def random_maps(p: Tensor, count: int, height: int, width: int) -> Tensor:
     maps = scalings(torch.where(happens(p) & (uniform() < 0.5), -one, one), one)
     quarter = torch.where(happens(p), (uniform() * 4).floor(), 0.0)
     maps = rotations(quarter * (math.pi / 2)) @ maps
-    # The height of an image is 2 in the coordinates of the maps, so the height of a pixel is 2 / height.
+    # In the coordinates of the maps, the height of an image is 2, so a pixel is `2 / height` high.
     shifted = happens(p)
     pixels = [torch.where(shifted, ((uniform() * 2 - 1) * side / 8).round(), 0.0) for side in (width, height)]
     maps = shifts(*(distance * (2 / height) for distance in pixels)) @ maps
@@ -111,7 +111,7 @@ def grey_changes(p: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Draw random changes of contrast and brightness. Return a factor and an offset, both (count, 1, 1, 1).
 
     A value from N(0, 0.2^2) is added to the brightness. Then the contrast is multiplied by 2^N(0, 0.5^2).
-    The changed images are images * factor + offset. Each change has probability p.
+    The changed images are `images * factor + offset`. Each change is applied to each image with probability p.
     """
     device = p.device
     bright, contrasted = torch.rand(2, count, 1, 1, 1, device=device) < p

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BLACK = -1.0
-"""Value of black pixels, on the scale from -1 to 1. They fill the area outside the original image."""
+"""Value of black pixels, for images in [-1, 1]. Black pixels fill the area outside the original image."""
 
 
 def split_opacity(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,7 +34,10 @@ def rotations(angle: Tensor) -> Tensor:
 
 
 def scalings(x: Tensor, y: Tensor) -> Tensor:
-    """Return maps (B, 3, 3) that scale the width by x and the height by y, both (B,). Negative factors also flip."""
+    """Return maps (B, 3, 3) that scale the width by x and the height by y, both (B,).
+
+    A negative factor also mirrors the image.
+    """
     zero, one = torch.zeros_like(x), torch.ones_like(x)
     return matrices([[x, zero, zero], [zero, y, zero], [zero, zero, one]])
 

@@ -1,4 +1,4 @@
-"""Base class of augmentation plugins. It rejects data that are points, and image-to-image translation."""
+"""Base class of augmentation plugins, which can be used neither for points nor for image-to-image translation."""
 
 from __future__ import annotations
 

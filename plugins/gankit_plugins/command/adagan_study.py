@@ -179,7 +179,7 @@ def read_record(out: Path, settings: Settings, steps: int) -> Json | None:
     if not path.is_file():
         if out.is_file():
             raise InputError(f"--out {out}: is a file; name a new or an empty folder")
-        # Ignore temporary files: a killed process may have left the temporary file of the record.
+        # Ignore temporary files, because a killed process may have left an incomplete adagan.json.
         if out.is_dir() and any(not one.name.startswith(TEMPORARY) for one in out.iterdir()):
             raise InputError(f"--out {out}: the folder is not empty and holds no AdaGAN study; name another folder")
         return None
@@ -344,7 +344,7 @@ class Study:
 
 
 def has_ended(run: Path) -> bool:
-    """Return True if the training of a run has ended: it has finished, or a plugin has stopped it."""
+    """Return True if a run has trained all its iterations, or if a plugin has stopped the run."""
     try:
         record = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

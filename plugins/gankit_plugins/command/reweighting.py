@@ -39,8 +39,8 @@ def weight_level(h: Tensor, beta: float) -> Tensor:
     cost = (1 - beta) * h.double().sort().values
     rank = torch.arange(1, len(cost) + 1, dtype=torch.float64, device=cost.device)
     levels = (len(cost) * beta + cost.cumsum(0)) / rank
-    # The costs are sorted, so the rows with a positive weight come first. Only for these rows, the level exceeds the
-    # cost.
+    # The costs are sorted, so the rows with a positive weight come first. The level exceeds the cost only for these
+    # rows.
     positive = int((levels > cost).sum())
     return levels[max(positive, 1) - 1]
 
@@ -76,7 +76,7 @@ def effective_size(weights: Tensor) -> float:
 
 
 def mixture_shares(betas: Sequence[float]) -> list[float]:
-    """Return the share of each generator in the mixture. `betas` contains the initial share of each.
+    """Return the share of each generator in the mixture. `betas` contains their initial shares.
 
     When a generator with share beta is added, the shares of all earlier generators are multiplied by 1 - beta. The
     first beta is 1.

@@ -54,7 +54,7 @@ class Bundled(Plugin):
     features are the averages of the last feature maps. Two machines get the same features up to rounding. If the
     dataset has classes, a linear classifier of its classes is computed from the features of up to 3,000 real images. A
     tenth of these images is the test set. The accuracy on the test set is logged with the metrics. If this accuracy is
-    at chance, metrics that need classes are not computed.
+    not above chance, metrics that need classes are not computed.
 
     Source: Lucic 2018 and Binkowski 2018 use such a network for MNIST; Fisher 1936 for linear discriminant analysis.
 
@@ -78,7 +78,7 @@ class Bundled(Plugin):
             )
         loaded, facts, digest = load_network(dataset.channels)
         name, size = NETWORKS[dataset.channels]
-        network = deepcopy(loaded).to(device)  # the loaded network is cached, and may be needed on another device
+        network = deepcopy(loaded).to(device)  # a copy, because the cached network may be needed on another device
 
         def features_of(images: Tensor) -> Tensor:
             with torch.no_grad():

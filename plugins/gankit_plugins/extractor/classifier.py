@@ -90,7 +90,8 @@ class ClassifierData:
     """Inputs and targets of a classifier.
 
     An input is an image. With `by_channel`, an input is one channel of an image: channel c of image n has the index
-    n C + c. Inputs are read from `images` only when they are used, because `images` may be a large file on the disk.
+    `n * C + c`. Inputs are read from `images` only when they are used, because `images` may be a large file on the
+    disk.
     """
 
     images: Tensor
@@ -236,9 +237,9 @@ class DatasetClassifier(Plugin):
 
     The classifier learns the dataset's classes or, without labels, the rotation of an image (Gidaris 2018), from at
     most 60,000 random images. A tenth of these images, without copies of training images, is the test set. The accuracy
-    on the test set is logged with the metrics. If this accuracy is at chance, metrics that need classes are not
-    computed. With `by_channel`, each channel is classified separately. The accuracy on whole images is then logged too.
-    It is computed from images whose channels are all absent from the training set.
+    on the test set is logged with the metrics. If this accuracy is not above chance, metrics that need classes are
+    not computed. With `by_channel`, each channel is classified separately. The accuracy on whole images is then logged
+    too. It is computed from images whose channels are all absent from the training set.
 
     Source: Lucic 2018 and Binkowski 2018 use such a classifier for MNIST, because Inception was not trained on digits.
 

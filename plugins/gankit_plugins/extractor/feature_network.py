@@ -15,7 +15,7 @@ Normalization = Callable[[int], nn.Module]
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with a skip connection (He 2015, figure 3).
 
-    If the number of channels or the size changes, the skip connection is a 1x1 convolution.
+    If the number of channels or the size of the feature maps changes, the skip connection is a 1x1 convolution.
     """
 
     def __init__(self, before: int, after: int, stride: int, normalization: Normalization) -> None:

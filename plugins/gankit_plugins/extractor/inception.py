@@ -1,4 +1,4 @@
-"""Feature extractor that the FID uses: the Inception network of 2015."""
+"""Feature extractor with the Inception network of 2015, which papers use for FID."""
 
 from __future__ import annotations
 

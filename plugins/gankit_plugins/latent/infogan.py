@@ -43,7 +43,7 @@ def refuse_other_inputs(recipe: RecipeInfo) -> None:
 
 
 class CodePredictor(nn.Module):
-    """Network Q, which maps D's features (B, F) of an image to predictions of its codes, (B, output_size)."""
+    """Network Q, which maps D's features of images (B, F) to predictions of the codes (B, output_size)."""
 
     def __init__(self, spec: Spec, features: int, units: int, output_size: int) -> None:
         super().__init__()

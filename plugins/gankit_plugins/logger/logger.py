@@ -92,7 +92,7 @@ class Logger(Plugin):
         for row in rows:
             if "loss" in row or "metrics" in row:
                 self.write(row)
-        # Write only the last warning, because loggers that use this method write all warnings of the run in each call.
+        # Write only the last warning. For each warning, loggers that use this method write all warnings of the run.
         for row in [row for row in rows if "warning" in row][-1:]:
             self.write(row)
 

@@ -27,8 +27,8 @@ class TensorBoard(Logger):
     """Logger for TensorBoard: numbers, image grids, warnings, and the recipe as text and as hyperparameters.
 
     `tensorboard --logdir runs` shows all runs side by side. When a run is resumed, TensorBoard discards the values that
-    the earlier process wrote after the checkpoint (`purge_step`). No value therefore appears twice. To install the
-    library, run `pip install 'gankit[tensorboard]'`.
+    the earlier process wrote after the checkpoint (`purge_step`). Therefore, each value appears only once. To install
+    the library, run `pip install 'gankit[tensorboard]'`.
 
     Source: TensorBoard's event files, written by `torch.utils.tensorboard`.
 

@@ -1,1 +1,1 @@
-"""Loss plugins."""
+"""Loss plugins. They compute the losses of D and G."""

@@ -27,17 +27,20 @@ def next_k(k: Tensor, real_error: Tensor, fake_error: Tensor, gamma: float, rate
 
 
 def convergence_measure(real_error: Tensor, fake_error: Tensor, gamma: float) -> Tensor:
-    """Return M = L(x) + |gamma L(x) - L(G(z))|, a scalar (Berthelot 2017, section 3.4)."""
+    """Return the measure of convergence M = L(x) + |gamma L(x) - L(G(z))|, a scalar (Berthelot 2017, section 3.4).
+
+    `real_error` is L(x), and `fake_error` is L(G(z)). Both are mean reconstruction errors.
+    """
     return real_error + (gamma * real_error - fake_error).abs()
 
 
 class Began(ReconstructionLoss):
     """Difference between D's reconstruction errors of real and of generated images, with an adaptive weight (BEGAN).
 
-    Source: Berthelot 2017, section 3.4. D minimises L(x) - k L(G(z)), and G minimises L(G(z)). k starts at 0. After
-    each G step, k changes so that L(G(z)) approaches gamma L(x). L(x) is from the last D step, and L(G(z)) is from the
-    G step. The log contains k as `began_k`, and the measure of convergence M as `began_convergence`. M falls as the
-    images improve.
+    Source: Berthelot 2017, section 3.4. D minimises L(x) - k L(G(z)), and G minimises L(G(z)), where L is D's mean
+    reconstruction error. k starts at 0. After each G step, k changes so that L(G(z)) approaches gamma L(x). L(x) is
+    from the last D step, and L(G(z)) is from the G step. The log contains k as `began_k`, and the measure of
+    convergence M as `began_convergence`. M falls as the images improve.
 
     When to use: with the discriminator and the generator of the same name, for smooth images and stable training.
     When not: for varied images, because with a small gamma, the generated images are similar to each other.

@@ -11,12 +11,15 @@ from gankit_plugins.loss.reconstruction import ReconstructionLoss, reconstructio
 
 
 def discriminator_loss(real_error: Tensor, fake_error: Tensor, margin: float) -> Tensor:
-    """Return E[D(x)] + E[max(0, m - D(G(z)))] for reconstruction errors (B, ...) (Zhao 2016, equation 1)."""
+    """Return E[D(x)] + E[max(0, m - D(G(z)))] (Zhao 2016, equation 1).
+
+    D(x) and D(G(z)) are reconstruction errors (B, ...), and m is the margin.
+    """
     return real_error.mean() + F.relu(margin - fake_error).mean()
 
 
 def generator_loss(fake_error: Tensor) -> Tensor:
-    """Return E[D(G(z))] for reconstruction errors (B, ...) (Zhao 2016, equation 2)."""
+    """Return E[D(G(z))] for reconstruction errors D(G(z)), (B, ...) (Zhao 2016, equation 2)."""
     return fake_error.mean()
 
 

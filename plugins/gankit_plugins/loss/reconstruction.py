@@ -11,7 +11,7 @@ from gankit import DiscriminatorOutput, InputError, LossTerm, Player, Plugin, Re
 from gankit_plugins.layers.probe import probe
 
 CHANGE_LOGITS = ("minibatch_discrimination", "minibatch_stddev", "projection")
-"""Names of tricks that add terms to D's logits."""
+"""Names of tricks that add terms to D's logits. The logits are then no longer negative reconstruction errors."""
 
 
 def reconstruction_error(output: DiscriminatorOutput) -> Tensor:

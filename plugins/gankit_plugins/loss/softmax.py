@@ -28,12 +28,12 @@ def log_partition(
 
 
 def discriminator_loss(real_logits: Tensor, log_z: Tensor) -> Tensor:
-    """Return -E[D(x)] + ln Z for real images x, where `log_z` is ln Z (Lin 2017, section 3)."""
+    """Return -E[D(x)] + ln Z for real images x (Lin 2017, section 3). `log_z` is ln Z from `log_partition`."""
     return log_z - real_logits.mean()
 
 
 def generator_loss(real_logits: Tensor, fake_logits: Tensor, log_z: Tensor) -> Tensor:
-    """Return -1/2 E[D(x)] - 1/2 E[D(G(z))] + ln Z, where `log_z` is ln Z (Lin 2017, section 3)."""
+    """Return -1/2 E[D(x)] - 1/2 E[D(G(z))] + ln Z (Lin 2017, section 3). `log_z` is ln Z from `log_partition`."""
     return log_z - (real_logits.mean() + fake_logits.mean()) / 2
 
 

@@ -1,1 +1,1 @@
-"""Learning-rate schedule plugins."""
+"""Learning-rate schedule plugins. They multiply the learning rate of an optimiser by a factor in each iteration."""
