@@ -10,7 +10,7 @@ from gankit import ClassCondition, InputError, Run, Spec, VectorCondition
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Convert labels (B,) to one-hot vectors (B, classes) in float32. The CPU does not wait for the device."""
+    """Convert labels (B,) to one-hot vectors (B, classes) in float32, without synchronising the CPU with the GPU."""
     return (labels[:, None] == torch.arange(classes, device=labels.device)).float()
 
 

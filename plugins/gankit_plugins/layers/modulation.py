@@ -9,7 +9,7 @@ from gankit_plugins.layers.residual import glorot
 
 
 def scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return scale x + shift, with the shape and the data type of x.
+    """Return `scale * x + shift`, with the shape and the data type of x.
 
     Args:
         x: normalised feature maps (B, C, H, W) or vectors (B, C).
@@ -55,9 +55,9 @@ class Modulation(nn.Module):
 
 
 def without_scale_and_shift(norm: nn.Module) -> nn.Module:
-    """Remove the trained scale and shift of PyTorch's normalisations in a module, and return the module.
+    """Remove the trained scales and shifts of PyTorch's normalisation layers from a module, and return the module.
 
-    The trained scale and shift are redundant if a `Modulation` follows.
+    These scales and shifts are redundant if a `Modulation` follows.
     """
     for module in norm.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm):

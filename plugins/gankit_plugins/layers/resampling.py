@@ -65,7 +65,7 @@ def convolve_up(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
 
 
 class LowPass(nn.Module):
-    """Base class of layers that apply a low-pass filter. Its kernel is a buffer that is not saved with the network."""
+    """Base class of layers that apply a low-pass filter. The filter's kernel is a non-persistent buffer."""
 
     kernel: Tensor
 

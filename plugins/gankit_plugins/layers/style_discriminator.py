@@ -68,7 +68,7 @@ class StyleDiscriminator(nn.Module):
         sides = sides_of(spec, owner)[::-1]
         channels = [channels_at(side, config.channel_base, config.max_channels) for side in sides]
         self.from_image = activated(spec.channels, channels[0], 1)
-        # Blocks are named by the side of their input, so that a block keeps its name at another size of the images.
+        # Name each block by the side of its input. The names are then the same in networks for other image sizes.
         blocks = zip(sides, pairwise(channels), strict=False)
         self.body = nn.Sequential(OrderedDict((str(side), block(*pair)) for side, pair in blocks))
         count = channels[-1]
