@@ -79,7 +79,7 @@ def refuse_other_conditions(spec: Spec, name: str) -> None:
 
 
 def require_conditional(spec: Spec, run: Run) -> None:
-    """Raise an InputError if the run's generator does not use the labels."""
+    """Raise an InputError if the run's generator does not use the class labels."""
     if not spec.conditional:
         raise InputError(
             f"the generator {run.recipe.use_of('generator')} takes no labels, so it cannot generate the requested "

@@ -35,8 +35,8 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 def sizes_of(spec: Spec) -> list[Size]:
     """Return the sizes of all feature maps, starting with the image. Each size is half of the previous one, rounded up.
 
-    For 64x64 images, the sides are 64, 32, 16, 8 and 4, as in the paper. For 28x28, the sides are 28, 14, 7 and 4.
-    The smaller side of the last feature map is 3 or 4 pixels, or 2 pixels if the smaller side of the image is 4 pixels.
+    For 64x64 images, the sides are 64, 32, 16, 8 and 4, as in the paper. For 28x28, the sides are 28, 14, 7 and 4. The
+    smaller side of the last feature map has 3 or 4 pixels. For images whose smaller side has 4 pixels, it has 2 pixels.
 
     Raises:
         InputError: a side of the image is below 4.

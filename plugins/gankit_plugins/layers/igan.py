@@ -76,8 +76,8 @@ def set_sizes(spec: Spec) -> tuple[Size, Size, int]:
     """Return the sizes of the small and the large set of feature maps that G computes from z, and their ratio.
 
     The feature maps of the large set have a quarter of the image's height and width. The ratio is the greatest common
-    divisor of this height and this width. The image's height and width, divided by the ratio, are those of the small
-    set. For square images, the small set is 4x4, as in the paper.
+    divisor of this height and this width. The sides of the small set are the image's sides divided by the ratio. For
+    square images, the small set is 4x4, as in the paper.
 
     Raises:
         InputError: the height or the width of the images is not a multiple of 4, or a side of the small set would

@@ -45,9 +45,9 @@ class Modulation(nn.Module):
         self.scale, self.shift = (glorot(nn.Linear(size, features, bias=False)) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale and shift x, (B, C, H, W) or (B, C), with functions of the current vectors. The shape does not change.
+        """Scale and shift x, (B, C, H, W) or (B, C). The shape does not change.
 
-        The vectors are read from the `CurrentVectors` of this layer.
+        Scale and shift are computed from the current vectors in `source`.
         """
         vectors = self.source.vectors
         assert vectors is not None, "the layer is called by its generator, which sets the vectors"

@@ -75,9 +75,9 @@ class FeatureMap(NamedTuple):
 def feature_maps(network: nn.Module, player: Player, spec: Spec, run: Run | None) -> list[FeatureMap]:
     """Return name, channels and size of the feature maps that a network's modules return, in the order of the calls.
 
-    The result excludes images, the output of the network itself, modules that are called repeatedly, and the parts of a
-    residual block or a similar module. An `nn.Sequential` whose layers return different sizes is also excluded, but its
-    layers are included. For a generator, `run` may be None.
+    The result excludes images and the output of the network itself. It also excludes modules that are called
+    repeatedly, and the parts of a residual block or a similar module. An `nn.Sequential` whose layers return different
+    sizes is also excluded, but its layers are included. For a generator, `run` may be None.
     """
     calls: list[tuple[str, Any]] = []
 
@@ -117,7 +117,7 @@ def is_container(network: nn.Module, one: FeatureMap, maps: list[FeatureMap]) ->
 def in_block(network: nn.Module, one: FeatureMap, maps: list[FeatureMap]) -> bool:
     """Return whether a module is a part of a block.
 
-    A block is a module other than an `nn.Sequential` that changes height and width by a factor of at most 2.
+    A block changes height and width by a factor of at most 2, and is not an `nn.Sequential`.
     """
     for block in maps:
         if one.module.startswith(f"{block.module}.") and not isinstance(

@@ -92,15 +92,15 @@ class ResidualBlock(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sum of both branches, (B, C', H', W'), for feature maps x, (B, C, H, W)."""
+        """Return the residual branch plus the shortcut, (B, C', H', W'), for feature maps x, (B, C, H, W)."""
         return self.residual(x) + self.shortcut(x)
 
 
 def up_block(spec: Spec, before: int, after: int, size: Size) -> ResidualBlock:
     """Return a block of a generator with nearest-neighbour upsampling of feature maps to `size`.
 
-    The recipe's normalisation and ReLU come before each 3x3 convolution. The shortcut's 1x1 convolution commutes with
-    the upsampling. It comes before the upsampling, where it has a quarter of the cost.
+    The recipe's normalisation and ReLU come before each 3x3 convolution. The shortcut applies
+    its 1x1 convolution before the upsampling. The result is the same as after the upsampling, at a quarter of the cost.
 
     Source: Gulrajani 2017, appendix; Miyato 2018, appendix B.4.
     """

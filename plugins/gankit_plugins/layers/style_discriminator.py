@@ -74,7 +74,7 @@ class StyleDiscriminator(nn.Module):
         count = channels[-1]
         self.deviation = DeviationMap(config.stddev_group) if config.stddev_group else nn.Identity()
         self.last = activated(count + bool(config.stddev_group), count, 3)
-        # The 4x4 convolution has no padding, so its output is 1x1: it is a fully connected layer.
+        # Without padding, the 4x4 convolution of 4x4 feature maps is equivalent to a fully connected layer.
         self.hidden = nn.Sequential(activated(count, count, FIRST, padding=0), nn.Flatten())
         self.head = EqualisedLinear(count, 1)
 

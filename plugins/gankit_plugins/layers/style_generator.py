@@ -53,7 +53,7 @@ class Synthesis(nn.Module):
     """Base class of synthesis networks, which map the style vectors w of all layers to images."""
 
     layers: int
-    """L, number of layers that get a style vector w. The first layer has the smallest feature maps."""
+    """L, number of layers that take a style vector w. The first layer has the smallest feature maps."""
 
     @abstractmethod
     def forward(self, ws: Tensor) -> Tensor:

@@ -74,7 +74,8 @@ class Projection(Plugin):
         table = nn.Embedding(spec.classes, features)
         nn.init.xavier_uniform_(table.weight)
         embedding: nn.Module = table
-        # Normalisations of outputs, such as batch norm, would change the inner product of equation 4.
+        # Apply only spectral norm. Normalisations of outputs, such as batch norm, would change the inner product of
+        # equation 4.
         if run.recipe.use_of("normalization.discriminator") == "spectral_norm":
             embedding = spec.normalize("discriminator", embedding, features)
         return ProjectionDiscriminator(network, embedding)
