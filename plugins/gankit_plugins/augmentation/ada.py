@@ -89,7 +89,7 @@ def random_maps(p: Tensor, count: int, height: int, width: int) -> Tensor:
     maps = scalings(torch.where(happens(p) & (uniform() < 0.5), -one, one), one)
     quarter = torch.where(happens(p), (uniform() * 4).floor(), 0.0)
     maps = rotations(quarter * (math.pi / 2)) @ maps
-    # In the coordinates of the maps, the height of an image is 2, so a pixel is `2 / height` high.
+    # The height of an image is 2 in the coordinates of the maps, so a pixel is `2 / height` high.
     shifted = happens(p)
     pixels = [torch.where(shifted, ((uniform() * 2 - 1) * side / 8).round(), 0.0) for side in (width, height)]
     maps = shifts(*(distance * (2 / height) for distance in pixels)) @ maps

@@ -31,7 +31,7 @@ def adain(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 class Adain(nn.Module):
     """Layer that applies `adain`. Scale and shift are affine functions of the style vector w.
 
-    With the initial biases, w = 0 gives scale 1 and shift 0.
+    The biases of the scale are initially 1, and the biases of the shift are initially 0.
 
     Source: Karras 2018, section 2, equation 1, and appendix C for the initial biases.
     """

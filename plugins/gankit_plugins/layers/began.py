@@ -10,14 +10,17 @@ from gankit import Player, Spec
 from gankit_plugins.layers.dcgan import Size, half
 
 SMALLEST = 8
-"""Maximum length, in pixels, of the smaller side of the smallest feature maps. A linear layer maps them to the code."""
+"""Maximum length, in pixels, of the smaller side of the encoder's last feature maps.
+
+A linear layer maps these feature maps to the code.
+"""
 
 REPETITIONS = 2
 """Number of convolutions at each size of the feature maps."""
 
 
 def sizes_of(spec: Spec) -> list[Size]:
-    """Return the sizes of all feature maps, from the image to the first size whose smaller side is at most 8.
+    """Return the sizes of the encoder's feature maps, from the image to the first size whose smaller side is at most 8.
 
     Each size is half of the previous size, rounded up: 64, 32, 16, 8 for 64x64 images, and 28, 14, 7 for 28x28 images.
     """

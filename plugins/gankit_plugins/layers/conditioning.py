@@ -10,7 +10,7 @@ from gankit import ClassCondition, InputError, Run, Spec, VectorCondition
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Convert labels (B,) to one-hot vectors (B, classes) in float32. The CPU does not wait for the device."""
+    """Convert labels (B,) to one-hot vectors (B, classes) in float32, without synchronising the CPU with the GPU."""
     return (labels[:, None] == torch.arange(classes, device=labels.device)).float()
 
 
@@ -79,7 +79,7 @@ def refuse_other_conditions(spec: Spec, name: str) -> None:
 
 
 def require_conditional(spec: Spec, run: Run) -> None:
-    """Raise an InputError if the run's generator does not use the labels."""
+    """Raise an InputError if the run's generator does not use the class labels."""
     if not spec.conditional:
         raise InputError(
             f"the generator {run.recipe.use_of('generator')} takes no labels, so it cannot generate the requested "

@@ -17,7 +17,7 @@ DEVIATION = 0.02
 SMALLEST = 4
 """Maximum length, in pixels, of the smaller side of D's last feature map and of G's first feature map.
 
-The same number is the minimum side of an image.
+The height and the width of an image must be at least this number.
 """
 
 WIDEST = 8
@@ -35,8 +35,8 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 def sizes_of(spec: Spec) -> list[Size]:
     """Return the sizes of all feature maps, starting with the image. Each size is half of the previous one, rounded up.
 
-    For images of 64x64, the sides are 64, 32, 16, 8 and 4, as in the paper. For 28x28, the sides are 28, 14, 7 and 4.
-    The smaller side of the last feature map is 3 or 4 pixels, or 2 pixels if the smaller side of the image is 4 pixels.
+    For 64x64 images, the sides are 64, 32, 16, 8 and 4, as in the paper. For 28x28, the sides are 28, 14, 7 and 4. The
+    smaller side of the last feature map has 3 or 4 pixels. For images whose smaller side has 4 pixels, it has 2 pixels.
 
     Raises:
         InputError: a side of the image is below 4.
@@ -65,7 +65,10 @@ def halving(before: int, after: int) -> nn.Conv2d:
 
 
 def doubling(before: int, after: int, size: Size) -> nn.ConvTranspose2d:
-    """Return a 5x5 transposed convolution that maps feature maps of half of `size`, rounded up, to maps of `size`."""
+    """Return a 5x5 transposed convolution with stride 2 and output size `size`.
+
+    The input has half of this height and width, rounded up.
+    """
     height, width = size
     odd = (1 - height % 2, 1 - width % 2)
     return initialized(nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=odd))

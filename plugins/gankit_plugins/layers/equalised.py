@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 
 class EqualisedLinear(nn.Linear):
-    """Linear layer y = c W x + rate b with the constant c = rate * gain / sqrt(inputs).
+    """Linear layer `y = c W x + rate b` with the constant `c = rate * gain / sqrt(inputs)`.
 
-    The initial weights W are drawn from N(0, 1 / rate^2). The initial c W therefore has the standard deviation
-    gain / sqrt(inputs), as in He's initialisation. Adam's steps do not depend on the scale of the gradient, so W
-    changes at the same relative speed in all layers with rate 1. In other layers, this speed is multiplied by `rate`.
+    The initial weights W are drawn from N(0, 1 / rate^2). The product c W therefore has the initial
+    standard deviation gain / sqrt(inputs), as in He's initialisation. Adam's steps do not depend on the scale of the
+    gradient. W therefore changes at the same relative speed in all layers with rate 1. In other layers, this speed is
+    multiplied by `rate`.
 
     Source: Karras 2017, section 4.1, without a rate; Karras 2018, appendix C, with the rate 0.01 for the mapping
     network.
@@ -37,7 +38,7 @@ class EqualisedLinear(nn.Linear):
             nn.init.constant_(self.bias, bias / rate)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return y = c W x + rate b, (..., outputs), for the input x, (..., inputs)."""
+        """Return `y = c W x + rate b`, (..., outputs), for the input x, (..., inputs)."""
         return F.linear(input, self.scale * self.weight, self._bias())
 
     def _bias(self) -> Tensor | None:
@@ -47,7 +48,7 @@ class EqualisedLinear(nn.Linear):
 
 
 class EqualisedConv2d(nn.Conv2d):
-    """Convolution y = c W * x + b with the constant c = gain / sqrt(before * kernel^2).
+    """Convolution `y = c W * x + b` with the constant `c = gain / sqrt(before * kernel^2)`.
 
     The initial weights W are drawn from N(0, 1). With an odd kernel, stride 1 and the default padding, the output has
     the size of the input.

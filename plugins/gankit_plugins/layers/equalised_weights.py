@@ -34,7 +34,10 @@ class Scaled(nn.Module):
         self.c = c
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Return the trained parameter: the weight divided by c. PyTorch calls this method when the weight is set."""
+        """Return the trained parameter: the weight divided by c.
+
+        PyTorch calls this method when a weight is assigned to the layer.
+        """
         return weight / self.c
 
     def forward(self, parameter: Tensor) -> Tensor:
@@ -60,7 +63,10 @@ def equalise(layer: nn.Module) -> nn.Module:
 
 
 def equalise_weights(network: nn.Module) -> nn.Module:
-    """Add an equalised learning rate to all trained convolutions and linear layers of a network. Return the network."""
+    """Add an equalised learning rate to a network's convolutions and linear layers, and return the network.
+
+    Layers with frozen weights are not changed.
+    """
     for layer in trainable_layers(network):
         equalise(layer)
     return network

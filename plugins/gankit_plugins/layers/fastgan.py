@@ -9,7 +9,7 @@ from gankit_plugins.layers.dcgan import SLOPE, Size, initialized
 from gankit_plugins.layers.residual import ResidualBlock
 
 NARROWEST = 32
-"""Maximum ratio of the largest to the smallest number of channels, among feature maps below 512x512."""
+"""Maximum ratio of the largest to the smallest number of channels, among feature maps smaller than 512x512."""
 
 LARGE = 512
 """Minimum side, in pixels, of the feature maps that have only 3 channels (Liu 2021, section 3)."""
@@ -74,5 +74,5 @@ class DownBlock(ResidualBlock):
         super().__init__(two, nn.Sequential(nn.AvgPool2d(2), one))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the mean of both paths, (B, C', H // 2, W // 2), for feature maps x, (B, C, H, W)."""
+        """Return the mean output of both paths, (B, C', H // 2, W // 2), for feature maps x, (B, C, H, W)."""
         return super().forward(x) / 2

@@ -73,10 +73,10 @@ def prime_factors(n: int) -> list[int]:
 
 
 def set_sizes(spec: Spec) -> tuple[Size, Size, int]:
-    """Return the sizes of the two sets of feature maps that the generator computes from z, and a factor.
+    """Return the sizes of the small and the large set of feature maps that G computes from z, and their ratio.
 
-    The feature maps of the large set have a quarter of the image's height and width. The factor is the greatest common
-    divisor of this height and this width. The small set has the image's height and width, divided by the factor. For
+    The feature maps of the large set have a quarter of the image's height and width. The ratio is the greatest common
+    divisor of this height and this width. The sides of the small set are the image's sides divided by the ratio. For
     square images, the small set is 4x4, as in the paper.
 
     Raises:

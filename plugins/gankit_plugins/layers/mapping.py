@@ -12,7 +12,7 @@ from gankit_plugins.layers.pixel_norm import pixel_norm
 from gankit_plugins.layers.scaled_activation import GAIN, SLOPE
 
 RATE = 0.01
-"""Factor of the learning rate of the mapping network (Karras 2018, appendix C)."""
+"""Learning rate of the mapping network, as a multiple of that of the other layers (Karras 2018, appendix C)."""
 
 DECAY = 0.995
 """Decay of the moving average of w, per batch. The papers do not state a value."""

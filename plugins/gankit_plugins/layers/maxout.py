@@ -8,7 +8,7 @@ from gankit import Spec
 
 
 def maxout(x: Tensor, pieces: int) -> Tensor:
-    """Return the maximum over the pieces of each unit, (B, units), for x of shape (B, units * pieces).
+    """Return the maximum of each group of `pieces` consecutive features of x, (B, units * pieces), as (B, units).
 
     Source:
         Goodfellow 2013, section 3.

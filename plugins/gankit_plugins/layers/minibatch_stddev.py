@@ -57,7 +57,10 @@ class DeviationMap(nn.Module):
         self.group = group
 
     def forward(self, x: Tensor) -> Tensor:
-        """Append a channel with the deviation of each image's group to x, (B, C, H, W). Return (B, C + 1, H, W)."""
+        """Append a channel with the standard deviation of each image's group to x, (B, C, H, W).
+
+        The result has the shape (B, C + 1, H, W).
+        """
         deviation = mean_deviation(x.flatten(1), same_group(len(x), self.group, x.device))
         plane = deviation.to(x.dtype)[:, :, None, None].expand(-1, 1, *x.shape[2:])
         return torch.cat([x, plane], dim=1)

@@ -75,7 +75,7 @@ class Noise(nn.Module):
     All channels of an image use the same samples.
 
     Args:
-        channels: number of strengths: 1 for all channels together, or the number of channels.
+        channels: number of trained strengths, either 1 or the number of channels of x.
 
     Source: Karras 2018, section 2, with one strength for each channel; Karras 2019, appendix B, with one strength for
     all channels.

@@ -9,7 +9,7 @@ from gankit_plugins.layers.residual import glorot
 
 
 def scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return scale x + shift, with the shape and the data type of x.
+    """Return `scale * x + shift`, with the shape and the data type of x.
 
     Args:
         x: normalised feature maps (B, C, H, W) or vectors (B, C).
@@ -45,9 +45,9 @@ class Modulation(nn.Module):
         self.scale, self.shift = (glorot(nn.Linear(size, features, bias=False)) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale and shift x, (B, C, H, W) or (B, C), with functions of the current vectors. The shape does not change.
+        """Scale and shift x, (B, C, H, W) or (B, C). The shape does not change.
 
-        The vectors are read from the `CurrentVectors` of this layer.
+        Scale and shift are computed from the current vectors in `source`.
         """
         vectors = self.source.vectors
         assert vectors is not None, "the layer is called by its generator, which sets the vectors"
@@ -55,9 +55,9 @@ class Modulation(nn.Module):
 
 
 def without_scale_and_shift(norm: nn.Module) -> nn.Module:
-    """Remove the trained scale and shift of PyTorch's normalisations in a module, and return the module.
+    """Remove the trained scales and shifts of PyTorch's normalisation layers from a module, and return the module.
 
-    The trained scale and shift are redundant if a `Modulation` follows.
+    These scales and shifts are redundant if a `Modulation` follows.
     """
     for module in norm.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm):

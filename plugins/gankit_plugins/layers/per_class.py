@@ -35,9 +35,9 @@ def route(labels: Tensor, classes: int, balanced: bool) -> Route:
     Args:
         labels: labels of the images, (B,) int64.
         classes: N, number of classes.
-        balanced: True if every class has B / N images, as in training. B must then be a multiple of N, and the CPU does
-            not wait for the device. If False, there are as many rows as images of the most frequent class, and the
-            groups of other classes may be empty in some rows.
+        balanced: True if every class has B / N images, as in training. B must then be a multiple of N. The number of
+            rows is B / N, so the CPU does not wait for a count from the GPU. If False, there are as many rows
+            as images of the most frequent class. The groups of other classes may be empty in some rows.
     """
     is_class = labels[:, None] == torch.arange(classes, device=labels.device)
     earlier = is_class.cumsum(0).gather(1, labels[:, None])[:, 0] - 1

@@ -10,15 +10,15 @@ from gankit_plugins.layers.scaled_activation import GAIN, SLOPE
 
 
 def activation() -> nn.LeakyReLU:
-    """Return leaky ReLU (Karras 2017, appendix A.1)."""
+    """Return a leaky ReLU with negative slope 0.2 (Karras 2017, appendix A.1)."""
     return nn.LeakyReLU(SLOPE)
 
 
 def convolution(spec: Spec, player: Player, before: int, after: int, kernel: int = 3, padding: int = 1) -> nn.Module:
     """Return a convolution with leaky ReLU, followed by the recipe's normalisation.
 
-    `spec.normalize` adds the normalisation after the layer that it takes. It takes an identity layer here, because
-    leaky ReLU stands between the convolution and the normalisation.
+    `spec.normalize` returns its argument, a layer, followed by the normalisation. Here the argument is an identity
+    layer, because leaky ReLU comes between the convolution and the normalisation.
     """
     layer = EqualisedConv2d(before, after, kernel, GAIN, padding=padding)
     return nn.Sequential(layer, activation(), spec.normalize(player, nn.Identity(), after))

@@ -10,7 +10,7 @@ EPS = 1e-8
 
 
 def pixel_norm(x: Tensor) -> Tensor:
-    """Return b = a / sqrt(mean(a^2) + 1e-8) for the vector a of all channels at each pixel (Karras 2017, section 4.2).
+    """Return `a / sqrt(mean(a^2) + 1e-8)`, with the vector `a` of all channels at a pixel (Karras 2017, section 4.2).
 
     Args:
         x: feature maps (B, C, H, W), or vectors (B, C).

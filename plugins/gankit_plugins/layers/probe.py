@@ -73,11 +73,11 @@ class FeatureMap(NamedTuple):
 
 
 def feature_maps(network: nn.Module, player: Player, spec: Spec, run: Run | None) -> list[FeatureMap]:
-    """Return the feature maps of a network's modules, in the order in which the modules return them.
+    """Return name, channels and size of the feature maps that a network's modules return, in the order of the calls.
 
-    The result excludes images, the output of the network itself, modules that are called repeatedly, and the parts of a
-    residual block or a similar module. It also excludes an `nn.Sequential` whose layers return different sizes, because
-    the result includes these layers. For a generator, `run` may be None.
+    The result excludes images and the output of the network itself. It also excludes modules that are called
+    repeatedly, and the parts of a residual block or a similar module. An `nn.Sequential` whose layers return different
+    sizes is also excluded, but its layers are included. For a generator, `run` may be None.
     """
     calls: list[tuple[str, Any]] = []
 
@@ -101,7 +101,8 @@ def feature_maps(network: nn.Module, player: Player, spec: Spec, run: Run | None
         for name, output in calls
         if isinstance(output, Tensor) and output.dim() == 4 and tuple(output.shape[1:]) != image
     }
-    # With virtual batch norm, two batches pass through the network, so each module is called at least twice.
+    # With virtual batch norm, two batches pass through the network. Modules with a single call per batch then have two
+    # calls, the smallest count.
     passes = min((count[name] for name in found), default=1)
     maps = [one for name, one in found.items() if count[name] == passes]
     return [one for one in maps if not is_container(network, one, maps) and not in_block(network, one, maps)]
@@ -116,7 +117,7 @@ def is_container(network: nn.Module, one: FeatureMap, maps: list[FeatureMap]) ->
 def in_block(network: nn.Module, one: FeatureMap, maps: list[FeatureMap]) -> bool:
     """Return whether a module is a part of a block.
 
-    A block is a module other than an `nn.Sequential` that changes height and width by a factor of at most 2.
+    A block changes height and width by a factor of at most 2, and is not an `nn.Sequential`.
     """
     for block in maps:
         if one.module.startswith(f"{block.module}.") and not isinstance(

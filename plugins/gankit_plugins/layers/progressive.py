@@ -50,21 +50,21 @@ def shrink(x: Tensor, factor: int = 2) -> Tensor:
 
 
 def blend(lower: Tensor, higher: Tensor, alpha: Tensor) -> Tensor:
-    """Return (1 - alpha) lower + alpha higher (Karras 2017, figure 2b). `alpha` is a scalar tensor."""
+    """Return `(1 - alpha) * lower + alpha * higher` (Karras 2017, figure 2b). `alpha` is a scalar tensor."""
     return (1 - alpha) * lower + alpha * higher
 
 
 class Growing(nn.Module):
     """Base class of networks that grow. Level k is for images of side 4 * 2^k.
 
-    If a network does not grow, all levels are used. The state of the growth is stored twice: in the buffer `growth`,
-    which is saved with the network, and in the attribute `now`. In training mode, `now` selects the layers, because
-    reading the buffer would make the CPU wait for the GPU. In evaluation mode, the buffer selects the layers, because
-    loading a state changes the buffer but not `now`.
+    The current level and its weight are stored twice: in the buffer `growth`, which is saved with the network, and in
+    the attribute `now`. In training mode, the network uses `now`, because reading the buffer would make the CPU wait
+    for the GPU. In evaluation mode, the network uses the buffer, because loading a state changes the buffer but not
+    `now`. Initially, all levels are active.
     """
 
     growth: Tensor
-    """Level, step and steps of `Growth`, (3,) int64. With integers, averages over several ranks are exact."""
+    """Level, step and steps of `Growth`, (3,) int64. Averaging this buffer over the ranks is exact for integers."""
 
     def __init__(self, levels: int) -> None:
         super().__init__()

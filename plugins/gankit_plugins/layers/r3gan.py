@@ -52,7 +52,7 @@ def he(layer: Layer, slope: float = 1.0) -> Layer:
 
 
 def fixup_scale(depth: int, layers: int) -> float:
-    """Return the factor of the initial weights of a residual branch, depth^(-1 / (2 layers - 2)).
+    """Return the factor of the initial weights of a residual branch: `depth^(-1 / (2 * layers - 2))`.
 
     With this factor, each step of gradient descent changes the network's output by an amount that does not depend on
     `depth` (Zhang 2019, section 3).

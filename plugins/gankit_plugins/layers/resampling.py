@@ -22,7 +22,7 @@ def low_pass_kernel(taps: tuple[float, ...] = BINOMIAL) -> Tensor:
 def blur(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
     """Filter each channel of x, (B, C, H, W), with a kernel (1, 1, n, n). Return feature maps (B, C, H', W').
 
-    With `padding` zeros on each side, H' = H + 2 padding - n + 1 and W' = W + 2 padding - n + 1.
+    With `padding` zeros on each side, `H' = H + 2 * padding - n + 1` and `W' = W + 2 * padding - n + 1`.
     """
     each = kernel.to(x.dtype).expand(x.shape[1], 1, *kernel.shape[2:])
     return F.conv2d(x, each, padding=padding, groups=x.shape[1])
@@ -65,7 +65,7 @@ def convolve_up(x: Tensor, weight: Tensor, kernel: Tensor) -> Tensor:
 
 
 class LowPass(nn.Module):
-    """Base class of layers that apply a low-pass filter. Its kernel is a buffer that is not saved with the network."""
+    """Base class of layers that apply a low-pass filter. The filter's kernel is a non-persistent buffer."""
 
     kernel: Tensor
 

@@ -11,7 +11,7 @@ from gankit import InputError, Player, Spec
 from gankit_plugins.layers.dcgan import Size, half
 
 SMALLEST_IMAGE = 4
-"""Minimum side of an image, in pixels."""
+"""Minimum height and width of an image, in pixels."""
 
 WIDEST = 16
 """Maximum number of channels, as a multiple of the setting `width`.
@@ -23,7 +23,7 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
 def sizes_of(spec: Spec, owner: str, smallest: int) -> list[Size]:
-    """Return the sizes of all feature maps, starting with the image. Each is half of the previous one, rounded up.
+    """Return the sizes of all feature maps, starting with the image. Each size is half of the previous one, rounded up.
 
     There is at least one halving. The last size is the first one whose smaller side is at most `smallest`.
 
@@ -77,13 +77,14 @@ def pooling() -> nn.AvgPool2d:
 def activated(spec: Spec, player: Player, channels: int) -> nn.Sequential:
     """Return the recipe's normalisation of feature maps for `player`, followed by ReLU.
 
-    The normalisation applies to the input of the next layer, so `spec.normalize` gets an identity layer.
+    `spec.normalize` returns its argument, a layer, followed by the normalisation. Here the argument is an identity
+    layer, because the normalisation comes before the next layer.
     """
     return nn.Sequential(spec.normalize(player, nn.Identity(), channels), nn.ReLU())
 
 
 class ResidualBlock(nn.Module):
-    """Sum of a residual branch and a shortcut, which get the same input."""
+    """Residual block, which adds the outputs of a residual branch and a shortcut for the same input."""
 
     def __init__(self, residual: nn.Module, shortcut: nn.Module) -> None:
         super().__init__()
@@ -91,15 +92,15 @@ class ResidualBlock(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sum of both branches, (B, C', H', W'), for feature maps x, (B, C, H, W)."""
+        """Return the residual branch plus the shortcut, (B, C', H', W'), for feature maps x, (B, C, H, W)."""
         return self.residual(x) + self.shortcut(x)
 
 
 def up_block(spec: Spec, before: int, after: int, size: Size) -> ResidualBlock:
     """Return a block of a generator with nearest-neighbour upsampling of feature maps to `size`.
 
-    The recipe's normalisation and ReLU come before each 3x3 convolution. The shortcut's 1x1 convolution commutes with
-    the upsampling. It comes before the upsampling, where it has a quarter of the cost.
+    The recipe's normalisation and ReLU come before each 3x3 convolution. The shortcut applies
+    its 1x1 convolution before the upsampling. The result is the same as after the upsampling, at a quarter of the cost.
 
     Source: Gulrajani 2017, appendix; Miyato 2018, appendix B.4.
     """
@@ -118,7 +119,7 @@ def down_block(spec: Spec, before: int, after: int, halve: bool = True) -> Resid
     The recipe's normalisation and ReLU come before each 3x3 convolution. The first convolution keeps the number of
     channels, as in the authors' code. The shortcut is the identity if the block changes neither size nor channels.
     Otherwise the shortcut is a 1x1 convolution, after average pooling if `halve` is true. Pooling and this convolution
-    commute, and this order is cheaper.
+    commute, and pooling first is cheaper.
 
     Source: Miyato 2018, appendix B.4.
     """

@@ -15,7 +15,7 @@ GAIN = math.sqrt(2)
 
 
 class ScaledActivation(nn.Module):
-    """Layer y = sqrt(2) leaky_relu(x + b) with a trained bias b for each channel, which is initially 0."""
+    """Layer `y = sqrt(2) * leaky_relu(x + b)` with a trained bias b, initially 0, for each channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 REDUCTION = 8
-"""Ratio k of the channels of x to the channels of the keys f, queries g and values h (Zhang 2019, section 3)."""
+"""Ratio k of the numbers of channels: input to keys f, queries g or values h (Zhang 2019, section 3)."""
 
 
 def attention(f: Tensor, g: Tensor, h: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def attention(f: Tensor, g: Tensor, h: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Layer y = x + gamma v(o) (Zhang 2019, equation 3), where o is the attention of f(x), g(x) and h(x).
+    """Layer `y = x + gamma v(o)` (Zhang 2019, equation 3), where o is the attention of f(x), g(x) and h(x).
 
     f, g, h and v are 1x1 convolutions. The initial gamma is 0, so the layer is initially the identity.
 
@@ -51,7 +51,7 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return y = x + gamma v(o), with the shape and the data type of x, (B, C, H, W)."""
+        """Return `y = x + gamma v(o)`, with the shape and the data type of x, (B, C, H, W)."""
         o = attention(*(layer(x).flatten(2) for layer in (self.f, self.g, self.h)))
         return x + (self.gamma * self.v(o.unflatten(2, x.shape[2:]))).to(x.dtype)
 

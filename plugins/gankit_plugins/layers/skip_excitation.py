@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gankit_plugins.layers.dcgan import SLOPE, initialized
 
 SIDE = 4
-"""Side, in pixels, to which the small feature map is pooled (Liu 2021, section 3.1)."""
+"""Height and width of the small feature map after pooling, in pixels (Liu 2021, section 3.1)."""
 
 
 def pooled(x: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def pooled(x: Tensor) -> Tensor:
 
 
 class SkipLayerExcitation(nn.Module):
-    """Skip-layer excitation: y = F(x_low) x_high, with one factor for each channel of x_high (Liu 2021, equation 1).
+    """Skip-layer excitation `y = F(x_low) x_high`, with one factor for each channel of x_high (Liu 2021, equation 1).
 
     F consists of pooling to 4x4, a 4x4 convolution, LeakyReLU, a 1x1 convolution and a sigmoid. x_low is computed
     several layers before x_high, so the product is a short path for gradients.
@@ -40,7 +40,7 @@ class SkipLayerExcitation(nn.Module):
         self.factors = nn.Sequential(first, nn.LeakyReLU(SLOPE), last, nn.Sigmoid())
 
     def forward(self, x_low: Tensor, x_high: Tensor) -> Tensor:
-        """Return F(x_low) x_high, with the shape and the data type of x_high, (B, C, H, W).
+        """Return `F(x_low) x_high`, with the shape and the data type of x_high, (B, C, H, W).
 
         The shape of x_low is (B, C', H', W').
         """

@@ -13,14 +13,16 @@ WITH_WEIGHT = (*LAYERS, nn.Embedding)
 """Classes of layers that spectral norm applies to."""
 
 INITIAL_ITERATIONS = 30
-"""Number of power iterations when a weight is set. In training, one or a few iterations per forward pass are enough."""
+"""Number of power iterations after a weight is assigned. In training, a few iterations per forward pass are enough."""
 
 EPS = 1e-12
 """Lower bound for all divisors, so that a weight matrix of zeros stays zero instead of becoming NaN."""
 
 
 def power_iteration(W: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Estimate the first singular vectors of each matrix by one power iteration (Miyato 2018, algorithm 1).
+    """Estimate the singular vectors of each matrix's largest singular value by one power iteration.
+
+    Source: Miyato 2018, algorithm 1.
 
     Args:
         W: matrices, (groups, m, n).
@@ -64,7 +66,7 @@ class Spectral(nn.Module):
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Update the singular vectors, and return the weight unchanged.
 
-        PyTorch calls this method when the weight is set.
+        PyTorch calls this method when a weight is assigned to the layer.
         """
         with torch.no_grad():
             self._update_vectors(self.matrices(weight.detach()), INITIAL_ITERATIONS)
@@ -103,7 +105,10 @@ def normalize_weight(layer: nn.Module, iterations: int) -> nn.Module:
 
 
 def normalize_weights(network: nn.Module, iterations: int) -> nn.Module:
-    """Add spectral norm to all trained convolutions, linear layers and embeddings of a network. Return this network."""
+    """Add spectral norm to a network's convolutions, linear layers and embeddings, and return the network.
+
+    Layers with frozen weights are not changed.
+    """
     for layer in trainable_layers(network, WITH_WEIGHT):
         normalize_weight(layer, iterations)
     return network

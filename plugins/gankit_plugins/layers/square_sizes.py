@@ -32,5 +32,5 @@ def sides_of(spec: Spec, owner: str) -> list[int]:
 
 
 def channels_at(side: int, channel_base: int, max_channels: int) -> int:
-    """Return the number of channels of feature maps: channel_base / side, at least 1 and at most max_channels."""
+    """Return the number of channels of feature maps: `channel_base / side`, at least 1 and at most `max_channels`."""
     return max(1, min(channel_base // side, max_channels))

@@ -68,13 +68,13 @@ class StyleDiscriminator(nn.Module):
         sides = sides_of(spec, owner)[::-1]
         channels = [channels_at(side, config.channel_base, config.max_channels) for side in sides]
         self.from_image = activated(spec.channels, channels[0], 1)
-        # Blocks are named by the side of their input, so that a block keeps its name at another size of the images.
+        # Name each block by the side of its input. The names are then the same in networks for other image sizes.
         blocks = zip(sides, pairwise(channels), strict=False)
         self.body = nn.Sequential(OrderedDict((str(side), block(*pair)) for side, pair in blocks))
         count = channels[-1]
         self.deviation = DeviationMap(config.stddev_group) if config.stddev_group else nn.Identity()
         self.last = activated(count + bool(config.stddev_group), count, 3)
-        # The 4x4 convolution has no padding, so its output is 1x1: it is a fully connected layer.
+        # Without padding, the 4x4 convolution of 4x4 feature maps is equivalent to a fully connected layer.
         self.hidden = nn.Sequential(activated(count, count, FIRST, padding=0), nn.Flatten())
         self.head = EqualisedLinear(count, 1)
 

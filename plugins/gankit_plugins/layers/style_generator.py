@@ -15,7 +15,7 @@ from gankit_plugins.layers.square_sizes import CHANNEL_BASE
 
 
 def truncate_styles(ws: Tensor, w_mean: Tensor, psi: float, count: int | None) -> Tensor:
-    """Return w of each layer, truncated in the first `count` layers: w_mean + psi (w - w_mean).
+    """Return w of each layer, truncated in the first `count` layers: `w_mean + psi * (w - w_mean)`.
 
     Source: Karras 2018, appendix B.
 
@@ -53,7 +53,7 @@ class Synthesis(nn.Module):
     """Base class of synthesis networks, which map the style vectors w of all layers to images."""
 
     layers: int
-    """L, number of layers that get a style vector w. The first layer has the smallest feature maps."""
+    """L, number of layers that take a style vector w. The first layer has the smallest feature maps."""
 
     @abstractmethod
     def forward(self, ws: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class StyleGenerator(nn.Module):
     Args:
         mapping: mapping network from z (B, latent_size) and the condition to w (B, W), with the attribute `w_mean`.
         synthesis: network that maps one w for each layer, (B, L, W), to images.
-        psi: truncation factor. In evaluation mode, w becomes w_mean + psi (w - w_mean).
+        psi: truncation factor. In evaluation mode, w becomes `w_mean + psi * (w - w_mean)`.
         psi_layers: number of layers with truncation, starting with the first layer; None for all layers.
     """
 

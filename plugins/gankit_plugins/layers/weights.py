@@ -17,7 +17,7 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 
 def trainable_layers(network: nn.Module, types: tuple[type[nn.Module], ...] = LAYERS) -> list[nn.Module]:
-    """Return the layers of a network that have a trained weight. Tricks and penalties ignore frozen weights."""
+    """Return the layers of a network whose weights require gradients. Tricks and penalties ignore frozen weights."""
     return [module for module in network.modules() if isinstance(module, types) and module.weight.requires_grad]
 
 

@@ -28,7 +28,7 @@ def deviation(real: Tensor, mean: Callable[[Tensor], Tensor] = lambda x: x) -> T
 def perturb(
     real: Tensor, noise: Tensor, t: Tensor, spread: float, mean: Callable[[Tensor], Tensor] = lambda x: x
 ) -> Tensor:
-    """Return points x + t * spread * std(x) * u between real images x and their noisy copies.
+    """Return points `x + t * spread * std(x) * u` between real images x and their noisy copies.
 
     Args:
         real: real images x, (B, C, H, W).
@@ -60,7 +60,10 @@ class Dragan(InputGradientPenalty):
         every: Interval = 1
 
     def penalty(self, discriminator: Discriminator, step: Step) -> Tensor:
-        """Return E[(||grad D(x_hat)||_2 - k)^2] at points x_hat around real images (Kodali 2017, section 2.3)."""
+        """Return E[(||grad D(x_hat)||_2 - k)^2] at points x_hat near real images, with the target norm k.
+
+        Source: Kodali 2017, section 2.3.
+        """
         real, labels = step.real_inputs
         t = positions(real)
         x_hat = perturb(real, torch.rand_like(real), t, self.config.spread, step.run.ranks.mean)

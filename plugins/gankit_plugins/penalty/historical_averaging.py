@@ -15,22 +15,22 @@ from gankit_plugins.penalty.weight_matrices import ParameterPenalty
 
 
 def squared_distance(theta: Sequence[Tensor], mean: Sequence[Tensor]) -> Tensor:
-    """Return ||theta - mean||^2, summed over all parameters. `theta` and `mean` have tensors of equal shapes."""
+    """Return ||theta - mean||^2, summed over all parameters. `theta` and `mean` contain tensors of equal shapes."""
     differences = torch._foreach_sub(list(theta), list(mean))
     return torch.stack(torch._foreach_norm(differences, 2)).square().sum()
 
 
 def update_mean(mean: Sequence[Tensor], theta: Sequence[Tensor], t: int) -> None:
-    """Include theta in the mean of t earlier values of the parameters, in place: mean += (theta - mean) / (t + 1)."""
+    """Update the mean of t past parameter values with theta, in place: `mean += (theta - mean) / (t + 1)`."""
     torch._foreach_lerp_(list(mean), [p.detach() for p in theta], 1 / (t + 1))
 
 
 class HistoricalAveraging(ParameterPenalty):
     """Penalty that pulls each player's parameters towards the mean of all their past values.
 
-    Source: Salimans 2016, section 3.3: ||theta - 1/t sum theta[i]||^2 in the losses of both players, where theta[i] are
-    the parameters after step i. The mean is updated in place, so the memory use does not grow. Before the first step,
-    the mean equals the initial parameters, and the penalty is 0.
+    Source: Salimans 2016, section 3.3: `||theta - 1/t sum theta[i]||^2` in the losses of both players, where theta[i]
+    are the parameters after step i. The mean is updated in place, so the memory use does not grow. Before the first
+    step, the mean equals the initial parameters, and the penalty is 0.
 
     When to use: if the players oscillate around an equilibrium, because the pull towards the mean damps the
     oscillation.

@@ -26,8 +26,8 @@ class LeCam(Plugin):
     """Penalty on the distance between D's logits and averages of past logits (LeCam regularisation).
 
     Source: Tseng 2021 (Regularizing Generative Adversarial Networks under Limited Data), section 3.2. The penalty pulls
-    the logits of real images towards the average for generated images, and the logits of generated images towards the
-    average for real images. The averages are exponential moving averages. They start with the means of the first batch.
+    the logits of real images towards the average for generated images, and vice versa. The averages are exponential
+    moving averages. They start with the means of the first batch.
 
     When to use: with a few hundred to a few thousand images, together with an augmentation such as `diff_augment`.
     When not: with many images, because the penalty then slows down D's training.

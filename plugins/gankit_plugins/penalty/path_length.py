@@ -1,4 +1,4 @@
-"""Path length regularisation: a penalty that makes equal steps in w change the image by equal amounts."""
+"""Path length regularisation: equal steps in the style vector w change the image by equal amounts."""
 
 from __future__ import annotations
 

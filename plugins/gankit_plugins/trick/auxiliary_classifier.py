@@ -51,11 +51,11 @@ class ClassifyingDiscriminator(nn.Module):
 class AuxiliaryClassifier(Plugin):
     """Classifier in D that predicts the class of an image. G learns to generate the requested class (AC-GAN).
 
-    Source: Odena 2016, equations 2 and 3. The recipe's `loss` takes the place of equation 2, the loss for real and fake
-    images. A linear layer on D's features predicts the class. D minimises the cross entropy of the class on real and on
-    generated images. G minimises this cross entropy on its images. With packing, D classifies packs of images, because
-    all images of a pack have the same class. Discriminators that take the label as an input are rejected, because they
-    could classify without the image.
+    Source: Odena 2016, equations 2 and 3. The recipe's `loss` replaces equation 2, the loss for real and fake images. A
+    linear layer on D's features predicts the class. D minimises the cross entropy of the class on real and on generated
+    images. G minimises this cross entropy on its images. With the trick `packing`, D classifies packs of images,
+    because all images of a pack have the same class. Discriminators that take the label as an input are rejected,
+    because they could classify without the image.
 
     When to use: to generate requested classes, with a conditional generator and a discriminator without labels, such as
     `dcgan`.

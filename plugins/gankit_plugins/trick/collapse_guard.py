@@ -17,9 +17,9 @@ class CollapseGuard(Plugin):
 
     Source: Meng 2021, section 3.1. When D's loss falls quickly towards 0, G no longer learns. Here D's loss is its
     cross entropy minus the smallest possible cross entropy. With smoothed labels, this minimum is above 0. A loss that
-    is constant but not near 0 does not stop the run. The last checkpoint is kept. After `gankit resume`, the run stops
-    only after `patience` further checks. With `train.rollbacks`, the run first returns to a checkpoint from before
-    these checks.
+    is constant but not near 0 does not stop the run. The run stops after `patience` successive checks with a loss near
+    0. The last checkpoint is kept. If the stopped run is resumed, it counts these checks from 0. With
+    `train.rollbacks`, the run first returns to a checkpoint that is older than these checks.
 
     When to use: in long unattended runs.
     When not: with losses that are not cross entropies, because D's logits then do not show how confident D is.

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 
 def standardize(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
-    """Return (x - mean) / sqrt(variance + eps) in float32 or a wider type. The mean and variance are over `dims`."""
+    """Return `(x - mean) / sqrt(variance + eps)` in float32 or a wider type. Mean and variance are over `dims`."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     centred = x - x.mean(dims, keepdim=True)
     return centred * (centred.square().mean(dims, keepdim=True) + eps).rsqrt()

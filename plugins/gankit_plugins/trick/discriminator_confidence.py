@@ -29,7 +29,10 @@ def describe_logits(recipe: RecipeInfo) -> str:
 
 
 def as_target(target: Tensor | float, device: torch.device) -> Tensor:
-    """Return a target of D, such as 1 for real images, as a float32 tensor. A number becomes a scalar on `device`."""
+    """Return a target of D, such as 1 for real images, as a float32 tensor.
+
+    A number becomes a scalar tensor on `device`.
+    """
     if isinstance(target, Tensor):
         return target.float()
     # `torch.full` creates the tensor directly on the device. A copy from the CPU would make the CPU wait for the

@@ -64,7 +64,9 @@ def quarter(x: Tensor, bottom: Tensor, right: Tensor) -> Tensor:
 
 
 def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
-    """Return the mean absolute difference between reconstructions and images, after resizing the images.
+    """Return the mean absolute difference between reconstructions and resized images.
+
+    The images are resized to the size of the reconstructions.
 
     Source: Liu 2021, equation 2, with the L1 norm, as a mean over all values.
 
@@ -80,14 +82,16 @@ def reconstruction_loss(reconstruction: Tensor, images: Tensor) -> Tensor:
 
 
 def decoder(spec: Spec, channels: int, width: int, size: Size, target: Size, out_channels: int) -> nn.Sequential:
-    """Return a decoder from feature maps to images, with one to four layers. Each layer doubles height and width.
+    """Return a decoder from feature maps to images, which doubles height and width one to four times.
 
-    If there are several layers, the output is not larger than the target.
+    A 3x3 convolution follows each upsampling. The output is not larger than the target, unless there is only one
+    upsampling.
 
     Args:
         spec: specification with the normalisation of D.
         channels: number of channels of the feature maps.
-        width: number of channels before the last layer. Each earlier layer has twice as many channels as the next one.
+        width: number of input channels of the last convolution. Each earlier convolution has twice as many as the next
+            one.
         size: size of the feature maps, in pixels.
         target: size of the images to reconstruct, in pixels.
         out_channels: number of channels of the images.
@@ -98,7 +102,7 @@ def decoder(spec: Spec, channels: int, width: int, size: Size, target: Size, out
         fewer, larger = width * 2 ** (doublings - 1 - k), (size[0] << k, size[1] << k)
         layers.append(up_block(spec, "discriminator", channels, fewer, larger))
         channels = fewer
-    # The last layer has no activation, because augmented images may have values outside of [-1, 1].
+    # The last convolution has no activation, because augmented images may have values outside [-1, 1].
     last = initialized(nn.Conv2d(channels, out_channels, 3, padding=1))
     return nn.Sequential(*layers, nn.Upsample((size[0] << doublings, size[1] << doublings)), last)
 

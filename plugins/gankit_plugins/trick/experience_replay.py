@@ -146,7 +146,7 @@ class ExperienceReplay(Plugin):
     @hookimpl
     def on_start(self, run: Run) -> None:
         spec, classes = run.spec, max(1, run.spec.classes)
-        # The capacity is divided among the ranks, like the batch.
+        # Divide the capacity among the ranks, because each rank stores only images of its part of the batch.
         slots = max(1, self.config.capacity // run.ranks.size // classes)
         self.buffer = ReplayBuffer(classes, slots, spec.shape, run.device)
         if self.saved is not None:

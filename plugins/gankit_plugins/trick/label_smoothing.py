@@ -14,9 +14,9 @@ class LabelSmoothing(Plugin):
     """Softer targets for D than 1 and 0. A target is a constant, or a random number for each image and step.
 
     Source: Salimans 2016, section 3.4, for the defaults: 0.9 for real images, which prevents an overconfident D, and 0
-    for generated images. With targets a for real and b for generated images, the optimal D is
-    (a p_data + b p_g) / (p_data + p_g). If b is above 0, D outputs b where there are only generated images, so G's
-    gradient there is weaker. Therefore the default does not smooth the targets of generated images.
+    for generated images. With targets `a` for real and `b` for generated images, the optimal D is `(a p_data + b p_g) /
+    (p_data + p_g)`. If `b` is above 0, D outputs `b` where there are only generated images, so G's gradient there is
+    weaker. Therefore the default does not smooth the targets of generated images.
 
     Meng 2021, equations 7 to 11, smooths the targets of real and of generated images, and flips them: real =
     [0.0, 0.1], fake = [0.9, 1.0]. If the targets are flipped (lower for real than for generated images), G's target

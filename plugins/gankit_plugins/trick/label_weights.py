@@ -15,7 +15,7 @@ class LabelWeights(Plugin):
 
     Source: Meng 2021, equations 8 and 9, with their ranges as defaults. If a setting is a range, a new number is drawn
     from the range for each image and step. The optimal D is alpha p_data / (alpha p_data + beta p_g), where alpha and
-    beta are the means of their ranges. Beta is also the weight of G's loss, if G's loss has weights.
+    beta are the means of their ranges. Beta is also the weight of G's loss, if G's loss uses sample weights.
 
     When to use: to follow the equations of the paper, or, with numbers near 1, to emphasise real or generated images.
     When not: if real images should have a large effect. With the paper's ranges, their effect is small: D's optimal

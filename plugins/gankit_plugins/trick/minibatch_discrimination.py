@@ -12,7 +12,7 @@ from gankit_plugins.trick.feature_head import ExtendedFeatures, same_class
 
 
 def closeness(M: Tensor, compared: Tensor | None) -> Tensor:
-    """Return each image's closeness to other images, o_i = sum over j != i of exp(-||M_i - M_j||_1), for each kernel.
+    """Return the closeness of each image to other images: `o_i = sum_{j != i} exp(-||M_i - M_j||_1)` for each kernel.
 
     Source:
         Salimans 2016, section 3.2.

@@ -35,7 +35,7 @@ def half_life_decay(images: int, half_life: float) -> float:
 
 
 def average_into(average: list[Tensor], newest: list[Tensor], decay: float) -> None:
-    """Set average = decay * average + (1 - decay) * newest, in place. Both lists have tensors of equal shapes."""
+    """Set `average = decay * average + (1 - decay) * newest`, in place. Both lists contain tensors of equal shapes."""
     torch._foreach_lerp_(average, newest, 1 - decay)
 
 

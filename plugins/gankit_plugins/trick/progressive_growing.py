@@ -42,7 +42,7 @@ class ProgressiveGrowing(Plugin):
     def loss_terms(self, player: Player, run: Run) -> None:
         """Raise an InputError if the player's network cannot grow. Return no loss terms.
 
-        This hook makes the check because it is called before the run's directory is created.
+        The check is in this hook, because the hook is called before the run's directory is created.
         """
         growing_part(run, player)
 

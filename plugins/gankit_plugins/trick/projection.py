@@ -41,10 +41,10 @@ class ProjectionDiscriminator(nn.Module):
 class Projection(Plugin):
     """Class input for D: the inner product of a class embedding and D's features is added to the logit.
 
-    Source: Miyato and Koyama 2018, equation 4: the logit is <V_y, phi(x)> + psi(phi(x)). Here phi is the input of D's
-    last layer, and psi is the last layer. If D has several logits for an image, the inner product is added to each
-    logit. As in the paper, `spectral_norm` in the discriminator also divides V by its largest singular value. Other
-    normalisations do not apply to V. V is initialised from Glorot's uniform distribution.
+    Source: Miyato and Koyama 2018, equation 4: the logit is <V_y, phi(x)> + psi(phi(x)). Here phi(x) is the input of
+    D's last layer, and psi is the last layer. If D has several logits for an image, the inner product is added to each
+    logit. As in the paper, `spectral_norm` in the discriminator also divides the embedding matrix V by its largest
+    singular value. Other normalisations do not apply to V. V is initialised from Glorot's uniform distribution.
 
     When to use: with a conditional generator and a discriminator that takes no labels, such as `dcgan`.
     When not: with one discriminator per class, because each class then already has its own last layer.
@@ -74,7 +74,8 @@ class Projection(Plugin):
         table = nn.Embedding(spec.classes, features)
         nn.init.xavier_uniform_(table.weight)
         embedding: nn.Module = table
-        # Normalisations of outputs, such as batch norm, would change the inner product of equation 4.
+        # Apply only spectral norm. Normalisations of outputs, such as batch norm, would change the inner product of
+        # equation 4.
         if run.recipe.use_of("normalization.discriminator") == "spectral_norm":
             embedding = spec.normalize("discriminator", embedding, features)
         return ProjectionDiscriminator(network, embedding)

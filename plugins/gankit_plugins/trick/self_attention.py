@@ -32,7 +32,8 @@ def nearest(maps: list[FeatureMap], side: int) -> FeatureMap:
     """Return the feature map whose size is nearest to `side`.
 
     The distance is the absolute logarithm of the ratio of the smaller side to `side`. If two sizes have the same
-    distance, use the larger size. If several modules return this size, return the first of the outermost modules.
+    distance, the larger one is used. If several modules return maps of this size, the first of the least nested modules
+    is used.
     """
     size = min((abs(math.log2(min(one.size) / side)), -min(one.size), one.size) for one in maps)[-1]
     candidates = [one for one in maps if one.size == size]
@@ -43,12 +44,12 @@ def nearest(maps: list[FeatureMap], side: int) -> FeatureMap:
 class SelfAttentionTrick(Plugin):
     """Self-attention between all positions of a feature map, after one layer of the generator and of the discriminator.
 
-    Source: Zhang 2019 (SAGAN), section 3, equations 1 to 3. The convolutions f, g and h have C / 8 output channels, and
-    v has C. In the authors' code, h has C / 2 channels, and f and h are max-pooled. The initial gamma is 0. The
-    attention acts on the feature map whose size is nearest to `side`, after the first block of this size, but never on
-    the image. The normalisation `spectral_norm` of a player also normalises the convolutions f, g, h and v. Other
-    normalisations do not apply to these convolutions. Attention between N positions needs N^2 numbers for each image:
-    65,536 at 16x16, and 16,777,216 at 64x64.
+    Source: Zhang 2019 (SAGAN), section 3, equations 1 to 3. For feature maps with C channels, the convolutions f, g and
+    h have C / 8 output channels, and v has C output channels. In the authors' code, h has C / 2 channels, and f and h
+    are max-pooled. The initial gamma is 0. The attention acts on the feature map whose size is nearest to `side`, after
+    the first block of this size, but never on the image. The normalisation `spectral_norm` of a player also normalises
+    the convolutions f, g, h and v. Other normalisations do not apply to these convolutions. Attention between N
+    positions needs N^2 numbers for each image: 65,536 at 16x16, and 16,777,216 at 64x64.
 
     When to use: in convolutional networks, for images with distant parts that must match. A convolution connects only
     neighbouring pixels.

@@ -98,7 +98,7 @@ def levels(network: nn.Module, spec: Spec) -> list[tuple[str, int]]:
 
 
 class SkipZ(Plugin):
-    """z as an input of every level of the generator instead of only its first layer.
+    """z as an input of every level of the generator, not only of the first layer.
 
     Source: Brock 2018, section 3: z is split into one part for each size of the feature maps. A linear function of the
     part is added to every pixel of a map, before the first activation at this size. BigGAN computes the scale and the

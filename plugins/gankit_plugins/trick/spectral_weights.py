@@ -19,8 +19,8 @@ class SpectralWeights(Plugin):
 
     Source: Zhang 2019 (SAGAN), section 4.1, for spectral norm in G together with conditional batch norm; Miyato 2018,
     equation 8 and algorithm 1. The computation is the same as in the normalisation `spectral_norm`. Spectral norm is
-    applied to all trained convolutions, linear layers and embeddings that exist when this trick is applied. Therefore,
-    put this trick after tricks that add layers. Scales and shifts of batch norm are not changed.
+    applied to all convolutions, linear layers and embeddings with trained weights that exist when this trick is
+    applied. Therefore, put this trick after tricks that add layers. Scales and shifts of batch norm are not changed.
 
     When to use: in a generator with batch norm or conditional batch norm, against unstable training.
     When not: for a player whose normalisation is already `spectral_norm`. The recipe is then rejected.

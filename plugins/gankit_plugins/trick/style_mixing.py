@@ -13,7 +13,7 @@ class StyleMixing(Plugin):
     """Images from two style vectors in training: one w before a random layer, and another w from this layer on.
 
     Source: Karras 2018, section 3.1, with the probability 0.9 of the final networks. The network then cannot rely on
-    equal styles in neighbouring layers, so the style of a layer controls only details at the resolution of this layer.
+    equal styles in neighbouring layers. The style of a layer therefore controls only details at the layer's resolution.
     The second w is computed from the z of another image of the batch, and from the class of the image itself. A batch
     of one image is not mixed. Samples and metrics use one w for each image.
 

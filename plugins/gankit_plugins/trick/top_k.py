@@ -14,7 +14,7 @@ REPLACING = ("relativistic", "relativistic_average", "feature_matching")
 
 
 def kept_share(iteration: int, decay: float, every: int, final: float) -> float:
-    """Return the share of the batch with which G is trained: max(final, decay^n), where n is iteration // every."""
+    """Return the share of the batch with which G is trained: `max(final, decay^n)` with `n = iteration // every`."""
     return max(final, decay ** (iteration // every))
 
 
@@ -36,7 +36,7 @@ class TopK(Plugin):
     data. The number of images, k, starts at the batch size. After every `every` iterations, k is multiplied by `decay`,
     until k reaches the share `final` of the batch. The paper reduces k once per epoch. D is trained with all images.
     The images are selected in each micro-batch (gradient accumulation) and on each rank. If G's loss also uses real
-    images, the number of real images is also k.
+    images, it uses only k of them.
 
     When to use: late in the training, to improve the images of a GAN that works.
     When not: if modes are missing, because the images of a new mode often have the smallest logits.
