@@ -43,7 +43,7 @@ class Values(NamedTuple):
     """True if the value 0 means white in the file, and the largest value means black."""
 
     sixteen_bits: bool
-    """True if the values in the file have 16 bits, independently of the image mode."""
+    """True if the values in the file have 16 bits, even if Pillow's image mode has fewer bits."""
 
     opaque: bool
     """True if the alpha channel must be ignored."""

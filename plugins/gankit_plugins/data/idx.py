@@ -1,4 +1,4 @@
-"""Functions that read idx files, the format of MNIST.
+"""Functions that read files in the idx format, which MNIST uses.
 
 An idx file contains a four-byte magic number, the size of each dimension, and the values.
 
