@@ -23,7 +23,7 @@ class DcganGenerator(nn.Module):
         sizes = sizes_of(spec)
         levels = len(sizes) - 1
         channels = channels_at(levels, width)
-        # A linear layer, computed as a transposed convolution of a 1x1 map, so that normalisation gets a feature map.
+        # Use a transposed convolution of a 1x1 map as the linear layer, because normalisation then gets a feature map.
         projection = initialized(nn.ConvTranspose2d(spec.latent_size + numbers, channels, sizes[-1]))
         layers = [nn.Sequential(spec.normalize("generator", projection, channels), nn.ReLU())]
         for level in range(levels - 1, 0, -1):

@@ -10,7 +10,7 @@ from gankit_plugins.layers.dcgan import initialized
 
 
 class InfoGanGeneratorNetwork(nn.Module):
-    """Network that maps z to feature maps of a quarter of the image's height and width, and doubles both twice."""
+    """Network that maps z to feature maps with 1/4 of the image's height and width, and doubles their size twice."""
 
     def __init__(self, spec: Spec, width: int, units: int) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from gankit import Comparison, Plugin, hookimpl
 
 
 def inception_score(logits: Tensor) -> Tensor:
-    """Return the score exp(E_x KL(p(y|x) || p(y))), from 1 to K, for logits (N, K) (Salimans 2016, section 4)."""
+    """Return `exp(E_x KL(p(y|x) || p(y)))` for logits (N, K): a score from 1 to K (Salimans 2016, section 4)."""
     log_p = logits.double().log_softmax(1)
     p = log_p.exp()
     log_marginal = p.mean(0).log()

@@ -12,7 +12,7 @@ class AdamW(Adam):
     """Adam with weight decay that is independent of the gradient.
 
     Source: Loshchilov 2017 (Decoupled Weight Decay Regularization), algorithm 2: each step also multiplies every
-    parameter by 1 - lr weight_decay, so the relative decay is equal for all parameters. The first beta is 0.5, as
+    parameter by `1 - lr * weight_decay`, so the relative decay is equal for all parameters. The first beta is 0.5, as
     Radford 2015 recommends for GANs. Learning-rate schedules multiply `lr`, so they also change the decay.
 
     When to use: with few images or in long runs, where D's weights would grow without bound.
