@@ -24,7 +24,8 @@ BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 WHITE_IS_ZERO = 0
 UNSIGNED = 1
 
-# Offset of the bit depth in PNG files, offset of the image descriptor in TGA files, and mask of its alpha bits.
+# Offset of the bit depth in PNG files, offset of the image descriptor in TGA files, and mask of the alpha bits in this
+# descriptor.
 PNG_BIT_DEPTH, TGA_DESCRIPTOR = 24, 17
 TGA_ALPHA_BITS = 0b1111
 

@@ -229,7 +229,7 @@ def class_folders(path: Path, split: Split, names: tuple[str, ...], command: str
     Args:
         path: folder or zip file. If it contains folders with the names train or test, only the split's folder is used.
         names: classes to use, in the order of their labels.
-        command: `gankit prepare` command for these images, for a message.
+        command: `gankit prepare` command for these images, which a message recommends.
 
     Raises:
         InputError: an image is not in the folder of a class, a class has no images, or the images belong to the other

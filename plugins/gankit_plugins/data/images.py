@@ -220,7 +220,7 @@ class UnpreparedImages:
     """
 
     command: str
-    """`gankit prepare` command for these images, for a message."""
+    """`gankit prepare` command for these images, which a message recommends."""
 
     crop: int | None = None
     """Side, in pixels, of the centred square that is cropped from each image before any other step, or None."""

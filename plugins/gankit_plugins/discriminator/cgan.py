@@ -14,8 +14,7 @@ from gankit_plugins.layers.maxout import maxout_layer, to_unit_interval
 
 
 class CganDiscriminatorNetwork(nn.Module):
-    """Network with maxout layers for the image, the condition and their joint features, and a linear layer to one
-    logit."""
+    """Network with maxout layers for the image, the condition and their joint features, and a linear output layer."""
 
     def __init__(self, spec: Spec, config: CganDiscriminator.Config) -> None:
         super().__init__()

@@ -70,7 +70,7 @@ class Kid(KernelDistance):
 
     Source: Binkowski 2018, section 4. This metric equals `kernel_distance`, but accepts only the extractor `inception`.
 
-    When to use: to compare with papers; with few images.
+    When to use: to compare with papers, or with few images.
     When not: with another extractor.
     """
 

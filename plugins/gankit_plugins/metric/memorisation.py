@@ -54,7 +54,8 @@ class Memorisation(Plugin):
     def compute_metrics(self, comparison: Comparison) -> dict[str, float] | None:
         fake_to_real, real_to_real = nearest_distances(comparison)
         if not (typical := real_to_real.median()):
-            # At least half of the real images are copies of other real images, so the ratio has no meaning.
+            # At least half of the real images are copies of other real images, so the ratio would be infinite or
+            # undefined.
             return None
         ratio = fake_to_real.median() / typical
         near_copies = (fake_to_real <= real_to_real.quantile(NEAR_COPY_QUANTILE)).double().mean()

@@ -75,7 +75,7 @@ class WithReference(nn.Module):
         inputs: reference batch.
         condition: condition of the reference batch, or None for images without a condition.
         persistent: True if the network's `state_dict` contains the reference batch.
-        ready: True if `inputs` is the final reference batch. If False, each batch is its own reference until
+        ready: True if `inputs` is the final reference batch. If False, each batch is also the reference batch until
             `set_reference` is called.
     """
 
