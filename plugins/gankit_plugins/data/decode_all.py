@@ -50,8 +50,7 @@ def decode_all(
 
     Each CPU core has one worker process, and these processes decode the files. If there is only a single batch of
     files, the current process decodes it instead. `open_file` returns the path or the content of a file, or raises
-    `ImageError`. Memory use is bounded. If `crop` is given, the centred square with this side is cropped from each
-    image first.
+    `ImageError`. Memory use is bounded. `crop` has the same meaning as in `decode`.
 
     Raises:
         GankitError: a worker process cannot be started, or has died.

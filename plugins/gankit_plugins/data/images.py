@@ -223,7 +223,7 @@ class UnpreparedImages:
     """`gankit prepare` command for these images, which a message recommends."""
 
     crop: int | None = None
-    """Side, in pixels, of the centred square that is cropped from each image before any other step, or None."""
+    """Side, in pixels, of the centred square that is cropped from each image before it is resized, or None."""
 
     def dataset(self) -> Dataset:
         """Return the dataset without decoding any image."""

@@ -18,7 +18,7 @@ BLOCK = 2048
 """Maximum number of rows and columns in a block of the distance matrix. Only one block is in memory at a time."""
 
 DEFAULT_MAX_ORDER = 5
-"""Number of nearest neighbours that are always computed, so that metrics with different k share one computation."""
+"""Minimum number of nearest neighbours to compute. Metrics with k up to this number share one computation."""
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class Neighbours(NamedTuple):
     """Nearest-neighbour statistics of N real and M generated images, from which metrics are computed.
 
     The radius of an image's ball is the distance to its k-th nearest neighbour of the same kind (real or generated). k
-    is from 1 to K. A field with a smallest k contains K + 1 if there is no such k from 1 to K.
+    is from 1 to K. If no k from 1 to K satisfies a field's description, the field contains K + 1.
     """
 
     fake_in_real: Tensor

@@ -26,7 +26,7 @@ def example_moments(x: Tensor) -> Moments:
 
 
 def with_reference(own: Moments, reference: Moments, m: int) -> Moments:
-    """Return the moments over m reference examples and each example itself: `(m reference + own) / (m + 1)`."""
+    """Return the moments over m reference examples and each example itself: `(m * reference + own) / (m + 1)`."""
     mean, square = ((m * r + o) / (m + 1) for o, r in zip(own, reference, strict=True))
     return mean, square
 
