@@ -47,7 +47,7 @@ class Values(NamedTuple):
     """True if the values in the file have 16 bits, even if Pillow's image mode has fewer bits."""
 
     opaque: bool
-    """True if the alpha channel must be ignored."""
+    """True if the alpha channel has no meaning and is ignored."""
 
 
 def file_values(image: ImageFile, content: bytes) -> Values:

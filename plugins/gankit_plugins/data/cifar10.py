@@ -150,7 +150,7 @@ def is_archive(path: Path) -> bool:
 
 
 def pickles(path: Path) -> InputError:
-    """Return the InputError for a file or folder of the Python version of CIFAR-10."""
+    """Return the InputError to raise for a file or folder of the Python version of CIFAR-10."""
     return InputError(
         f"path: {path} is the Python version of CIFAR-10, whose pickles gankit does not read; get the binary version: "
         f"{SOURCE}"

@@ -78,7 +78,7 @@ class Folder:
     def subfolders(self, prefix: str) -> set[str]:
         """Return the names of the folders directly in the folder `prefix`.
 
-        `prefix` ends in a slash. It is empty for the top folder.
+        `prefix` is a path that ends in a slash, or "" for the top folder.
         """
         return {name[:-1] for name in _entries(self.top / prefix) if name.endswith("/")}
 
@@ -168,7 +168,7 @@ class Zip:
     def subfolders(self, prefix: str) -> set[str]:
         """Return the names of the folders directly in the folder `prefix`.
 
-        `prefix` ends in a slash. It is empty for the top folder.
+        `prefix` is a path that ends in a slash, or "" for the top folder.
         """
         below = (
             name.removeprefix(prefix)

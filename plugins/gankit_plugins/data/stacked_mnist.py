@@ -33,7 +33,7 @@ def stack(images: Tensor, labels: Tensor, count: int, classes: int, seed: int) -
 
 
 class StackedMnist(Plugin):
-    """Colour images with an MNIST digit in each channel. A generator is tested on how many of 1,000 modes it covers.
+    """Colour images with an MNIST digit in each channel, to test how many of 1,000 modes a generator covers.
 
     The setting `seed` of this plugin determines which digits are stacked, independently of the run's seed. To count
     modes, use `extractor.use = "classifier"` with `by_channel = true`, and the metric `modes`. A mode is a combination

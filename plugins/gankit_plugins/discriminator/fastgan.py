@@ -21,7 +21,7 @@ KERNEL = 4
 
 
 def halved_sizes(image: Size) -> list[Size]:
-    """Return the sizes of D's feature maps: repeated halves of the image's size, rounded down."""
+    """Return the sizes of D's feature maps. Each size is half of the size before, rounded down."""
     sizes = [(image[0] // 2, image[1] // 2)]
     while min(sizes[-1]) > SMALLEST:
         sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))

@@ -23,7 +23,7 @@ def frechet_distance(mu_a: Tensor, S_a: Tensor, mu_b: Tensor, S_b: Tensor) -> Te
     Source:
         Heusel 2017, equation 6; Dowson and Landau 1982.
     """
-    # Use S_a^(1/2) S_b S_a^(1/2), which is symmetric and has the same eigenvalues as S_a S_b.
+    # Use `S_a^(1/2) S_b S_a^(1/2)`, which is symmetric and has the same eigenvalues as `S_a S_b`.
     values, vectors = torch.linalg.eigh(S_a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     cross = torch.linalg.eigvalsh(root @ S_b @ root).clamp(min=0).sqrt().sum()

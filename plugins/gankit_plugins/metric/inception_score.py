@@ -15,7 +15,7 @@ def inception_score(logits: Tensor) -> Tensor:
     log_p = logits.double().log_softmax(1)
     p = log_p.exp()
     log_marginal = p.mean(0).log()
-    # Set p log p to its limit 0 at p = 0.
+    # At `p = 0`, set `p log p` to 0, which is its limit.
     divergence = torch.where(p == 0, 0.0, p * (log_p - log_marginal)).sum(1)
     return divergence.mean().exp()
 

@@ -75,7 +75,7 @@ class Neighbours(NamedTuple):
     """Smallest k for which the ball of at least one generated image contains the real image. Shape (N,)."""
 
     nonempty_order: Tensor
-    """Smallest k for which the ball of a real image contains a generated image. One k per real image, (N,)."""
+    """Smallest k for which the ball of the real image contains at least one generated image. Shape (N,)."""
 
     num_pairs: Tensor
     """Number of pairs of a real and a generated image in which the real image's ball contains the generated image.
@@ -120,7 +120,7 @@ def blocks(count: int) -> Iterator[slice]:
 
 
 def neighbours_in(comparison: Comparison, k: int) -> Neighbours:
-    """Return the `Neighbours` of a comparison's images, for all orders from 1 to at least k.
+    """Return the `Neighbours` of a comparison's images, for balls of 1 to at least k neighbours.
 
     The result is cached, so metrics share the computation.
     """
