@@ -24,7 +24,8 @@ BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 WHITE_IS_ZERO = 0
 UNSIGNED = 1
 
-# Offset of the bit depth in PNG files, offset of the image descriptor in TGA files, and mask of its alpha bits.
+# Offset of the bit depth in PNG files, offset of the image descriptor in TGA files, and mask of the alpha bits in this
+# descriptor.
 PNG_BIT_DEPTH, TGA_DESCRIPTOR = 24, 17
 TGA_ALPHA_BITS = 0b1111
 
@@ -43,10 +44,10 @@ class Values(NamedTuple):
     """True if the value 0 means white in the file, and the largest value means black."""
 
     sixteen_bits: bool
-    """True if the values in the file have 16 bits, independently of the image mode."""
+    """True if the values in the file have 16 bits, even if Pillow's image mode has fewer bits."""
 
     opaque: bool
-    """True if the alpha channel must be ignored."""
+    """True if the alpha channel has no meaning and is ignored."""
 
 
 def file_values(image: ImageFile, content: bytes) -> Values:

@@ -39,9 +39,9 @@ class CelebA(Plugin):
     """CelebA: 202,599 aligned photos of faces, 178x218 pixels, with 40 attributes such as `Smiling`.
 
     The condition is a vector of the attributes. In `gankit sample --set Smiling=1`, 1 means present and 0 means absent.
-    The setting `path` is a folder with the official files: `img_align_celeba.zip` or its unpacked folder
-    `img_align_celeba`, `list_attr_celeba.txt` and `list_eval_partition.txt`. The files may be in the subfolders `Img`,
-    `Anno` and `Eval` of the official download. Nothing is downloaded. The files are at
+    The setting `path` is a folder with the official files: `list_attr_celeba.txt`, `list_eval_partition.txt` and
+    `img_align_celeba.zip`. The unpacked folder `img_align_celeba` may replace the zip file. The files may be in the
+    subfolders `Img`, `Anno` and `Eval` of the official download. Nothing is downloaded. The files are at
     https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html.
 
     The central square with a side of `crop` pixels is cropped from each image and resized with the Lanczos filter. The
@@ -214,7 +214,7 @@ def list_faces(path: Path, names: list[str] | None, table: Attributes | None) ->
         return Listing(len(row), (), "", None, Counter(), (), row=row)
     if missing := [name for name in names if name not in table.rows]:
         raise InputError(f"path: {table.file} has no line for {shortened(missing)}; get it again; {SOURCE}")
-    # Users set 1 for present and 0 for absent. Networks take the values of the file, 1 and -1.
+    # Users set 1 for present and 0 for absent. The inputs of the networks are the values in the file, 1 and -1.
     condition = VectorCondition(table.names, ((0, 1),) * len(table.names))
     numbers = torch.tensor([table.rows[name] for name in names])
     return Listing(len(row), (), "", None, Counter(), (), condition, numbers, row)

@@ -150,7 +150,7 @@ def is_archive(path: Path) -> bool:
 
 
 def pickles(path: Path) -> InputError:
-    """Return the InputError for a file or folder of the Python version of CIFAR-10."""
+    """Return the InputError to raise for a file or folder of the Python version of CIFAR-10."""
     return InputError(
         f"path: {path} is the Python version of CIFAR-10, whose pickles gankit does not read; get the binary version: "
         f"{SOURCE}"
@@ -229,7 +229,7 @@ def class_folders(path: Path, split: Split, names: tuple[str, ...], command: str
     Args:
         path: folder or zip file. If it contains folders with the names train or test, only the split's folder is used.
         names: classes to use, in the order of their labels.
-        command: `gankit prepare` command for these images, for a message.
+        command: `gankit prepare` command for these images, which a message recommends.
 
     Raises:
         InputError: an image is not in the folder of a class, a class has no images, or the images belong to the other

@@ -82,7 +82,7 @@ def decode(data: bytes, size: Size, channels: Channels, crop: int | None = None)
     images are enlarged. 16-bit values are divided by 257 to get 8 bits. Colours are converted to grey by ITU-R BT.601.
     Only the first frame of an animation is used. Colour profiles are ignored.
 
-    If `crop` is given, the centred square with this side, in pixels, is cropped first.
+    If `crop` is given, the centred square with this side, in pixels, is cropped before the rectangle.
 
     Raises:
         ImageError: the file is not an image, is damaged or too large, has values without a known range, or is smaller

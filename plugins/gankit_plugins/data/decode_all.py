@@ -27,7 +27,7 @@ BATCH = 32
 """Maximum number of files in a batch. A batch is decoded by one worker process. Smaller batches have more overhead."""
 
 BATCH_BYTES = 1 << 20
-"""Approximate maximum size, in bytes, of all decoded images in a batch, and also of all file contents in a batch."""
+"""Approximate limit in bytes for the total size of the decoded images of a batch, and for its file contents."""
 
 AHEAD = 3
 """Number of batches per CPU core that are decoded in advance, before the caller needs them."""
@@ -50,8 +50,7 @@ def decode_all(
 
     Each CPU core has one worker process, and these processes decode the files. If there is only a single batch of
     files, the current process decodes it instead. `open_file` returns the path or the content of a file, or raises
-    `ImageError`. Memory use is bounded. If `crop` is given, the centred square with this side is cropped from each
-    image first.
+    `ImageError`. Memory use is bounded. `crop` has the same meaning as in `decode`.
 
     Raises:
         GankitError: a worker process cannot be started, or has died.
@@ -78,8 +77,8 @@ def decode_all(
     context = multiprocessing.get_context("spawn")
     stop = context.RawValue(ctypes.c_bool, False)
     pending: deque[tuple[list[str], Future[list[Decoded | ImageError]]]] = deque()
-    # Create the pool in this context manager, because its creation starts a process: multiprocessing's resource
-    # tracker.
+    # Create the pool in this context manager, because multiprocessing then also starts its resource tracker, which is a
+    # process.
     with starting_processes():
         pool = ProcessPoolExecutor(cores, context, start_worker, (stop,))
     batches = chain(first, batches)
@@ -106,7 +105,7 @@ def starting_processes() -> Iterator[None]:
 
     The worker processes ignore Ctrl-C, and import neither the main module nor modules from the current folder.
     """
-    # Block SIGINT. New processes inherit the blocked signal, so only the current process handles Ctrl-C. Windows has no
+    # Block SIGINT. New processes inherit the signal mask, so only the current process handles Ctrl-C. Windows has no
     # signal mask.
     set_mask = getattr(signal, "pthread_sigmask", None)
     mask = set_mask(signal.SIG_BLOCK, {signal.SIGINT}) if set_mask is not None else None

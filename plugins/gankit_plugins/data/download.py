@@ -14,7 +14,7 @@ from gankit import GankitError, progress_bar, write_bytes
 
 CHUNK = 1 << 16
 TIMEOUT = 30.0
-"""Timeout in seconds. A download fails if no new data arrives for this time."""
+"""Timeout in seconds. A download fails if no new data arrives within this time."""
 
 
 def fetch(name: str, mirrors: Sequence[str], md5: str, folder: Path) -> Path:

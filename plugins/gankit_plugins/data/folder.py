@@ -78,7 +78,7 @@ class Folder:
     def subfolders(self, prefix: str) -> set[str]:
         """Return the names of the folders directly in the folder `prefix`.
 
-        `prefix` ends in a slash. It is empty for the top folder.
+        `prefix` is a path that ends in a slash, or "" for the top folder.
         """
         return {name[:-1] for name in _entries(self.top / prefix) if name.endswith("/")}
 
@@ -108,7 +108,7 @@ class Folder:
 def _entries(folder: Path) -> Iterator[str]:
     """Yield the names of the files and subfolders in a folder. Hidden files and folders are left out.
 
-    The names of subfolders end in a slash, so that sorting the names also sorts the paths of the files.
+    The names of subfolders end in a slash. Sorting by these names gives the same order as sorting by full path.
     """
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -168,7 +168,7 @@ class Zip:
     def subfolders(self, prefix: str) -> set[str]:
         """Return the names of the folders directly in the folder `prefix`.
 
-        `prefix` ends in a slash. It is empty for the top folder.
+        `prefix` is a path that ends in a slash, or "" for the top folder.
         """
         below = (
             name.removeprefix(prefix)
@@ -205,7 +205,7 @@ class Zip:
 
 @contextmanager
 def open_files(path: Path) -> Iterator[Folder | Zip]:
-    """Open a folder or a zip file of images (a context manager). At the end, a zip file is closed.
+    """Open a folder or a zip file of images (a context manager). A zip file is closed when the context ends.
 
     Raises:
         InputError: `path` is not a folder or a zip file, or cannot be read.
@@ -228,7 +228,7 @@ def open_files(path: Path) -> Iterator[Folder | Zip]:
 
 @contextmanager
 def open_selection(path: Path, keep: Callable[[str], bool]) -> Iterator[Selection]:
-    """Open a folder or a zip file of images (a context manager). Select the images with `keep(name)` True.
+    """Open the images in a folder or a zip file for which `keep(name)` is true (a context manager).
 
     Raises:
         InputError: `path` is not a folder or a zip file, or cannot be read.
@@ -243,7 +243,7 @@ def is_image(name: str) -> bool:
 
 
 def extension_of(name: str) -> str:
-    """Return the extension of a file name in lower case, such as `.heic`, or `no extension`."""
+    """Return the extension of a file name in lower case, such as `.heic`. Without one, return `no extension`."""
     return os.path.splitext(name)[1].lower() or "no extension"
 
 
@@ -251,8 +251,8 @@ def _name_in_zip(info: zipfile.ZipInfo) -> str:
     """Return the path of a zip entry relative to the top of the zip file, with forward slashes."""
     name = info.filename
     if not info.flag_bits & UTF8_FLAG:
-        # For an entry without this flag, zipfile decodes the name with code page 437. Many programs write UTF-8 without
-        # setting the flag.
+        # For an entry without the UTF-8 flag, zipfile decodes the name with code page 437. Many programs write UTF-8
+        # without setting the flag.
         with suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
     name = name.replace("\\", "/")

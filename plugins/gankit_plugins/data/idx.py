@@ -1,4 +1,4 @@
-"""Functions that read idx files, the format of MNIST.
+"""Functions that read files in the idx format, which MNIST uses.
 
 An idx file contains a four-byte magic number, the size of each dimension, and the values.
 
@@ -39,7 +39,8 @@ def read_idx(path: Path) -> Tensor:
     The file may be compressed with gzip.
 
     Raises:
-        InputError: the file cannot be read, is not an idx file of bytes, or its length does not match its header.
+        InputError: the file cannot be read, is not an idx file of unsigned bytes, or its length does not match its
+            header.
     """
     with _open(path) as file:
         shape = _read_shape(path, file)

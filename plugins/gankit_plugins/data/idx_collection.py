@@ -122,7 +122,7 @@ def check_classes(classes: tuple[int, ...] | None) -> tuple[int, ...] | None:
 
 
 def check_headers(images: Path, labels: Path) -> None:
-    """Check an idx file of images and an idx file of labels by their headers.
+    """Check the headers of an idx file of images and an idx file of labels.
 
     Raises:
         InputError: the images are not 28x28, or the number of labels differs from the number of images.
@@ -169,9 +169,9 @@ def select_classes(images: Tensor, labels: Tensor, classes: tuple[int, ...]) -> 
 def first_of_each_class(
     images: Tensor, labels: Tensor, names: tuple[str, ...], count: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Return the first `count` images (N, ...) of each class, or all images if `count` is None, and their labels (N,).
+    """Return the first `count` images of each class, and their labels. If `count` is None, return all images.
 
-    `names` are the names of the classes 0, 1, ..., for the error message.
+    The images have the shape (N, ...) and the labels (N,). `names` are the names of the classes, for the error message.
 
     Raises:
         InputError: a class has fewer than `count` images.

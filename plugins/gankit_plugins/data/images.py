@@ -35,7 +35,7 @@ SMALLEST, LARGEST = 4, 4096
 Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
 
 ALWAYS_ALLOWED = 3
-"""Number of unusable files that are always skipped without an error, unless `bad_limit` is 0."""
+"""Number of unusable files that are skipped even in small datasets. If `bad_limit` is 0, none are skipped."""
 
 BadLimit = Annotated[
     float,
@@ -67,10 +67,10 @@ class Images(Plugin):
     Each folder in `path` is a class. A folder that contains all other folders is not a class. Classes are in natural
     order (2 before 10). A file with labels replaces the class folders: `labels.csv` with the columns `file` and
     `class`, `labels.json` with an object `{"FILE": "CLASS"}`, or StyleGAN's `dataset.json`. Instead of a class, images
-    may have attributes, which are numbers or words. Attributes are in other columns of `labels.csv`, or in
-    `labels.json` with one object per file, such as `{"FILE": {"age": 30, "colour": "red"}}`. The condition of an image
-    is then a vector (`VectorCondition`). A zip file has the same classes as its unpacked folder. It is not unpacked to
-    disk.
+    may have attributes, which are numbers or words. The attributes are the other columns of `labels.csv`. In
+    `labels.json`, they are one object per file, such as `{"FILE": {"age": 30, "colour": "red"}}`. The condition of an
+    image is then a vector (`VectorCondition`). A zip file has the same classes as its unpacked folder. It is not
+    unpacked to disk.
 
     The command `gankit prepare images --out FILE path=...` writes a prepared file. Prepared files are memory-mapped, so
     training starts immediately.
@@ -220,10 +220,10 @@ class UnpreparedImages:
     """
 
     command: str
-    """`gankit prepare` command for these images, for a message."""
+    """`gankit prepare` command for these images, which a message recommends."""
 
     crop: int | None = None
-    """Side, in pixels, of the centred square that is first cropped from each image. None skips this crop."""
+    """Side, in pixels, of the centred square that is cropped from each image before it is resized, or None."""
 
     def dataset(self) -> Dataset:
         """Return the dataset without decoding any image."""
@@ -238,7 +238,7 @@ class UnpreparedImages:
         )
 
     def load(self) -> tuple[Tensor, Tensor | None]:
-        """Return images, (N, C, H, W) uint8, and their condition: labels (N,), numbers (N, K), or None.
+        """Return images, (N, C, H, W) uint8, and their condition: labels (N,), attributes (N, K), or None.
 
         If stderr is a terminal, show a progress bar.
         """

@@ -47,7 +47,7 @@ def find_labels(files: Folder | Zip, outer: str, path: Path) -> Labels | None:
 
     Args:
         files: files in a folder or a zip file.
-        outer: folder that contains all images. It is empty or ends in a slash.
+        outer: path of the folder that contains all images, with a slash at the end. "" means the top folder.
         path: path of the folder or zip file, for messages.
 
     Raises:
@@ -85,7 +85,7 @@ def read_csv(content: bytes, source: str) -> dict[str, Label]:
 
     Raises:
         InputError: the first row is invalid, a row is incomplete, an image has two different labels, or the only
-            attribute has words.
+            attribute has values that are not numbers.
     """
     try:
         rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
@@ -156,12 +156,12 @@ def _is_attributes(label: Any) -> bool:
 def vectors_of(by_image: Mapping[str, Mapping[str, str]], source: str) -> tuple[VectorCondition, Tensor]:
     """Convert attributes to a vector condition of K numbers. Return the condition and the numbers (N, K) of the images.
 
-    The rows are in the order of `by_image`. The smallest and the largest value of a numeric attribute become -1 and 1.
-    An attribute with words becomes one number `NAME=WORD` for each word. This number is 1 for the word of the image,
-    and -1 for all other words.
+    The rows of the numbers are in the order of `by_image`. The smallest and the largest value of a numeric attribute
+    become -1 and 1. An attribute with words becomes one number for each word, with the name `NAME=WORD`. This number is
+    1 if the image has the word, and -1 if it does not.
 
     Raises:
-        InputError: an attribute has both numbers and words, too many words, or a name with `=`.
+        InputError: an attribute has both numbers and words, has too many words, or has a name that contains `=`.
     """
     names: list[str] = []
     ranges: list[tuple[float, float]] = []
@@ -215,7 +215,7 @@ def natural_order(name: str) -> tuple[tuple[tuple[str, int], ...], str]:
 
 
 def read_stylegan(content: bytes, source: str) -> dict[str, Label]:
-    """Return the class numbers in a `dataset.json` of StyleGAN. Its labels are class numbers or one-hot vectors.
+    """Return the class number of each image in StyleGAN's `dataset.json`. Labels are class numbers or one-hot vectors.
 
     Raises:
         InputError: the file does not have the format of StyleGAN's dataset tool, or a label is neither a class number

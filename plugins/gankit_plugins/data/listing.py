@@ -31,7 +31,7 @@ class Listing:
     """Names of the classes, in the order of their labels. Empty if the images have no classes."""
 
     outer: str
-    """Folder that contains all class folders. It is empty or ends in a slash."""
+    """Path of the folder that contains all class folders, with a slash at the end. "" means the top folder."""
 
     classes: Mapping[str, str] | None
     """Class of each image file, from a file with labels.
@@ -78,7 +78,7 @@ class Listing:
 
     @cached_property
     def label_of(self) -> dict[str, int]:
-        """Label of each class, by its name."""
+        """Mapping from the name of a class to its label."""
         return {name: label for label, name in enumerate(self.class_names)}
 
     @property
@@ -88,7 +88,7 @@ class Listing:
         return f"{self.total:,} images of {self.total + self.passed_over.total():,} files{others}"
 
     def class_of(self, name: str) -> str | None:
-        """Return the class of a file, or None if the file was not listed."""
+        """Return the class of a file, or None if the file is outside `outer` or missing from the file with labels."""
         if self.classes is not None:
             return self.classes.get(name)
         return name.removeprefix(self.outer).partition("/")[0] if name.startswith(self.outer) else None
@@ -103,7 +103,8 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
 
     Args:
         files: files in a folder or a zip file.
-        classes: True if the images have classes, otherwise False. None means True if there are labels or class folders.
+        classes: True if the images have classes, otherwise False. With None, they have classes if there are labels or
+            class folders.
         path: path of the folder or zip file, for messages.
 
     Raises:
@@ -131,7 +132,7 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
                 f"{found.file} has no labels, so the images have no classes; with `classes = true`, folders are classes"
             )
             return Listing(total, (), outer, None, +counts, (message,))
-    if classes and outer and len(folders) == 1:  # the only folder is the only class
+    if classes and outer and len(folders) == 1:  # the folder that contains all images is the only class
         outer = outer[: outer.rstrip("/").rfind("/") + 1]
     names = {name.removeprefix(outer).partition("/")[0] for name in folders if name != outer.rstrip("/")}
     if not names and not classes:
@@ -177,7 +178,7 @@ def _labelled(files: Folder | Zip, labels: Labels, total: int, counts: Counter[s
 
 
 def common_folder(folders: Iterable[str]) -> str:
-    """Return the deepest folder that contains all given folders. It is empty or ends in a slash."""
+    """Return the path of the deepest folder that contains all given folders: "" or a path that ends in a slash."""
     first, last = min(split := [folder.split("/") for folder in folders]), max(split)
     depth = next((i for i, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), min(map(len, split)))
     return "".join(f"{part}/" for part in first[:depth] if part)

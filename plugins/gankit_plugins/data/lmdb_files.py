@@ -31,9 +31,9 @@ class Databases:
         self.transactions = transactions
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all images in the order of the databases.
+        """Yield the names of all images, one database after the other.
 
-        The keys of each database are in byte order.
+        The images of a database are sorted by key, in byte order.
         """
         for name, transaction in self.transactions.items():
             for key in transaction.cursor().iternext(values=False):

@@ -102,7 +102,7 @@ def find_databases(path: Path) -> list[Path]:
 def list_databases(
     path: Path, folders: list[Path], split: Split, selected: tuple[str, ...] | None
 ) -> tuple[Opened, Listing]:
-    """Return a function that opens the databases of the selected categories, and the listing of their images.
+    """Return a function that opens the databases, and the listing of their images, for the selected categories.
 
     Args:
         path: path from the user, for error messages.
@@ -135,7 +135,7 @@ def list_databases(
 
 
 def list_images(path: Path, split: Split, selected: tuple[str, ...] | None) -> tuple[Opened, Listing]:
-    """Return a function that opens the images of some categories in a folder or a zip file, and their listing.
+    """Return a function that opens the images in a folder or a zip file, and the listing of these images.
 
     Args:
         path: folder or zip file.

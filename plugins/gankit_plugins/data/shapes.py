@@ -17,7 +17,7 @@ Radius = Annotated[float, Field(gt=0, le=0.95)]
 Kind = Literal["circle", "square", "triangle", "star", "ring", "cross", "crescent", "bar"]
 
 CHUNK = 500
-"""Number of images whose random numbers are drawn together. If this number changes, a seed gives different images."""
+"""Number of images whose random numbers are drawn together. A seed gives other images if this number changes."""
 
 MAX_PIXELS = 1 << 19
 """Approximate maximum number of pixels that are drawn at a time. It limits the memory use at any resolution."""
@@ -97,7 +97,7 @@ class Shapes(Plugin):
 
     Position, size and angle of the shape, its colour and the background colour are random. The background is a soft
     gradient, and edges are antialiased. The same seed gives the same images on every machine. Each kind of shape is a
-    class. The numbers of images in two classes differ by at most one.
+    class. The numbers of images in any two classes differ by at most one.
 
     Source: none.
 
@@ -180,7 +180,7 @@ class Sketch(NamedTuple):
     x: Tensor  # (N, 1, 1), x of the shape's centre
     y: Tensor  # (N, 1, 1), y of the shape's centre
     background: Tensor  # (N, 3, 1, 1), RGB colour of the background at the image's centre
-    slope: Tensor  # (N, 2, 1, 1, 1), change of the background per unit of x and of y
+    slope: Tensor  # (N, 2, 1, 1, 1), change of the background's RGB values per unit of x and of y
     colour: Tensor  # (N, 3, 1, 1), RGB colour of the shape
 
     @classmethod

@@ -24,8 +24,8 @@ def stack(images: Tensor, labels: Tensor, count: int, classes: int, seed: int) -
         seed: random seed.
 
     Returns:
-        Images (count, 3, H, W), and labels (count,) in [0, K^3). Channels with the labels a, b and c give the label
-        (a K + b) K + c.
+        Images (count, 3, H, W), and labels (count,) in [0, K^3). Channels with the labels `i`, `j` and `k` give the
+        label `(i K + j) K + k`.
     """
     index = torch.randint(len(images), (count, CHANNELS), generator=torch.Generator().manual_seed(seed))
     stacked_labels = labels[index] @ torch.tensor([classes**2, classes, 1])
@@ -33,7 +33,7 @@ def stack(images: Tensor, labels: Tensor, count: int, classes: int, seed: int) -
 
 
 class StackedMnist(Plugin):
-    """Colour images with an MNIST digit in each channel. They show how many of 1,000 modes a generator covers.
+    """Colour images with an MNIST digit in each channel, to test how many of 1,000 modes a generator covers.
 
     The setting `seed` of this plugin determines which digits are stacked, independently of the run's seed. To count
     modes, use `extractor.use = "classifier"` with `by_channel = true`, and the metric `modes`. A mode is a combination

@@ -30,7 +30,7 @@ def data_path(path: Path | None, name: str, source: str) -> Path:
 
     Args:
         path: the setting, or None.
-        name: name of the plugin. It determines the default folders.
+        name: name of the plugin, which is also the name of its default folders.
         source: text with the address of the dataset, for the error message.
 
     Raises:

@@ -83,10 +83,10 @@ class EbganDiscriminator(Autoencoder):
     """EBGAN's discriminator: an autoencoder of strided and transposed convolutions, with the squared error.
 
     Source: Zhao 2016, section 2.3 and figure 1. D's features are the code. The layers are the same as in DCGAN (Radford
-    2015): each halving of the side doubles the channels, up to 8 * `width`. LeakyReLU 0.2 follows each convolution of
-    the encoder. The decoder has the same sizes in reverse order, with ReLU. The setting `normalization.discriminator`
-    applies to every convolution except the first and the last. The error is the mean of the squared differences, so the
-    margin of the loss `ebgan` is independent of the size of the image.
+    2015). Each halving of the side doubles the channels, up to 8 * `width`. LeakyReLU 0.2 follows each convolution of
+    the encoder. The feature maps of the decoder have the same sizes in reverse order. Its activation is ReLU. The
+    setting `normalization.discriminator` applies to every convolution except the first and the last. The error is the
+    mean of the squared differences, so the margin of the loss `ebgan` is independent of the size of the image.
 
     When to use: with the loss `ebgan`.
     When not: with a loss that has target values for the logits, such as `non_saturating`, because the logits are never

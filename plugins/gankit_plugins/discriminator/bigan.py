@@ -88,12 +88,13 @@ class BiganDiscriminator(Plugin):
     Source: Donahue 2017, equation 3; Dumoulin 2017, equation 2. D separates real pairs (x, E(x)) from generated pairs
     (G(z), z). G and E minimise D's loss with exchanged targets: real pairs count as generated, and generated pairs as
     real. With cross entropy, G and E minimise -E[ln(1 - D(x, E(x)))] - E[ln D(G(z), z)] (Donahue 2017, section 3.4). At
-    the optimum, E is the inverse of G. These loss terms replace the terms of the recipe's `loss` for G.
-    `gankit reconstruct RUN` draws images x beside G(E(x)).
+    the optimum, E is the inverse of G. These loss terms replace the terms of the recipe's `loss` for G. The
+    command `gankit reconstruct RUN` draws images x and their reconstructions G(E(x)) side by side.
 
-    Networks: Donahue 2017, appendix C, for MNIST: D and E have two hidden layers of 1,024 units with LeakyReLU 0.2. The
-    normalisation comes before the second LeakyReLU: `normalization.discriminator` for D, `normalization.generator` for
-    E (paper: batch norm without scale and shift). Initial weights are from N(0, 0.02^2). D and E do not use labels.
+    The networks are those for MNIST in Donahue 2017, appendix C. D and E have two hidden layers of 1,024 units with
+    LeakyReLU 0.2. The normalisation comes before the second LeakyReLU: `normalization.discriminator` for D,
+    `normalization.generator` for E (paper: batch norm without scale and shift). Initial weights are from N(0, 0.02^2).
+    D and E do not use labels.
 
     When to use: to find the z of an image, with the prior `uniform` and the generator `bigan`.
     When not: for exact reconstructions, because no loss term compares the pixels of x and G(E(x)).

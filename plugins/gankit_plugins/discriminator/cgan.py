@@ -14,7 +14,7 @@ from gankit_plugins.layers.maxout import maxout_layer, to_unit_interval
 
 
 class CganDiscriminatorNetwork(nn.Module):
-    """Network with three maxout layers (for the image, the class and both together) and a linear layer to one logit."""
+    """Network with maxout layers for the image, the condition and their joint features, and a linear output layer."""
 
     def __init__(self, spec: Spec, config: CganDiscriminator.Config) -> None:
         super().__init__()
@@ -45,10 +45,10 @@ class CganDiscriminator(Plugin):
     """CGAN's discriminator: fully connected maxout layers, with the class or attributes as an additional input.
 
     Source: Mirza 2014, section 4.1. The image is mapped to 240 maxout units of 5 pieces, and the class to 50 units of 5
-    pieces. Both together are mapped to 240 units of 4 pieces. A linear layer maps the last units to one logit. In
-    training, half of the units of every hidden layer are dropped. The paper does not say which layers have dropout. As
-    in the paper, the input is scaled to [0, 1]. The setting `normalization.discriminator` applies to every hidden layer
-    (paper: none).
+    pieces. The concatenation of these units is mapped to 240 units of 4 pieces. A linear layer maps the last units to
+    one logit. In training, half of the units of every hidden layer are dropped. The paper does not say which layers
+    have dropout. As in the paper, the input is scaled to [0, 1]. The setting `normalization.discriminator` applies to
+    every hidden layer (paper: none).
 
     When to use: with the generator `cgan`, on small images.
     When not: for images larger than about 64x64; use `conditional_dcgan`. For images without labels, use `maxout`.

@@ -15,8 +15,8 @@ from gankit_plugins.layers.dcgan import SLOPE, channels_at, halving, initialized
 class DcganDiscriminatorNetwork(nn.Module):
     """Network of strided convolutions, which downsample the image, and a linear layer to one logit.
 
-    With `numbers` > 0, the numbers of the condition are appended to the image, one plane for each number. For a class,
-    these numbers are its one-hot vector. With `numbers` = 0, the condition is unused.
+    With `numbers` > 0, the numbers of the condition are appended to the image as constant channels, one for each
+    number. For a class, these numbers are its one-hot vector. With `numbers` = 0, the condition is unused.
     """
 
     def __init__(self, spec: Spec, width: int, numbers: int = 0) -> None:
@@ -75,10 +75,10 @@ class DcganDiscriminator(Plugin):
 class ConditionalDcganDiscriminator(DcganDiscriminator):
     """DCGAN's discriminator with the class or attributes as an additional input.
 
-    Source: Mirza 2014, section 3.2, applied to the network of Radford 2015. One plane for each class is appended to the
-    image's channels. The plane of the image's class contains ones, and all other planes contain zeros. Radford's code
-    for MNIST also appends the planes in every further layer. For attributes, one plane is appended for each number of
-    the condition.
+    Source: Mirza 2014, section 3.2, applied to the network of Radford 2015. For each class, one channel is appended to
+    the image. The channel of the image's class contains ones, and the channels of all other classes contain zeros.
+    Radford's code for MNIST also appends these channels in every further layer. For attributes, one constant channel is
+    appended for each number of the condition.
 
     When to use: with the generator `conditional_dcgan`.
     When not: for images without labels, or with a generator that has no class input; use `dcgan`.

@@ -21,7 +21,7 @@ KERNEL = 4
 
 
 def halved_sizes(image: Size) -> list[Size]:
-    """Return the sizes of D's feature maps: repeated halves of the image's size, rounded down."""
+    """Return the sizes of D's feature maps. Each size is half of the size before, rounded down."""
     sizes = [(image[0] // 2, image[1] // 2)]
     while min(sizes[-1]) > SMALLEST:
         sizes.append((sizes[-1][0] // 2, sizes[-1][1] // 2))
@@ -36,7 +36,7 @@ class FastganDiscriminatorNetwork(nn.Module):
         sizes = halved_sizes(sizes_of(spec, "fastgan", SMALLEST)[0])
         channels = [channels_at(level, width, size) for level, size in enumerate(reversed(sizes))][::-1]
         self.from_image = nn.Sequential(halving(spec.channels, channels[0]), nn.LeakyReLU(SLOPE))
-        # Blocks are numbered from the last one, so that a block keeps its name at another size of the images.
+        # Number the blocks from the last one. Networks for other image sizes then use the same name for the same block.
         numbers = range(len(channels) - 2, -1, -1)
         blocks = [(str(n), DownBlock(spec, *pair)) for n, pair in zip(numbers, pairwise(channels), strict=True)]
         self.body = nn.Sequential(OrderedDict(blocks))

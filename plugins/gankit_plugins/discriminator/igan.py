@@ -19,7 +19,7 @@ WIDEST = 8
 class ResidualBlock(nn.Module):
     """Residual block that downsamples by 2: a convolution, a strided convolution and a strided shortcut.
 
-    `channels` and `wider` are the numbers of input and output channels of each group.
+    `channels` and `wider` are the numbers of input and output channels of each group of the grouped convolutions.
     """
 
     def __init__(self, spec: Spec, channels: int, wider: int, groups: int) -> None:
@@ -63,7 +63,7 @@ class IganDiscriminatorNetwork(nn.Module):
     def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
         """Return logits (B,) and features (B, F) of images (B, C, H, W) and labels (B,).
 
-        In training mode, every class must have the same number of images.
+        In training mode, each class must occur equally often in `labels`.
         """
         routing = None
         if self.classes > 1:

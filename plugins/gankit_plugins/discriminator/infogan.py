@@ -50,7 +50,7 @@ class InfoGanDiscriminator(Plugin):
     and the last (paper: batch norm). Initial weights are from N(0, 0.02^2), as for DCGAN.
 
     When to use: with the prior `infogan` and the generator `infogan`.
-    When not: for images larger than about 32x32; use `dcgan`, which then has fewer parameters.
+    When not: for images larger than about 32x32; use `dcgan`, which has fewer parameters at these sizes.
     """
 
     name = "infogan"

@@ -31,7 +31,7 @@ class PgganDiscriminatorNetwork(Growing):
             nn.Sequential(EqualisedConv2d(spec.channels, before, 1, GAIN), activation()) for before in channels
         )
         last = EqualisedConv2d(channels[0], channels[0], FIRST, GAIN, padding=0)
-        # The input has one more channel, the standard deviation over the batch.
+        # Add one input channel for the minibatch standard deviation, which `DeviationMap` appends.
         first = convolution(spec, "discriminator", channels[0] + 1, channels[0])
         blocks = [nn.Sequential(DeviationMap(WHOLE_BATCH), first, last, activation(), nn.Flatten())]
         for after, before in pairwise(channels):
@@ -63,18 +63,18 @@ class PgganDiscriminatorNetwork(Growing):
 
 
 class PgganDiscriminator(Plugin):
-    """PGGAN's discriminator: the mirror image of its generator, with the standard deviation over the batch.
+    """PGGAN's discriminator: the mirror image of PGGAN's generator, with the minibatch standard deviation.
 
     Source: Karras 2017, table 2 and appendix A.1. Each size has two 3x3 convolutions with leaky ReLU. Then average
-    pooling halves the size, down to 4x4. At 4x4, a further channel contains the standard deviation over the batch,
-    averaged over all features (section 3). Two convolutions reduce the feature maps to 1x1, and a linear layer maps
-    them to one logit. Table 2 describes the network for 1024x1024 images (`width` 16 and `max_width` 512). All weights
-    have an equalised learning rate (section 4.1). The paper has no normalisation. If `normalization.discriminator` is
-    set, it applies after leaky ReLU in all layers except the first and the last two.
+    pooling halves the size, down to 4x4. At 4x4, a further channel contains the minibatch standard deviation, averaged
+    over all features (section 3). Two convolutions reduce the feature maps to 1x1, and a linear layer maps them to one
+    logit. Table 2 describes the network for 1024x1024 images (`width` 16 and `max_width` 512). All weights have an
+    equalised learning rate (section 4.1). The paper has no normalisation. If `normalization.discriminator` is set, it
+    applies after leaky ReLU in all layers except the first and the last two.
 
     Images are squares with a side of 4 times a power of two. The trick `progressive_growing` sets the image size of
-    each training phase. The network downsamples its inputs to this size by averaging. The standard deviation is
-    computed over the images of one rank and one gradient-accumulation step.
+    each training phase. The network downsamples its inputs to this size by averaging. The minibatch standard deviation
+    is computed over the images of one rank and one gradient-accumulation step.
 
     When to use: with the generator `pggan` and the trick `progressive_growing`.
     When not: with the trick `minibatch_stddev`, because the network already contains this layer.

@@ -11,7 +11,7 @@ from gankit_plugins.layers.r3gan import Architecture, Downsampling, changed_widt
 
 
 class FullSizeConv(nn.Conv2d):
-    """Depthwise convolution without biases whose kernel covers the feature map: a weighted sum of each channel.
+    """Depthwise convolution without biases that computes a weighted sum of all pixels for each channel.
 
     For the second derivatives of a grouped convolution, which R1 and R2 need, PyTorch calls one convolution for each
     group. A product and a sum are much faster.

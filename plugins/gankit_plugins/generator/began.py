@@ -1,4 +1,4 @@
-"""BEGAN's generator: the decoder of its discriminator, with convolutions and nearest-neighbour upsampling."""
+"""BEGAN's generator: convolutions and nearest-neighbour upsampling, as in the decoder of BEGAN's discriminator."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def modulated_block(
 
 
 class BigGanGenerator(nn.Module):
-    """Network of residual blocks. The first part of z is mapped to a small feature map. Each block gets a further part.
+    """Network of residual blocks. The first part of z is mapped to a small feature map. Each block gets another part.
 
     Args:
         spec: specification of the images, z and the classes.
@@ -76,7 +76,8 @@ class BigGanGenerator(nn.Module):
         try:
             return self.to_image(self.body(self.from_z(first)))
         finally:
-            # The vectors may belong to the autograd graph, and `deepcopy` fails for a module with such a tensor.
+            # Remove the vectors, because they may belong to the autograd graph, and `deepcopy` of this module would
+            # fail.
             for source in self.sources:
                 source.vectors = None
 

@@ -13,7 +13,7 @@ from gankit_plugins.layers.conditioning import numbers_of, require_numbers
 
 
 class CganGenerator(nn.Module):
-    """Fully connected network: a layer for z, a layer for the class, a layer for both together, and an output layer."""
+    """Fully connected network with layers for z, the condition and their joint features, and an output layer."""
 
     def __init__(self, spec: Spec, config: Cgan.Config) -> None:
         super().__init__()
@@ -43,10 +43,11 @@ class CganGenerator(nn.Module):
 class Cgan(Plugin):
     """CGAN's generator: fully connected, with the class or attributes as an additional input.
 
-    Source: Mirza 2014, section 4.1. z is mapped to 200 units, the class to 1,000, and both together to 1,200, each with
-    ReLU. A last layer maps the 1,200 units to the image. In the paper, a sigmoid follows, because images are in [0, 1].
-    Here tanh follows, because images are in [-1, 1]. The setting `normalization.generator` applies to every hidden
-    layer (paper: none). The paper's dropout of 0.5 in G is available as the trick `dropout`.
+    Source: Mirza 2014, section 4.1. z is mapped to 200 units, and the class to 1,000 units. The concatenation of these
+    units is mapped to 1,200 units. ReLU follows each of these layers. A last layer maps the 1,200 units to the image.
+    In the paper, a sigmoid follows, because images are in [0, 1]. Here tanh follows, because images are in [-1, 1]. The
+    setting `normalization.generator` applies to every hidden layer (paper: none). The paper's dropout of 0.5 in G is
+    available as the trick `dropout`.
 
     When to use: with the discriminator `cgan`, on small images.
     When not: for images larger than about 64x64; use `conditional_dcgan`. For images without labels, use `mlp`.

@@ -23,7 +23,7 @@ class DcganGenerator(nn.Module):
         sizes = sizes_of(spec)
         levels = len(sizes) - 1
         channels = channels_at(levels, width)
-        # A linear layer, computed as a transposed convolution of a 1x1 map, so that normalisation gets a feature map.
+        # Use a transposed convolution of a 1x1 map as the linear layer, because normalisation then gets a feature map.
         projection = initialized(nn.ConvTranspose2d(spec.latent_size + numbers, channels, sizes[-1]))
         layers = [nn.Sequential(spec.normalize("generator", projection, channels), nn.ReLU())]
         for level in range(levels - 1, 0, -1):
@@ -51,7 +51,7 @@ class Dcgan(Plugin):
     Source: Radford 2015, section 3 and figure 1. For 64x64 images and `width` 128, the feature maps are 4x4x1024,
     8x8x512, 16x16x256 and 32x32x128. The transposed convolutions have kernel 5 and stride 2. The setting
     `normalization.generator` applies to every layer except the last (paper: batch norm). ReLU follows each of these
-    layers, and tanh follows the last layer. Initial weights are from N(0, 0.02^2), section 4.
+    layers, and tanh follows the last layer. Initial weights are from N(0, 0.02^2) (section 4).
 
     Here images may have any size of at least 4x4. The image's height and width are halved and rounded up until the
     smaller one is at most 4. This gives the sizes of the feature maps. For MNIST, the sides are 28, 14, 7 and 4. A

@@ -69,16 +69,16 @@ class Fastgan(Plugin):
     Source: Liu 2021, section 3.1, equation 1 and figure 3. A transposed convolution maps z to a 4x4 feature map. Each
     further size has upsampling, one convolution and a gated linear unit. The setting `normalization.generator` applies
     to each convolution except the last (paper: batch norm). In skip-layer excitation, the 8x8 feature map scales the
-    channels of the 128x128 feature map. In the same way, 16x16 scales 256x256, and 32x32 scales 512x512. Feature maps
-    of 512x512 and larger have 3 channels. The other numbers of channels and the initial weights are choices of this
-    implementation. Each doubling of the size halves the number of channels, down to `width` / 32. The initial weights
-    are from N(0, 0.02^2), as in DCGAN.
+    channels of the 128x128 feature map. In the same way, the 16x16 feature map scales the 256x256 one, and the 32x32
+    feature map scales the 512x512 one. Feature maps of 512x512 and larger have 3 channels. The other numbers of
+    channels and the initial weights are choices of this implementation. Each doubling of the size halves the number of
+    channels, down to `width` / 32. The initial weights are from N(0, 0.02^2), as in DCGAN.
 
     Images may have any size of at least 4x4. The image's height and width are halved and rounded up until the smaller
     one is at most 4. This gives the sizes of the feature maps. For images below 128x128, the smallest feature map
     scales the largest one.
 
-    When to use: for small datasets, including large images, on one device, with the discriminator `fastgan`.
+    When to use: for small datasets of small or large images, on one device, with the discriminator `fastgan`.
     When not: for large datasets and long training; a network with more layers at each size, such as `sngan`, then has
     more capacity.
     """

@@ -78,14 +78,14 @@ class IganVnGenerator(nn.Module):
 class IganVn(Plugin):
     """IGAN_vN's generator: one network for any number of classes, with branches for each class.
 
-    Source: Meng 2021, section 1.2, figures 6 and 7. All classes share the trunk. Each class has two branches and its
-    own last convolution. The branches are grouped convolutions, so a batch costs about the same for N classes as for
-    one class. With one class, or for images without classes, the network is a deeper IGAN.
+    Source: Meng 2021, section 1.2, figures 6 and 7. All classes share the trunk. Each class has two branches and a
+    separate last convolution. The branches are grouped convolutions, so a batch costs about the same for N classes as
+    for one class. With one class, or for images without classes, the network is a deeper IGAN.
 
     Each batch must have the same number of images of each of the N classes, so `train.batch_size` must be a multiple of
     N.
 
-    When to use: for 2 to about 50 classes whose images should not mix.
+    When to use: for 2 to about 50 classes, if each image should have features of only one class.
     When not: for hundreds of classes, because each branch then gets few images; use a conditional network, such as
     `conditional_dcgan`.
     """

@@ -10,7 +10,7 @@ from gankit_plugins.layers.dcgan import initialized
 
 
 class InfoGanGeneratorNetwork(nn.Module):
-    """Network that maps z to feature maps of a quarter of the image's height and width, and doubles both twice."""
+    """Network that maps z to feature maps with 1/4 of the image's height and width, and doubles their size twice."""
 
     def __init__(self, spec: Spec, width: int, units: int) -> None:
         super().__init__()
@@ -44,14 +44,15 @@ def doubling(before: int, after: int) -> nn.ConvTranspose2d:
 class InfoGanGenerator(Plugin):
     """InfoGAN's generator for small images: two linear layers, then two transposed convolutions.
 
-    Source: Chen 2016, appendix C.1, table 1. For 28x28 images, the linear layers map z to 1,024 units, and these to
-    7x7x128 feature maps. The transposed convolutions have kernel 4 and stride 2, and return 14x14x64 feature maps and
-    the image. The setting `normalization.generator` applies to every layer except the last (paper: batch norm). ReLU
-    follows each of these layers. Here the activation of the last layer is tanh, because images are in [-1, 1]. The
-    sides of images may be any multiples of 4. Initial weights are from N(0, 0.02^2), as for DCGAN.
+    Source: Chen 2016, appendix C.1, table 1. For 28x28 images, the first linear layer maps z to 1,024 units, and the
+    second one maps these units to 7x7x128 feature maps. The transposed convolutions have kernel 4 and stride 2, and
+    return 14x14x64 feature maps and the image. The setting `normalization.generator` applies to every layer except the
+    last (paper: batch norm). ReLU follows each of these layers. Here the activation of the last layer is tanh, because
+    images are in [-1, 1]. The sides of images may be any multiples of 4. Initial weights are from N(0, 0.02^2), as for
+    DCGAN.
 
     When to use: with the prior `infogan` and the discriminator `infogan`.
-    When not: for images larger than about 32x32; use `dcgan`, which then has fewer parameters.
+    When not: for images larger than about 32x32; use `dcgan`, which has fewer parameters at these sizes.
     """
 
     name = "infogan"

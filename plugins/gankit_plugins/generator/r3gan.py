@@ -59,9 +59,9 @@ class R3gan(Plugin):
     Source: Huang 2024, section 4, configuration E. G begins with learned feature maps of 4x4, whose channels are
     multiplied by linear functions of z. Each size has two residual blocks. Between two sizes, the maps are upsampled
     bilinearly. A 1x1 convolution changes the number of channels where necessary. The initial weights are those of Fixup
-    (Zhang 2019): He's initial weights, multiplied by L^(-1/4) in the L residual blocks. The weights of each block's
-    last layer begin at 0. For 256x256, the paper has 96 channels at the image's size (`width` 96), and twice as many at
-    each smaller size, up to 768. For 32x32 and 64x64, all sizes have 768 channels. On ImageNet, they have 1,536
+    (Zhang 2019): He's initial weights, multiplied by L^(-1/4) in the L residual blocks. The last layer of each block is
+    initialised to 0. For 256x256, the paper has 96 channels at the image's size (`width` 96), and twice as many at each
+    smaller size, up to 768. For 32x32 and 64x64, all sizes have 768 channels. For ImageNet, all sizes have 1,536
     channels (`width` and `max_width` 1536).
 
     Here tanh follows the last convolution, because images are in [-1, 1]. With `class_embedding`, G gets z and an

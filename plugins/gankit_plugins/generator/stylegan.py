@@ -57,7 +57,7 @@ class StyledLayer(nn.Module):
 
 
 class AdainSynthesis(Synthesis):
-    """Network that transforms a learned constant of 4x4 pixels to the image, with two styled layers at every size.
+    """Network that maps a learned constant of 4x4 pixels to the image, with two styled layers at every size.
 
     At 4x4, the first layer has no convolution. It applies noise, the activation and AdaIN to the constant. At every
     other size, the convolution of the first layer doubles the size.
@@ -85,7 +85,7 @@ class AdainSynthesis(Synthesis):
         self.to_image = EqualisedConv2d(channels[-1], spec.channels, 1)
 
     def forward(self, ws: Tensor) -> Tensor:
-        """Generate images (B, C, H, W) from the w of each of the L layers, (B, L, w_size).
+        """Generate images (B, C, H, W) from style vectors w for L layers, (B, L, w_size).
 
         In evaluation mode, the images are clamped to [-1, 1].
         """

@@ -51,11 +51,11 @@ class ToImage(nn.Module):
 
 
 class SkipSynthesis(Synthesis):
-    """Network that transforms a learned constant of 4x4 pixels to the image. Every size contributes to the image.
+    """Network that maps a learned constant of 4x4 pixels to the image. Every size contributes to the image.
 
     There is one styled layer at 4x4. Every other size has two styled layers, and the first one doubles the size. After
-    the layers of each size, a `ToImage` layer adds its output to the upsampled sum of the smaller sizes. This layer
-    uses the w of the next styled layer.
+    the layers of each size, a `ToImage` layer adds its output to the upsampled sum of the smaller sizes. The `ToImage`
+    layer uses the style vector of the next styled layer.
     """
 
     def __init__(self, spec: Spec, config: StyleGeneratorSettings, owner: str) -> None:
@@ -76,7 +76,7 @@ class SkipSynthesis(Synthesis):
         self.upsample = FilteredUpsample()
 
     def forward(self, ws: Tensor) -> Tensor:
-        """Generate images (B, C, H, W) from the w of each of the L layers, (B, L, w_size).
+        """Generate images (B, C, H, W) from style vectors w for L layers, (B, L, w_size).
 
         In evaluation mode, the images are clamped to [-1, 1].
         """

@@ -18,12 +18,12 @@ def mean_and_covariance(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def frechet_distance(mu_a: Tensor, S_a: Tensor, mu_b: Tensor, S_b: Tensor) -> Tensor:
-    """Return the Frechet distance between two Gaussians, |mu_a - mu_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)).
+    """Return the Frechet distance of two Gaussians: `|mu_a - mu_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2))`.
 
     Source:
         Heusel 2017, equation 6; Dowson and Landau 1982.
     """
-    # Use S_a^(1/2) S_b S_a^(1/2), which is symmetric and has the same eigenvalues as S_a S_b.
+    # Use `S_a^(1/2) S_b S_a^(1/2)`, which is symmetric and has the same eigenvalues as `S_a S_b`.
     values, vectors = torch.linalg.eigh(S_a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     cross = torch.linalg.eigvalsh(root @ S_b @ root).clamp(min=0).sqrt().sum()
@@ -33,9 +33,9 @@ def frechet_distance(mu_a: Tensor, S_a: Tensor, mu_b: Tensor, S_b: Tensor) -> Te
 def frechet_distance_by_svd(a: Tensor, b: Tensor) -> Tensor:
     """Return the Frechet distance between features (N, F) and (M, F), without computing an F x F matrix.
 
-    Let A and B be the centred features divided by sqrt(N - 1) and sqrt(M - 1). Then S_a S_b = A^T A B^T B. This matrix
-    has the same nonzero eigenvalues as A B^T (A B^T)^T. The trace of (S_a S_b)^(1/2) is therefore the sum of the
-    singular values of A B^T.
+    Let A and B be the centred features divided by sqrt(N - 1) and sqrt(M - 1). The covariances have the product
+    `S_a S_b = A^T A B^T B`, with the same nonzero eigenvalues as `A B^T (A B^T)^T`. The trace of `(S_a S_b)^(1/2)` is
+    therefore the sum of the singular values of `A B^T`.
     """
     a, b = a.double(), b.double()
     A, B = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (a, b))
@@ -44,9 +44,9 @@ def frechet_distance_by_svd(a: Tensor, b: Tensor) -> Tensor:
 
 
 def frechet_distance_between(a: Tensor, b: Tensor) -> Tensor:
-    """Return the Frechet distance between features (N, F) and (M, F), computed by the method with smaller matrices.
+    """Return the Frechet distance between features (N, F) and (M, F). Use the method that needs the smaller matrices.
 
-    Rounding errors may make the distance slightly negative for equal features. The function then returns 0.
+    For equal features, rounding errors may make the result slightly negative. The function then returns 0.
     """
     if min(len(a), len(b)) < a.shape[1]:
         distance = frechet_distance_by_svd(a, b)

@@ -11,11 +11,11 @@ from gankit import Comparison, Plugin, hookimpl
 
 
 def inception_score(logits: Tensor) -> Tensor:
-    """Return the score exp(E_x KL(p(y|x) || p(y))), from 1 to K, for logits (N, K) (Salimans 2016, section 4)."""
+    """Return `exp(E_x KL(p(y|x) || p(y)))` for logits (N, K): a score from 1 to K (Salimans 2016, section 4)."""
     log_p = logits.double().log_softmax(1)
     p = log_p.exp()
     log_marginal = p.mean(0).log()
-    # Set p log p to its limit 0 at p = 0.
+    # At `p = 0`, set `p log p` to 0, which is its limit.
     divergence = torch.where(p == 0, 0.0, p * (log_p - log_marginal)).sum(1)
     return divergence.mean().exp()
 

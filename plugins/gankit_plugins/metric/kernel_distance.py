@@ -13,7 +13,7 @@ from gankit_plugins.metric.require_inception import require_inception
 
 
 def polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
-    """Return the cubic kernel k(x, y) = (x y / F + 1)^3, (N, M), for all pairs of features x (N, F) and y (M, F).
+    """Return the cubic kernel `(x^T y / F + 1)^3`, (N, M), for all pairs of features x (N, F) and y (M, F).
 
     Source:
         Binkowski 2018, equation 3.
@@ -70,7 +70,7 @@ class Kid(KernelDistance):
 
     Source: Binkowski 2018, section 4. This metric equals `kernel_distance`, but accepts only the extractor `inception`.
 
-    When to use: to compare with papers; with few images.
+    When to use: to compare with papers, or with few images.
     When not: with another extractor.
     """
 

@@ -33,11 +33,11 @@ def nearest_distances(comparison: Comparison) -> tuple[Tensor, Tensor]:
 class Memorisation(Plugin):
     """Distances from generated images to the nearest real images, compared with distances between real images.
 
-    `nearest_ratio` is the ratio of the median distances: about 1 for new images, far below 1 for copies, and far above
-    1 for images that are unlike the real images. `near_copies` is the proportion of generated images that are very
-    close to a real image. Only 1% of the real images are as close to another real image. `near_copies` is about 0.01
-    for new images, and 1 for copies. `near_copies` also detects a few copies among many new images, although these
-    copies hardly change the medians. Neighbours are searched in the whole dataset.
+    `nearest_ratio` is the ratio of the median distances. It is about 1 for new images, and far below 1 for copies. For
+    images that are unlike the real images, it is far above 1. `near_copies` is the proportion of generated images that
+    are very close to a real image. Only 1% of the real images are as close to another real image. `near_copies` is
+    about 0.01 for new images, and 1 for copies. `near_copies` also detects a few copies among many new images, although
+    these copies hardly change the medians. Neighbours are searched in the whole dataset.
 
     Source: Meehan 2020 compares the distances of generated images to the nearest training image with the distances of
     held-out images. Here, each real image in turn is the held-out image.
@@ -54,7 +54,8 @@ class Memorisation(Plugin):
     def compute_metrics(self, comparison: Comparison) -> dict[str, float] | None:
         fake_to_real, real_to_real = nearest_distances(comparison)
         if not (typical := real_to_real.median()):
-            # At least half of the real images are copies of other real images, so the ratio has no meaning.
+            # At least half of the real images are copies of other real images, so the ratio would be infinite or
+            # undefined.
             return None
         ratio = fake_to_real.median() / typical
         near_copies = (fake_to_real <= real_to_real.quantile(NEAR_COPY_QUANTILE)).double().mean()

@@ -18,7 +18,7 @@ BLOCK = 2048
 """Maximum number of rows and columns in a block of the distance matrix. Only one block is in memory at a time."""
 
 DEFAULT_MAX_ORDER = 5
-"""Number of nearest neighbours that are always computed, so that metrics with different k share one computation."""
+"""Minimum number of nearest neighbours to compute. Metrics with k up to this number share one computation."""
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:
@@ -59,24 +59,23 @@ def smallest_orders(distances: Tensor, radii: Tensor) -> Tensor:
 
 
 class Neighbours(NamedTuple):
-    """Results for N real and M generated images: which k-nearest-neighbour balls contain which images.
+    """Nearest-neighbour statistics of N real and M generated images, from which metrics are computed.
 
     The radius of an image's ball is the distance to its k-th nearest neighbour of the same kind (real or generated). k
-    is from 1 to K. In fields that contain the smallest k for which a ball contains an image, the value K + 1 means that
-    no such ball exists.
+    is from 1 to K. If no k from 1 to K satisfies a field's description, the field contains K + 1.
     """
 
     fake_in_real: Tensor
-    """Smallest k for which the ball around any real image contains the generated image.
+    """Smallest k for which the ball of at least one real image contains the generated image.
 
     One k per generated image, (M,).
     """
 
     real_in_fake: Tensor
-    """Smallest k for which the ball around any generated image contains the real image. One k per real image, (N,)."""
+    """Smallest k for which the ball of at least one generated image contains the real image. Shape (N,)."""
 
     nonempty_order: Tensor
-    """Smallest k for which the ball of a real image contains a generated image. One k per real image, (N,)."""
+    """Smallest k for which the ball of the real image contains at least one generated image. Shape (N,)."""
 
     num_pairs: Tensor
     """Number of pairs of a real and a generated image in which the real image's ball contains the generated image.
@@ -94,7 +93,8 @@ class Neighbours(NamedTuple):
 def neighbours(real: Tensor, fake: Tensor, max_order: int) -> Neighbours:
     """Compute the `Neighbours` of real images, with features (N, F), and generated images, with features (M, F).
 
-    The largest k is the smaller of `max_order` and the number of images minus 1.
+    The largest k is `min(max_order, N - 1)` for balls of real images, and `min(max_order, M - 1)` for balls of
+    generated images.
     """
     N, M = len(real), len(fake)
     real_radii, fake_radii = nearest_others(real, min(max_order, N - 1)), nearest_others(fake, min(max_order, M - 1))
@@ -120,7 +120,7 @@ def blocks(count: int) -> Iterator[slice]:
 
 
 def neighbours_in(comparison: Comparison, k: int) -> Neighbours:
-    """Return the `Neighbours` of a comparison's images, with balls up to at least the k-th nearest neighbour.
+    """Return the `Neighbours` of a comparison's images, for balls of 1 to at least k neighbours.
 
     The result is cached, so metrics share the computation.
     """

@@ -1,4 +1,4 @@
-"""Check that the feature extractor is Inception, for metrics that are defined only for Inception features."""
+"""Check of the feature extractor, for metrics that are defined only for Inception features."""
 
 from __future__ import annotations
 

@@ -12,10 +12,11 @@ from gankit_plugins.layers.dimensions import batch_norm_for
 class BatchNorm(Plugin):
     """Batch norm: normalisation of each channel over all images and pixels of a batch.
 
-    Source: Ioffe 2015; for GANs Radford 2015. Convolutions are followed by the batch norm for their number of
-    dimensions. Linear layers are followed by `nn.BatchNorm1d`. The convolution or linear layer keeps its bias, although
-    batch norm removes the effect of this bias. In training, the output for an image depends on the other images of its
-    batch. In evaluation mode, running statistics replace batch statistics.
+    Source: Ioffe 2015; for GANs Radford 2015. A convolution is followed by batch norm with the same number of
+    dimensions, such as `nn.BatchNorm2d` after `nn.Conv2d`. A linear layer is followed by `nn.BatchNorm1d`. The
+    convolution or linear layer keeps its bias, although batch norm removes the effect of this bias. In training, the
+    output for an image depends on the other images of its batch. In evaluation mode, running statistics replace batch
+    statistics.
 
     When to use: in generators like DCGAN and IGAN, which train poorly without it.
     When not: in a discriminator with a gradient penalty, or with batches of very few images.

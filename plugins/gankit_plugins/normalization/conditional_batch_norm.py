@@ -15,7 +15,7 @@ from gankit_plugins.normalization.batch_norm import BatchNorm
 
 
 def scale_by_class(x: Tensor, labels: Tensor, scales: Tensor, shifts: Tensor) -> Tensor:
-    """Return gamma_y x + beta_y, with the shape and the data type of x (Dumoulin 2017, equation 5).
+    """Return `gamma_y x + beta_y`, with the shape and the data type of x (Dumoulin 2017, equation 5).
 
     Args:
         x: normalised feature maps (B, C, H, W) or vectors (B, C).

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def conv_groups(layer: nn.Module) -> int:
-    """Return the number of groups of a convolution, or of the convolution in an `nn.Sequential`; 1 for other layers.
+    """Return the number of groups of a convolution, or of the convolution in an `nn.Sequential`, else 1.
 
     Separate networks for each class are computed as grouped convolutions with one group per class. A normalisation over
     several channels must not mix groups, because the images of one class would then depend on other classes.

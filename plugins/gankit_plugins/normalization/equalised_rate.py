@@ -12,7 +12,7 @@ from gankit_plugins.layers.weights import LAYERS
 class EqualisedRate(Plugin):
     """Equalised learning rate: weights from N(0, 1), multiplied by He's constant at run time.
 
-    Source: Karras 2017, section 4.1: w' = c w with c = (2 / fan_in)^0.5. The initial w' has the distribution of He
+    Source: Karras 2017, section 4.1: `w' = c w` with `c = (2 / fan_in)^0.5`. The initial w' has the distribution of He
     2015. Adam's step does not depend on the scale of the gradient, so all weights w change at the same relative speed.
     The plugin applies to all trained convolutions, transposed convolutions and linear layers of the player's network.
     It replaces their initial weights, and sets their biases to 0. Layers that already have an equalised rate, as in

@@ -15,7 +15,7 @@ NORMS = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 class InstanceNorm(Plugin):
     """Instance norm: normalisation over the pixels of a feature map, separately for each channel of each image.
 
-    Source: Ulyanov 2016. Each channel has a learnt scale and shift. The normalisation removes the mean of each channel
+    Source: Ulyanov 2016. Each channel has a learned scale and shift. The normalisation removes the mean of each channel
     over the image. This mean is a part of the image's style.
 
     When to use: in generators for style transfer and image-to-image translation, or with small batches.

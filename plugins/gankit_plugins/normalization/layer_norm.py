@@ -12,8 +12,8 @@ from gankit_plugins.normalization.conv_groups import conv_groups
 class LayerNorm(Plugin):
     """Layer norm: normalisation over all channels and pixels, separately for each image.
 
-    Source: Ba 2016; for critics with a gradient penalty, Gulrajani 2017, section 4. Each channel has a learnt scale and
-    shift. If a player has one network per class, each network is normalised separately.
+    Source: Ba 2016; for critics with a gradient penalty, Gulrajani 2017, section 4. Each channel has a learned scale
+    and shift. If a player has one network per class, each network is normalised separately.
 
     When to use: in a discriminator with a gradient penalty, where batch norm would make the images of a batch depend on
     each other.

@@ -11,8 +11,8 @@ from gankit_plugins.layers.pixel_norm import PixelNorm
 class PixelNormalization(Plugin):
     """Pixel norm: division of the feature vector at each pixel by its root mean square.
 
-    Source: Karras 2017, section 4.2: b = a / sqrt(mean(a^2) + 1e-8), over all channels of a pixel, after each
-    convolution of G. Pixel norm has no parameters, and each image is normalised separately. For vectors, the mean is
+    Source: Karras 2017, section 4.2: `b = a / sqrt(mean(a^2) + 1e-8)` after each convolution of G. The mean is over all
+    channels of a pixel. Pixel norm has no parameters, and each image is normalised separately. For vectors, the mean is
     over all features. The paper applies pixel norm after leaky ReLU, as the generator `pggan` does. In other networks,
     pixel norm comes before the activation.
 

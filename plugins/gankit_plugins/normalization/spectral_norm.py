@@ -18,7 +18,7 @@ class SpectralNorm(Plugin):
     `self_attention`. In additional networks, such as an encoder, only layers with the recipe's normalisation are
     normalised. In training, power iterations in each forward pass estimate the singular value. While the weights
     change, the estimate has a small error. If a player has one network per class, the weights of each class are divided
-    by the singular value of these weights.
+    by their largest singular value.
 
     When to use: in the discriminator, with `hinge` or cross entropy, to bound D's Lipschitz constant at almost no cost.
     When not: with weight clipping or a strong gradient penalty, which already bound D's Lipschitz constant.

@@ -26,13 +26,13 @@ def example_moments(x: Tensor) -> Moments:
 
 
 def with_reference(own: Moments, reference: Moments, m: int) -> Moments:
-    """Return the moments over m reference examples and each example itself: (m reference + own) / (m + 1)."""
+    """Return the moments over m reference examples and each example itself: `(m * reference + own) / (m + 1)`."""
     mean, square = ((m * r + o) / (m + 1) for o, r in zip(own, reference, strict=True))
     return mean, square
 
 
 def normalize(x: Tensor, moments: Moments, eps: float) -> Tensor:
-    """Return x normalised with the given moments: (x - mean) / sqrt(mean square - mean^2 + eps)."""
+    """Return x normalised with the given moments: `(x - mean) / sqrt(mean_square - mean^2 + eps)`."""
     mean, square = moments
     return (x - mean) * (square - mean.square()).clamp(min=0).add(eps).rsqrt()
 
@@ -75,7 +75,7 @@ class WithReference(nn.Module):
         inputs: reference batch.
         condition: condition of the reference batch, or None for images without a condition.
         persistent: True if the network's `state_dict` contains the reference batch.
-        ready: True if `inputs` is the final reference batch. If False, each batch is its own reference until
+        ready: True if `inputs` is the final reference batch. If False, each batch is also the reference batch until
             `set_reference` is called.
     """
 
@@ -205,9 +205,9 @@ class VirtualBatchNorm(Plugin):
 
 
 def pack(images: Tensor, labels: Tensor | None, size: int) -> tuple[Tensor, Tensor | None]:
-    """Return packs of `size` images (B, C, H, W) of the same class, and the labels of the packs.
+    """Combine images (B, C, H, W) of the same class into packs of `size` images. Return the packs and their labels.
 
-    A pack is one input of D, with the images concatenated along the channels: (B / size, size C, H, W).
+    In a pack, the images are concatenated along the channels. The packs have the shape (B / size, size * C, H, W).
     """
     if size == 1:
         return images, labels

@@ -11,9 +11,9 @@ from gankit_plugins.optimizer.adam import Adam
 class AdamW(Adam):
     """Adam with weight decay that is independent of the gradient.
 
-    Source: Loshchilov 2017 (Decoupled Weight Decay Regularization), algorithm 2: each step also multiplies every
-    parameter by 1 - lr weight_decay, so the relative decay is equal for all parameters. The first beta is 0.5, as
-    Radford 2015 recommends for GANs. Learning-rate schedules multiply `lr`, so they also change the decay.
+    Source: Loshchilov 2017 (Decoupled Weight Decay Regularization), algorithm 2. Each step also multiplies every
+    parameter by `1 - lr * weight_decay`. The relative decay is therefore equal for all parameters. The first beta is
+    0.5, as Radford 2015 recommends for GANs. Learning-rate schedules multiply `lr`, so they also change the decay.
 
     When to use: with few images or in long runs, where D's weights would grow without bound.
     When not: together with `l2_regularization`, which also shrinks the weights.

@@ -18,7 +18,7 @@ class SGD(Plugin):
     Source: Robbins 1951; Polyak 1964 for momentum, Nesterov 1983 for Nesterov's momentum. Learning-rate schedules
     multiply `lr`.
 
-    When to use: to study training with plain gradient descent, as in theory; or for D only (Chintala 2016).
+    When to use: to study training with plain gradient descent, as theoretical papers do, or for D only (Chintala 2016).
     When not: for fast training. All parameters have the same learning rate, even if their gradients differ greatly.
     """
 
