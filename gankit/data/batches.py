@@ -209,15 +209,15 @@ class Batches:
 
 
 class PrefetchedBatches:
-    """Batches that a background thread prefetches. The images are on disk or in CPU memory.
+    """Batches that a background thread prefetches from a dataset on disk or in CPU memory.
 
     This class has the same methods as `Batches`. `state_dict` returns the state after the last batch that `next`
     returned.
 
     Args:
         batches: source of the batches.
-        depth: number of batches that the thread copies in one call, and maximum number of batches in the queue. The
-            thread itself holds up to `depth` more batches.
+        depth: maximum number of batches in the queue. The thread also copies this number of batches at a time, so it
+            holds up to `depth` more batches.
         pin: True to copy each batch to pinned memory. The CPU then does not wait while a batch is copied to the GPU.
     """
 

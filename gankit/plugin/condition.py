@@ -97,7 +97,7 @@ class Condition(ABC):
         return ""
 
     def to_card(self) -> dict[str, Any]:
-        """Return the description as a JSON object. The function `from_card` is the inverse."""
+        """Return this description of the condition as a JSON object. The function `from_card` is the inverse."""
         return {"kind": self.kind, **asdict(self)}  # type: ignore[call-overload]
 
 

@@ -118,7 +118,10 @@ BASES: dict[Kind, type[_ModulePlugin]] = {
     "discriminator": _ModuleDiscriminator,
     "extractor": _ModuleExtractor,
 }
-"""Base class of the plugins that wrap a plain `nn.Module`, for each kind of plugin that may be an `nn.Module`."""
+"""Base class of wrapper plugins, by kind. A wrapper turns a plain `nn.Module` into a plugin.
+
+The other kinds of plugins cannot be an `nn.Module`.
+"""
 
 
 def load_weights(network: nn.Module, path: Path) -> None:

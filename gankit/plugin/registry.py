@@ -219,7 +219,7 @@ def _installed_entries() -> list[Entry]:
     for found in metadata.distributions():
         try:
             if not _plugin_points(found):
-                # Skip distributions without plugins, because reading the metadata of every distribution is slow.
+                # Read the metadata only of installed packages with plugins, because reading all metadata is slow.
                 continue
             # Several copies of a distribution may be installed. Use the first copy on `sys.path`, because Python
             # imports from this copy.

@@ -40,9 +40,9 @@ def locate(value: Any, folder: Path) -> Any:
 def folders_of(settings: dict[str, Any]) -> dict[tuple[str, str], Path]:
     """Return the base folder of each `LocatedText` in a plugin's settings, as a dictionary with keys (setting, text).
 
-    `absolute_path` uses `info.field_name` and the text to find the folder of a path. In a nested model,
-    `info.field_name` is the inner setting. In a dictionary of paths, `info.field_name` is the outer setting. Therefore,
-    a text in nested dictionaries has one entry for each of its outer and inner keys.
+    `absolute_path` looks up the folder of a path by pydantic's `info.field_name` and the text. For a path in a nested
+    model, this name is the inner setting. For a path in a dictionary, it is the outer setting. The raw settings do not
+    show which of the two applies. Therefore, each text is stored under the names of all settings that contain it.
     """
 
     def located(value: Any, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, str], Path]]:

@@ -425,7 +425,7 @@ def _fits(version: str, required: Requirement) -> bool:
 
 
 def _use(raw: Any, kinds: tuple[Kind, ...]) -> Any:
-    """Return the value of `use` in an unvalidated table, or the name of the default plugin. Do not check the value."""
+    """Return the value of `use` in an unvalidated table, or the name of the default plugin if `use` is missing."""
     default = DEFAULT_USE.get(kinds[0])
     if isinstance(raw, dict):
         return raw.get("use", default)

@@ -24,8 +24,8 @@ MAX_SIDE = 560
 MAX_BYTES = 4_000_000
 """Maximum total size of the images on a page, in bytes.
 
-Images are left out or downsized until they need at most this number of bytes. A page may exceed the
-maximum only if it uses the last entry of `FALLBACK_SIZES`.
+Images are left out or downsized until they need at most this number of bytes. A page may exceed the maximum only if its
+images already have the smallest size, the last one in `FALLBACK_SIZES`.
 """
 
 FALLBACK_SIZES = ((2, MAX_SIDE), (2, MAX_SIDE // 2), (1, MAX_SIDE // 2), (1, MAX_SIDE // 4), (1, MAX_SIDE // 8))

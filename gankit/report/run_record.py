@@ -13,7 +13,7 @@ from gankit.storage.run_dir import RunDir, State, read_rows
 
 Points = list[tuple[int, float]]  # (iteration, value) pairs, oldest first
 
-Protocol = tuple[tuple[str, str], ...]  # facts that affect a metric, as sorted (name, value) pairs
+Protocol = tuple[tuple[str, str], ...]  # settings that affect the value of a metric, as sorted (name, value) pairs
 
 
 @dataclass(frozen=True)

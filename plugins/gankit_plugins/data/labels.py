@@ -18,7 +18,10 @@ from gankit import InputError, VectorCondition
 from gankit_plugins.data.folder import Folder, Zip
 
 MAX_WORDS = 100
-"""Maximum number of different words of an attribute. Each word becomes one number of the condition vector."""
+"""Maximum number of categories of an attribute whose values are words.
+
+Such an attribute is one-hot encoded: each category is one component of the condition vector.
+"""
 
 NO_CLASSES = "set `classes = false` for images without classes"
 

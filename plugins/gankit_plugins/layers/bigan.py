@@ -1,4 +1,4 @@
-"""Hidden layers that BiGAN's generator, encoder and discriminator for MNIST share."""
+"""Hidden layers of BiGAN's generator, encoder and discriminator for MNIST, which have the same structure."""
 
 from __future__ import annotations
 

@@ -9,7 +9,10 @@ from gankit_plugins.layers.dcgan import SLOPE, Size, initialized
 from gankit_plugins.layers.residual import ResidualBlock
 
 NARROWEST = 32
-"""Maximum ratio of the largest to the smallest number of channels, among feature maps smaller than 512x512."""
+"""Limit on the decrease of the number of channels.
+
+Each feature map smaller than 512x512 has at least 1/32 of the largest number of channels.
+"""
 
 LARGE = 512
 """Minimum side, in pixels, of the feature maps that have only 3 channels (Liu 2021, section 3)."""

@@ -64,7 +64,10 @@ class Growing(nn.Module):
     """
 
     growth: Tensor
-    """Level, step and steps of `Growth`, (3,) int64. Averaging this buffer over the ranks is exact for integers."""
+    """Fields of `Growth` (level, current step, number of steps) as a tensor, (3,) int64.
+
+    Integers have no rounding errors when they are averaged over the ranks.
+    """
 
     def __init__(self, levels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Layer with biases, leaky ReLU and a constant gain, as in StyleGAN's networks."""
+"""Activation of StyleGAN's networks: a bias for each channel, leaky ReLU and a constant gain."""
 
 from __future__ import annotations
 

@@ -51,7 +51,10 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `y = x + gamma v(o)`, with the shape and the data type of x, (B, C, H, W)."""
+        """Return `x + gamma * v(o)`, with the shape and the data type of x, (B, C, H, W).
+
+        `o` is the output of the attention, `v` is a 1x1 convolution, and `gamma` is a learned scalar.
+        """
         o = attention(*(layer(x).flatten(2) for layer in (self.f, self.g, self.h)))
         return x + (self.gamma * self.v(o.unflatten(2, x.shape[2:]))).to(x.dtype)
 

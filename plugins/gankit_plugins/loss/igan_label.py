@@ -46,8 +46,9 @@ class IganLabel(AdversarialLoss):
         The sum, in float32 or a wider type, is
         -E[alpha (t ln D(x) + (1 - t) ln(1 - D(x)))] - E[beta (u ln D(G(z)) + (1 - u) ln(1 - D(G(z))))].
 
-        For t = 1 and u = 0, the negative of this sum is equal to equations 1, 7 and 8. For t = 0 and u = 1, it is equal
-        to equation 11. Equation 9 gives the optimal D for equation 8: alpha p_data / (alpha p_data + beta p_g).
+        For t = 1 and u = 0, the negative of this sum is the objective in Meng 2021, equations 1, 7 and 8, which
+        have the same form. For t = 0 and u = 1, it is that of equation 11. The optimal D for equation 8 is
+        `alpha p_data / (alpha p_data + beta p_g)` (equation 9).
 
         Args:
             real_logits: logits of D for real images x, (B, ...).

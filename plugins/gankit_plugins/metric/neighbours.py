@@ -75,7 +75,7 @@ class Neighbours(NamedTuple):
     """Smallest k for which the ball of at least one generated image contains the real image. Shape (N,)."""
 
     nonempty_order: Tensor
-    """Smallest k for which the ball of the real image contains at least one generated image. Shape (N,)."""
+    """Smallest k for which the ball of each real image contains at least one generated image. Shape (N,)."""
 
     num_pairs: Tensor
     """Number of pairs of a real and a generated image in which the real image's ball contains the generated image.

@@ -42,7 +42,7 @@ def scale_of(height: int, width: int) -> float:
 
 
 class PathLength(Plugin):
-    """Penalty that makes steps of equal length in the style vector w change the image by equal amounts.
+    """Penalty on G: a change of the style vector w by a fixed length should change the image by a fixed amount.
 
     Source: Karras 2019, section 3.2, equation 4: the mean of (||J^T y|| - a)^2. J is the derivative of the image with
     respect to w, and y is random noise. The scalar `a` is the exponential moving average of the lengths ||J^T y||. The

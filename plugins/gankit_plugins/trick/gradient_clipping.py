@@ -10,12 +10,12 @@ from gankit_plugins.layers.weights import BOTH, Players
 
 
 class GradientNormClipping(Plugin):
-    """Limit for the norm of a player's gradient over all parameters. A gradient above the limit is scaled down.
+    """Clipping of the gradient norm of each player. The norm is that of the gradient of all parameters together.
 
-    Source: Pascanu 2013 (On the difficulty of training recurrent neural networks), algorithm 1. The direction of the
-    gradient does not change. Clipping limits rare large gradients, which would distort Adam's averages for a long time.
-    If the limit is exceeded in every step, clipping has little effect with Adam, because Adam's updates hardly depend
-    on the gradient's scale.
+    Source: Pascanu 2013 (On the difficulty of training recurrent neural networks), algorithm 1. A gradient above the
+    limit is scaled down, so its direction does not change. Clipping limits rare large gradients, which would distort
+    Adam's averages for a long time. If the limit is exceeded in every step, clipping has little effect with Adam,
+    because Adam's updates hardly depend on the gradient's scale.
 
     When to use: with losses that sometimes rise suddenly, especially with penalties on D's gradient.
     When not: against a learning rate that is too high, because clipping hides the problem.

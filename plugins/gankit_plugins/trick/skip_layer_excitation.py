@@ -32,7 +32,7 @@ class ExcitedGenerator(nn.Module):
         self.excitation = excitation
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        """Return images (B, C, H, W) in [-1, 1] for z (B, latent_size) and their condition."""
+        """Generate images (B, C, H, W) in [-1, 1] from z (B, latent_size) and a condition."""
         small: list[Tensor] = []
         functions = {self.low: small.append, self.high: lambda x: self.excitation(small[-1], x)}
         with forward_hooks(self.network, functions):

@@ -128,7 +128,10 @@ class StandingStatistics(Plugin):
 
     @torch.no_grad()
     def _compute(self, network: nn.Module, run: Run) -> None:
-        """Set the statistics of all batch norm layers of a network, and leave the network in evaluation mode."""
+        """Compute the statistics of all batch norm layers of a network from generated images.
+
+        Afterwards, the network is in evaluation mode.
+        """
         train = run.recipe.train
         count = train.batch_size // train.accumulate // run.ranks.size
         generator = torch.Generator(run.device).manual_seed(run.recipe.seed)

@@ -22,7 +22,7 @@ class WeightClipping(Plugin):
     """Clipping of every parameter of D to [-c, c] after each D step.
 
     Source: Arjovsky 2017 (Wasserstein GAN), algorithm 1, with c = 0.01. Clipping is the simplest way to bound D's
-    slope, as the Wasserstein loss requires. The trick also clips biases and the scales of normalisations.
+    Lipschitz constant, as the Wasserstein loss requires. The trick also clips biases and the scales of normalisations.
 
     When to use: to reproduce the first Wasserstein GAN, with `wasserstein` and `rmsprop`.
     When not: in all other cases; use `gradient_penalty` or `spectral_norm`, which reduce D's capacity less.
