@@ -144,7 +144,7 @@ def _slug(name: str) -> str:
 def _check_unique(names: Sequence[str], flag: str) -> None:
     """Raise InputError if two of the names would become the same folder name.
 
-    `flag` is the option with the names, for the error message.
+    The error message contains `flag`, the command-line option that lists the names.
     """
     slugs = [_slug(name) for name in names]
     repeated = next((name for name, slug in zip(names, slugs, strict=True) if slugs.count(slug) > 1), None)

@@ -68,16 +68,16 @@ def command(
 ) -> None:
     """Train RECIPE with and without each of its tricks, with several seeds, and print the effect of each trick.
 
-    With --add, each given trick is added to RECIPE instead. The table shows the effect of each trick on each metric,
-    with a confidence interval, and the cost of each trick. The cost is the training time per iteration with the trick
-    divided by the time without it. After Ctrl-C, every run writes a checkpoint and ends. To resume the study, repeat
-    the command, or use `gankit ablate STUDY`, where STUDY is the folder of the study.
+    With --add, each given trick, or group of settings in quotes, is added to RECIPE instead. The table shows the effect
+    of each trick on each metric, with a confidence interval, and the cost of each trick. The cost is the training time
+    per iteration with the trick divided by the time without it. After Ctrl-C, every run writes a checkpoint and ends.
+    To resume the study, repeat the command, or use `gankit ablate STUDY`, where STUDY is the folder of the study.
 
     \b
     gankit ablate igan_vn                                       leave out each trick, one at a time
     gankit ablate igan_vn --only r1 --seeds 3                   leave out only the trick r1
     gankit ablate gaussian_ring --add packing --add r1.gamma=1  add two tricks, one at a time
-    gankit ablate gaussian_ring --add "loss=wasserstein weight_clipping.c=0.1"
+    gankit ablate gaussian_ring --add "loss=wasserstein weight_clipping.c=0.1"    add two settings together
     """
     from gankit.ablation.study import Study
     from gankit.ablation.variants import add_each, drop_each, read_only_tricks

@@ -42,7 +42,7 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     with ExitStack() as stack:
 
         def written(images: int) -> None:
-            # Start the bar only when the first image is written. Before that, a download may show another bar.
+            # Start the progress bar only when the first image is written. Before that, a download may show another bar.
             if not (bar.disable or bar.live.is_started):
                 stack.enter_context(bar)
             bar.advance(task, images)

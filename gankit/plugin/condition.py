@@ -170,7 +170,7 @@ class VectorCondition(Condition):
     """
 
     names: tuple[str, ...]
-    """Names of the K numbers, such as `age` or `colour=red`."""
+    """Names of the K numbers of the condition vector, such as `age` or `colour=red`."""
 
     ranges: tuple[tuple[float, float], ...] = ()
     """Range (low, high) of each number in the user's units. In the condition tensor, this range is scaled to [-1, 1].

@@ -141,7 +141,7 @@ class Run(StepContext, Protocol):
         """Draw latent vectors z from the prior, (count, latent_size), on the device of the run."""
 
     def draw_reference(self, count: int) -> Rows:
-        """Return a fixed set of real images, (count, C, H, W) in [-1, 1], with their condition and `fields`.
+        """Return a fixed set of real images, (count, C, H, W) in [-1, 1], with their condition and fields (`Rows`).
 
         The choice of images depends only on the seed of the recipe. Virtual batch norm, for example, uses these images
         as its reference batch. This call does not affect the order of the training batches.

@@ -6,8 +6,8 @@ cause an error. The fallback also records each copy of a value to the host, beca
 of these copies. Autograd for `lazy` runs in the calling thread.
 
 Streams, pinned memory, memory limits and the random number generator of a device are not simulated. Random numbers come
-from the CPU's random number generator. Autocast is accepted, but has no effect, because PyTorch applies autocast before
-the fallback.
+from the CPU's random number generator. Autocast can be turned on, but has no effect, because PyTorch has no autocast
+for `lazy`.
 """
 
 from __future__ import annotations

@@ -48,15 +48,16 @@ def load_network(channels: int) -> tuple[FeatureNetwork, dict[str, str], str]:
 
 
 class Bundled(Plugin):
-    """Features of a small network in gankit, trained on CIFAR-10 (for colour images) or on MNIST (for grey images).
+    """Features of a small bundled network, trained on CIFAR-10 (for colour images) or on MNIST (for grey images).
 
     Images are resized to 32x32 (colour) or 28x28 (grey) pixels; finer details do not affect the metrics. The 128
     features are the averages of the last feature maps. Two machines get the same features up to rounding. If the
-    dataset has classes, a linear classifier of its classes is computed from the features of up to 3,000 real images. A
-    tenth of these images is the test set. The accuracy on the test set is logged with the metrics. If this accuracy is
-    not above chance, metrics that need classes are not computed.
+    dataset has classes, a linear classifier of its classes (linear discriminant analysis) is computed from the features
+    of up to 3,000 real images. A tenth of these images is the test set. The accuracy on the test set is logged with the
+    metrics. If this accuracy is not above chance, metrics that need classes are not computed.
 
-    Source: Lucic 2018 and Binkowski 2018 use such a network for MNIST; Fisher 1936 for linear discriminant analysis.
+    Source: Lucic 2018 and Binkowski 2018 use such a network for MNIST. Linear discriminant analysis is from Fisher
+    1936.
 
     When to use: to compare runs and generators in seconds, on any machine.
     When not: to compare with the FID in papers; use `inception`. For classes that differ only in details, use

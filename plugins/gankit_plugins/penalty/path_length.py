@@ -46,9 +46,9 @@ class PathLength(Plugin):
 
     Source: Karras 2019, section 3.2, equation 4: the mean of (||J^T y|| - a)^2. J is the derivative of the image with
     respect to w, and y is random noise. The scalar `a` is the exponential moving average of the lengths ||J^T y||. The
-    weight gamma_pl depends on the size of the images. This weight, the decay 0.99 of the average, and the interval of 8
-    G steps are from appendix B. Here, the average starts with the mean of the first batch. The penalty is computed for
-    every second image of a batch, as in the authors' code.
+    weight gamma_pl depends on the size of the images. The penalty is computed in every 8th G step. This interval, the
+    weight, and the decay 0.99 of the average are from appendix B. Here, the average starts with the mean of the first
+    batch. The penalty is computed for every second image of a batch, as in the authors' code.
 
     When to use: with a generator that has a mapping network, such as `stylegan2`. Interpolations become smoother, and
     w is easier to find for a given image.

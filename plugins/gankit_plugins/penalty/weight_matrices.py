@@ -31,7 +31,7 @@ class ParameterPenalty(Plugin):
             yield LossTerm(self.name, self.penalty(player, run), weight=self.config.weight)
 
     def layers(self, player: Player, run: Run) -> list[nn.Module]:
-        """Return the trained convolutions and linear layers of a player's network.
+        """Return the trainable convolutions and linear layers of a player's network.
 
         Raises:
             InputError: the network has no such layers.

@@ -21,8 +21,8 @@ def kept_share(iteration: int, decay: float, every: int, final: float) -> float:
 def top_k(step: Step, share: float) -> Step:
     """Return a copy of the step with only the generated images that have the largest logits.
 
-    The copy has the proportion `share` of the images, at least one image. If D has several logits for an image, their
-    mean is used.
+    The copy keeps the fraction `share` of the images, but at least one image. If D has several logits for an image,
+    their mean is used.
     """
     logits = step.fake_output.logits.detach().reshape(step.num_inputs, -1).mean(1)
     k = max(1, int(share * len(logits)))
