@@ -19,7 +19,7 @@ PLUGIN_FILES = sorted(PLUGINS.rglob("*.py"))
 CORE_FILES = sorted(CORE.rglob("*.py"))
 STEPPING = {"backward", "step"}
 EXECUTING = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-OTHERS = {"torch", "pydantic", "PIL", "rich", "safetensors", "click"}
+OTHERS = {"torch", "numpy", "pydantic", "PIL", "rich", "safetensors", "click"}
 """Packages that plugins may import besides gankit, the standard library and the modules beside them."""
 
 EXTRAS = {"tensorboard", "wandb", "mlflow", "lmdb"}
