@@ -8,6 +8,7 @@ neighbouring pages. With MADV_WILLNEED, the kernel reads all images of a batch i
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 import os
 import sys
@@ -53,7 +54,7 @@ def is_mapped(images: Tensor) -> bool:
 
 def has_dense_rows(images: Tensor) -> bool:
     """Return True if the images (N, ...) follow each other in memory. Their channels may be last in memory."""
-    return images.stride(0) == images[0].numel()
+    return images.stride(0) == math.prod(images.shape[1:])
 
 
 def expect_random_access(images: Tensor) -> None:

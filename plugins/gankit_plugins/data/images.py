@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field
 from rich.progress import MofNCompleteColumn
 from torch import Tensor
 
@@ -33,6 +33,21 @@ SMALLEST, LARGEST = 4, 4096
 """Limits of height and width, in pixels."""
 
 Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
+
+
+def _check_sides(resolution: Any) -> Any:
+    # Check both forms of the setting here: a side, or height and width. Otherwise, pydantic would report a separate
+    # error for each form.
+    sides = resolution if isinstance(resolution, list | tuple) else [resolution] * 2
+    if resolution is not None and not (
+        len(sides) == 2 and all(type(side) is int and SMALLEST <= side <= LARGEST for side in sides)
+    ):
+        raise ValueError(f"expected a side from {SMALLEST} to {LARGEST}, such as 64, or [height, width]")
+    return tuple(resolution) if isinstance(resolution, list) else resolution
+
+
+Resolution = Annotated[Side | tuple[Side, Side], BeforeValidator(_check_sides)]
+"""Type of the setting `resolution`: one side of a square, or height and width."""
 
 ALWAYS_ALLOWED = 3
 """Number of unusable files that are always skipped without an error, unless `bad_limit` is 0."""
@@ -87,7 +102,7 @@ class Images(Plugin):
 
     class Config(Settings):
         path: RecipePath = Field(description="a folder, a zip file or a prepared .safetensors file")
-        resolution: Side | tuple[Side, Side] | None = Field(
+        resolution: Resolution | None = Field(
             None,
             description=f"side in pixels, or [height, width]; default: {RESOLUTION}, or that of the prepared file",
         )
@@ -101,18 +116,6 @@ class Images(Plugin):
             "there are labels or several folders",
         )
         bad_limit: BadLimit = 0.01
-
-        @field_validator("resolution", mode="before")
-        @classmethod
-        def _check_sides(cls, resolution: Any) -> Any:
-            # Check both forms of the setting here: a side, or height and width. Otherwise, pydantic would report a
-            # separate error for each form.
-            sides = resolution if isinstance(resolution, list | tuple) else [resolution] * 2
-            if resolution is not None and not (
-                len(sides) == 2 and all(type(side) is int and SMALLEST <= side <= LARGEST for side in sides)
-            ):
-                raise ValueError(f"expected a side from {SMALLEST} to {LARGEST}, such as 64, or [height, width]")
-            return tuple(resolution) if isinstance(resolution, list) else resolution
 
     config: Config
 
@@ -325,7 +328,7 @@ class Outcome:
         self.allowed = max(ALWAYS_ALLOWED, int(limit * listing.total)) if limit else 0
         self.taken = self.unusable = 0
         self.named: list[str] = []
-        self.empty_classes = set(listing.class_names)
+        self.empty_classes = set(listing.class_names if listing.classes is None else listing.classes.values())
         self.sixteen_bits = self.peak = 0
 
     def add(self, class_name: str | None, peak: int | None) -> None:
