@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +102,7 @@ class HuggingFace(Plugin):
         source = {"hub": config.hub} if config.path is None else {"path": config.path}
         return UnpreparedImages(
             config.path or Path(str(config.hub)),
-            partial(nullcontext, rows),
+            lambda: nullcontext(rows),
             listing,
             size_of(config.resolution),
             config.channels,

@@ -101,7 +101,7 @@ def list_members(path: Path) -> Iterator[tuple[str, Member]]:
         with tarfile.open(path, "r:") as archive:
             while (info := archive.next()) is not None:
                 # Do not store the entries of the archive, because millions of them take gigabytes.
-                archive.members = []
+                archive.members = []  # type: ignore[attr-defined]
                 if info.isreg() and not info.issparse() and not is_hidden(info.name.removeprefix("./")):
                     yield info.name.removeprefix("./"), Member(path, info.offset_data, info.size)
     except (OSError, tarfile.TarError) as error:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -78,7 +79,8 @@ class WebDataset(Plugin):
     def load_data(self) -> Dataset:
         config = self.config
         images, listing = list_samples(find_archives(config.path), config)
-        command = prepare_command(self.name, config, path=config.path)
+        # A pattern such as `{0000..0009}` needs quotes on the command line.
+        command = prepare_command(self.name, config, path=json.dumps(str(config.path)))
         return UnpreparedImages(
             config.path,
             lambda: nullcontext(Members(images)),
@@ -150,6 +152,7 @@ def read_label(member: Member, name: str, key: str | None) -> str | int:
     Raises:
         InputError: the file has no class.
     """
+    label: Any
     try:
         content = member.read()
         label = content.decode().strip() if key is None else json.loads(content)[key]
