@@ -12,12 +12,12 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import ClassCondition, Dataset, InputError, Plugin, RecipePath, Settings, hookimpl
+from gankit_plugins.data.brightness import Limits
 from gankit_plugins.data.images import CHUNK_BYTES, SMALLEST
 from gankit_plugins.data.labels import ClassNames, number_classes
 from gankit_plugins.data.listing import shortened
 from gankit_plugins.data.numpy_files import Array, StoredArray, list_arrays
 from gankit_plugins.data.value_range import (
-    Range,
     ValueRange,
     check_range,
     is_unchanged,
@@ -214,7 +214,7 @@ class StoredImages:
 
     array: StoredArray
     layout: Layout | Literal["NHW"]
-    limits: Range
+    limits: Limits
     labels: tuple[tuple[str, ...], Tensor] | None
     """Class names, and the label of each image. None for images without classes."""
 

@@ -8,30 +8,29 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from gankit import InputError
+from gankit_plugins.data.brightness import Limits
 
 Array = np.ndarray[Any, Any]
-Range = tuple[float, float]
-"""Smallest and largest possible value of the pixels. They become -1 and 1."""
-
-UNCHANGED: dict[str, Range] = {"uint8": (0, 255), "uint16": (0, 65535), "float32": (-1, 1)}
+UNCHANGED: dict[str, Limits] = {"uint8": (0, 255), "uint16": (0, 65535), "float32": (-1, 1)}
 """Data types and ranges of images that need no conversion. gankit scales integers of these types on the device."""
 
-FRACTIONS: Range = (0, 1)
+FRACTIONS: Limits = (0, 1)
 """Default range of floating-point values.
 
 A file with values from -1 to 1 or from 0 to 255 is refused with this default, so no file is scaled in a wrong way.
 """
 
 
-def _ascending(limits: Range | None) -> Range | None:
+def check_ascending(limits: Limits | None) -> Limits | None:
+    """Return the setting `value_range` unchanged. Raise ValueError if the first value is not the smaller one."""
     if limits is not None and not limits[0] < limits[1]:
         raise ValueError("the first value must be smaller than the second one")
     return limits
 
 
 ValueRange = Annotated[
-    Range | None,
-    AfterValidator(_ascending),
+    Limits | None,
+    AfterValidator(check_ascending),
     Field(
         description="[low, high]: the values that become -1 and 1; default: [0, 255] for uint8, [0, 65535] for uint16, "
         "[0, 1] for floating-point numbers"
@@ -39,7 +38,7 @@ ValueRange = Annotated[
 ]
 
 
-def range_of(dtype: np.dtype[Any], value_range: Range | None, source: object) -> Range:
+def range_of(dtype: np.dtype[Any], value_range: Limits | None, source: object) -> Limits:
     """Return the range of values: the setting `value_range`, or the default for the data type.
 
     Raises:
@@ -56,12 +55,12 @@ def range_of(dtype: np.dtype[Any], value_range: Range | None, source: object) ->
     return UNCHANGED[dtype.name]
 
 
-def is_unchanged(dtype: np.dtype[Any], limits: Range) -> bool:
+def is_unchanged(dtype: np.dtype[Any], limits: Limits) -> bool:
     """Return True if values of this data type and range need no conversion."""
     return UNCHANGED.get(dtype.name) == limits
 
 
-def check_range(values: Array, limits: Range, source: object) -> None:
+def check_range(values: Array, limits: Limits, source: object) -> None:
     """Raise `InputError` if a value is outside of the range, or is not a number."""
     low, high = values.min(), values.max()
     if not (limits[0] <= low and high <= limits[1]):  # NaN is also refused, because comparisons with NaN are false
@@ -71,7 +70,7 @@ def check_range(values: Array, limits: Range, source: object) -> None:
         )
 
 
-def to_unit_range(values: Array, limits: Range, source: object) -> Array:
+def to_unit_range(values: Array, limits: Limits, source: object) -> Array:
     """Return the values as float32, scaled so that the limits become -1 and 1. The shape does not change.
 
     Raises:
