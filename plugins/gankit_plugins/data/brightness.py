@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image, ImageMath
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
@@ -115,14 +114,17 @@ def scaled_values(image: Image.Image, limits: Limits) -> Image.Image:
     """Convert a grey image to floating point (mode `F`), and scale its values so that the limits become -1 and 1.
 
     Raises:
-        RangeError: a value is outside of the limits, or is not a number.
+        RangeError: a value is outside of the limits. NaN is found only in the first pixel.
     """
-    wide = image.convert("I") if image.mode in SIXTEEN_BITS else image
-    values = np.asarray(wide.convert("F"), np.float64)
-    low, high = limits
-    if not (low <= values.min() and values.max() <= high):  # NaN is also refused: comparisons with NaN are false
-        raise RangeError(f"values from {values.min():g} to {values.max():g}, outside of [{low:g}, {high:g}]")
-    return Image.fromarray(((values - low) * (2 / (high - low)) - 1).astype(np.float32))
+    wide = (image.convert("I") if image.mode in SIXTEEN_BITS else image).convert("F")
+    (lowest, highest), (low, high) = wide.getextrema(), limits
+    if not (low <= lowest and highest <= high):  # type: ignore[operator]
+        raise RangeError(
+            f"values from {lowest:g} to {highest:g}, outside of [{low:g}, {high:g}]; set data.value_range to the "
+            "smallest and the largest possible value"
+        )
+    factor = 2 / (high - low)
+    return wide.point(lambda value: value * factor + (-1 - low * factor))
 
 
 def largest_value(image: Image.Image, values: Values) -> int:

@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
 from PIL import Image, ImageOps
 
 from gankit_plugins.data.brightness import (
@@ -61,7 +60,7 @@ class Decoded(NamedTuple):
     """Pixels of a decoded image, (channels, height, width), and the largest value of a 16-bit image."""
 
     pixels: bytes
-    """Pixels as uint8, or as float32 in [-1, 1] if a range of values is given."""
+    """Pixels as uint8, or as float32 if a range of values is given."""
 
     peak: int | None
     """Largest value of a 16-bit image, without its alpha channel. None for all other images."""
@@ -101,7 +100,7 @@ def decode(
     If `crop` is given, the centred square with this side, in pixels, is cropped first.
 
     If `limits` is given, the image must be grey. Its values keep their full precision, and the limits become -1 and 1.
-    The Lanczos filter can exceed the limits at edges, so the result is clipped.
+    The Lanczos filter can exceed the limits at edges. The result is not clipped, and may have NaN if the file has NaN.
 
     Raises:
         RangeError: a value is outside of `limits`.
@@ -132,7 +131,7 @@ def decode(
             part = upright.crop(centre_box(upright.size, size))
             if limits is not None:
                 numbers = scaled_values(part, limits).resize(size[::-1], Image.Resampling.LANCZOS)
-                return Decoded(np.asarray(numbers).clip(-1, 1).tobytes(), None)
+                return Decoded(numbers.tobytes(), None)
             peak = largest_value(part, values) if values.sixteen_bits else None
             pixels = eight_bits(part, values, MODES[channels]).resize(size[::-1], Image.Resampling.LANCZOS)
     except ImageError:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from gankit import GankitError
-from gankit_plugins.data.brightness import ImageError, Limits
+from gankit_plugins.data.brightness import ImageError, Limits, RangeError
 from gankit_plugins.data.decode import Channels, Decoded, ImageFile, Size, decode_batch, start_worker
 
 BATCH = 32
@@ -52,7 +52,7 @@ def decode_all(
     Each CPU core has one worker process, and these processes decode the files. If there is only a single batch of
     files, the current process decodes it instead. `open_file` returns the path or the content of a file, or raises
     `ImageError`. Memory use is bounded. If `crop` is given, the centred square with this side is cropped from each
-    image first. Images are uint8. If `limits` is given, they are float32, and the limits become -1 and 1.
+    image first. Images are uint8. If `limits` is given, they are float32 in [-1, 1], and the limits become -1 and 1.
 
     Raises:
         GankitError: a worker process cannot be started, or has died.
@@ -66,7 +66,10 @@ def decode_all(
             else:
                 # Copy the pixels to a bytearray, which is writable. PyTorch gives a warning for read-only `bytes`.
                 image = torch.frombuffer(bytearray(result.pixels), dtype=dtype)
-                yield name, image.view(channels, *size), result.peak
+                if limits is not None and image.clamp_(-1, 1).isnan().any():
+                    yield name, RangeError("values that are not numbers (NaN); correct or remove the file"), None
+                else:
+                    yield name, image.view(channels, *size), result.peak
 
     batches = split_into_batches(names, open_file, dtype.itemsize * channels * math.prod(size))
     first = list(islice(batches, 2))

@@ -321,10 +321,7 @@ class UnpreparedImages:
             with closing(decoded_files):
                 for file, image, peak in decoded_files:
                     if isinstance(image, RangeError):
-                        raise InputError(
-                            f"value_range: {self.path}: {file} has {image}; set data.value_range to the smallest and "
-                            "the largest possible value"
-                        )
+                        raise InputError(f"value_range: {self.path}: {file} has {image}")
                     if isinstance(image, ImageError):
                         outcome.add_unusable(file, image)
                         continue

@@ -78,7 +78,7 @@ class NumpyImages(Plugin):
             None, description="a .npy file with the labels, for images in a .npy file"
         )
         layout: Layout | None = Field(
-            None, description="NHWC if the channels are last, NCHW if they are second; default: see above"
+            None, description="NHWC if the channels are last, NCHW if second; default: the one of them of at most 4"
         )
         value_range: ValueRange = None
         classes: bool | None = Field(

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field
 
 from gankit import InputError
 from gankit_plugins.data.brightness import Limits
+from gankit_plugins.data.numpy_files import Array
 
-Array = np.ndarray[Any, Any]
 UNCHANGED: dict[str, Limits] = {"uint8": (0, 255), "uint16": (0, 65535), "float32": (-1, 1)}
 """Data types and ranges of images that need no conversion. gankit scales integers of these types on the device."""
 

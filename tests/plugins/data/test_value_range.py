@@ -13,6 +13,7 @@ from gankit.data.prepared import prepare, read_prepared
 from gankit.testing import check_dataset, check_resume
 from gankit_plugins.data.brightness import ImageError
 from gankit_plugins.data.decode import decode
+from gankit_plugins.data.decode_all import decode_all
 from gankit_plugins.data.images import Images
 from tests.plugins.data.image_files import encoded, plain, png, tiff
 
@@ -25,8 +26,8 @@ def ramp(dtype, factor=1, offset=0):
 
 
 def pixels(data, limits, size=8):
-    content = bytearray(decode(data, (size, size), 1, limits=limits).pixels)
-    return torch.frombuffer(content, dtype=torch.float32).view(1, size, size)
+    ((_, image, _),) = decode_all(["x"], lambda name: data, (size, size), 1, limits=limits)
+    return image
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,11 @@ def test_values_outside_of_the_range_are_refused(folder):
     )
     Image.fromarray(np.full((8, 8), np.nan, np.float32)).save(folder / "class0" / "00.tif")
     with pytest.raises(InputError, match=r"00\.tif has values from nan to nan"):
+        dataset(folder, (-1, 63)).read()
+    hole = RAMP.astype(np.float32)
+    hole[5, 5] = np.nan
+    Image.fromarray(hole).save(folder / "class0" / "00.tif")
+    with pytest.raises(InputError, match=r"00\.tif has values that are not numbers"):
         dataset(folder, (-1, 63)).read()
 
 
