@@ -15,6 +15,7 @@ from contextlib import suppress
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,9 +43,11 @@ def take_rows(tensor: Tensor, index: Tensor) -> Tensor:
     On the CPU, NumPy copies the rows in the calling thread if possible. torch would start a separate thread pool for
     each calling thread. With more threads than CPU cores, training is slower.
     """
-    # NumPy cannot read GPU memory, has no bfloat16, and would first copy a whole non-contiguous tensor.
-    if tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16 or not tensor.is_contiguous():
+    # NumPy cannot read GPU memory, and has no bfloat16.
+    if tensor.device.type != "cpu" or tensor.dtype == torch.bfloat16:
         return tensor[index]
+    if not tensor.is_contiguous():  # `take` would first copy the whole tensor
+        return torch.from_numpy(np.ascontiguousarray(tensor.numpy()[index.numpy()]))
     rows = torch.empty(len(index), *tensor.shape[1:], dtype=tensor.dtype)
     # With mode="clip", NumPy writes into `rows` without a temporary copy. No index is clipped, because all indices are
     # valid.

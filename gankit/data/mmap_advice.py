@@ -8,6 +8,7 @@ neighbouring pages. With MADV_WILLNEED, the kernel reads all images of a batch i
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 import os
 import sys
@@ -51,6 +52,11 @@ def is_mapped(images: Tensor) -> bool:
     return False
 
 
+def has_dense_rows(images: Tensor) -> bool:
+    """Return True if the images (N, ...) follow each other in memory. Their channels may be last in memory."""
+    return images.stride(0) == math.prod(images.shape[1:])
+
+
 def expect_random_access(images: Tensor) -> None:
     """Advise the kernel to read only the accessed pages of memory-mapped images (N, ...)."""
     _advise_all(images, "MADV_RANDOM")
@@ -67,7 +73,7 @@ def sequential_access(images: Tensor) -> Iterator[None]:
 
 
 def _advise_all(images: Tensor, advice: str) -> None:
-    if not LINUX or not images.is_contiguous() or not is_mapped(images):
+    if not LINUX or not has_dense_rows(images) or not is_mapped(images):
         return
     page = images.data_ptr() - images.data_ptr() % mmap.PAGESIZE
     _advise(page, images.data_ptr() + images.nbytes - page, getattr(mmap, advice))
@@ -80,7 +86,7 @@ def read_ahead(images: Tensor, index: Tensor) -> None:
         images: (N, ...). If the images are in memory already, the advice has no effect.
         index: (n,) int64, indices of the images to read.
     """
-    if not LINUX or not images.is_contiguous():
+    if not LINUX or not has_dense_rows(images):
         return
     length = images[0].nbytes
     begin = images.data_ptr() + index * length

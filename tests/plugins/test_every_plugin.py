@@ -9,6 +9,7 @@ pytestmark = pytest.mark.gpu
 
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
 NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "cifar10", "celeba", "lsun", "images"}
+NEED_FILES |= {"numpy", "hugging_face", "webdataset"}
 NEED_FILES |= {"inception", "torchscript", "fid", "kid"}
 NO_EFFECT = {"training_monitor", "collapse_guard", "moving_average", "truncation", "constant", "standing_statistics"}
 NO_EFFECT |= {"csv", "tensorboard", "wandb", "mlflow"}

@@ -1,4 +1,4 @@
-"""Functions that convert Pillow images of any mode to 8 bits per channel, without a change of brightness.
+"""Functions that convert Pillow images of any mode to 8 bits per channel or to numbers, with their brightness.
 
 Worker processes import this module. They start fast, because the module does not import torch.
 """
@@ -32,6 +32,14 @@ TGA_ALPHA_BITS = 0b1111
 
 class ImageError(Exception):
     """Error for an image file that cannot be used, such as a damaged file."""
+
+
+class RangeError(ImageError):
+    """Error for an image with values outside of the range in the settings."""
+
+
+Limits = tuple[float, float]
+"""Smallest and largest possible value of the pixels. They become -1 and 1."""
 
 
 class Values(NamedTuple):
@@ -88,6 +96,38 @@ def file_values(image: ImageFile, content: bytes) -> Values:
     return Values(white, inverted, sixteen_bits, opaque)
 
 
+def check_grey(image: ImageFile) -> None:
+    """Check that the pixels of an image file are single numbers, as `scaled_values` needs.
+
+    Raises:
+        ImageError: the image has colours or opacity, or its values cannot be read as numbers.
+    """
+    if image.mode not in ("L", "F", *SIXTEEN_BITS):
+        raise ImageError(f"a range of values is for grey images without opacity, and the mode is {image.mode}")
+    if isinstance(image, TiffImageFile):
+        if image.mode == "L" and set(image.tag_v2.get(SAMPLE_FORMAT, (UNSIGNED,))) - {UNSIGNED}:
+            raise ImageError("signed 8-bit integers are not supported; convert the file to 16 bits")
+        if image.mode != "L" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            raise ImageError("0 is white in the file; with a range of values, 0 must be black; convert the file")
+
+
+def scaled_values(image: Image.Image, limits: Limits) -> Image.Image:
+    """Convert a grey image to floating point (mode `F`), and scale its values so that the limits become -1 and 1.
+
+    Raises:
+        RangeError: a value is outside of the limits. NaN is found only in the first pixel.
+    """
+    wide = (image.convert("I") if image.mode in SIXTEEN_BITS else image).convert("F")
+    (lowest, highest), (low, high) = wide.getextrema(), limits
+    if not (low <= lowest and highest <= high):  # type: ignore[operator]
+        raise RangeError(
+            f"values from {lowest:g} to {highest:g}, outside of [{low:g}, {high:g}]; set data.value_range to the "
+            "smallest and the largest possible value"
+        )
+    factor = 2 / (high - low)
+    return wide.point(lambda value: value * factor + (-1 - low * factor))
+
+
 def largest_value(image: Image.Image, values: Values) -> int:
     """Return the largest 16-bit value of an image, without its alpha channel.
 
@@ -131,5 +171,6 @@ def eight_bits(image: Image.Image, values: Values, mode: str) -> Image.Image:
 
 def _no_range(values: str) -> ImageError:
     return ImageError(
-        f"the pixels are {values} of an unknown range; convert the file to unsigned 8-bit or 16-bit integers"
+        f"the pixels are {values} of an unknown range; convert the file to unsigned 8-bit or 16-bit integers, "
+        "or set data.value_range with data.use=images"
     )

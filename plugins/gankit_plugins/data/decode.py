@@ -18,7 +18,15 @@ from typing import Literal, NamedTuple
 
 from PIL import Image, ImageOps
 
-from gankit_plugins.data.brightness import ImageError, eight_bits, file_values, largest_value
+from gankit_plugins.data.brightness import (
+    ImageError,
+    Limits,
+    check_grey,
+    eight_bits,
+    file_values,
+    largest_value,
+    scaled_values,
+)
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -52,6 +60,8 @@ class Decoded(NamedTuple):
     """Pixels of a decoded image, (channels, height, width), and the largest value of a 16-bit image."""
 
     pixels: bytes
+    """Pixels as uint8, or as float32 if a range of values is given."""
+
     peak: int | None
     """Largest value of a 16-bit image, without its alpha channel. None for all other images."""
 
@@ -62,7 +72,7 @@ def check_size(size: int) -> None:
         raise ImageError(f"the file has {size} bytes; at most {MAX_BYTES} are read")
 
 
-def note(channels: Channels, size: Size, crop: int | None = None) -> str:
+def note(channels: Channels, size: Size, crop: int | None = None, limits: Limits | None = None) -> str:
     """Return a short description of how `decode` processes images.
 
     `gankit prepare` writes the description to the file of prepared images.
@@ -70,10 +80,15 @@ def note(channels: Channels, size: Size, crop: int | None = None) -> str:
     part = "centre square" if size[0] == size[1] else "centre rectangle"
     if crop is not None:
         part += f" of {crop} pixels"
-    return f"upright by EXIF, {part}, {'with opacity' if channels == 4 else 'over white'}, Lanczos"
+    values = "with opacity" if channels == 4 else "over white"
+    if limits is not None:
+        values = f"values from {limits[0]:g} to {limits[1]:g}"
+    return f"upright by EXIF, {part}, {values}, Lanczos"
 
 
-def decode(data: bytes, size: Size, channels: Channels, crop: int | None = None) -> Decoded:
+def decode(
+    data: bytes, size: Size, channels: Channels, crop: int | None = None, limits: Limits | None = None
+) -> Decoded:
     """Decode the content of an image file to an image of the given height and width.
 
     The image is rotated according to its EXIF data, and cropped to its largest centred rectangle with the aspect ratio
@@ -84,7 +99,11 @@ def decode(data: bytes, size: Size, channels: Channels, crop: int | None = None)
 
     If `crop` is given, the centred square with this side, in pixels, is cropped before the rectangle.
 
+    If `limits` is given, the image must be grey. Its values keep their full precision, and the limits become -1 and 1.
+    The Lanczos filter can exceed the limits at edges. The result is not clipped, and may have NaN if the file has NaN.
+
     Raises:
+        RangeError: a value is outside of `limits`.
         ImageError: the file is not an image, is damaged or too large, has values without a known range, or is smaller
             than `crop`.
     """
@@ -93,13 +112,16 @@ def decode(data: bytes, size: Size, channels: Channels, crop: int | None = None)
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ImageError(f"the image has {width} x {height} pixels; at most {MAX_PIXELS} are read")
-            values = file_values(image, data)
+            if limits is None:
+                values = file_values(image, data)
+            else:
+                check_grey(image)
             if crop is not None and crop > min(width, height):
                 raise ImageError(f"the image has {width} x {height} pixels; the crop needs {crop} x {crop}")
             # Decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster. The sides of the centred rectangle stay at
             # least twice as long as the sides of `size`, even if the image is rotated afterwards. If `crop` is given,
             # decode at full size.
-            if crop is None:
+            if crop is None and limits is None:
                 scale = 2 * max(size) / min(width, height)
                 image.draft("L" if channels == 1 else None, (round(width * scale), round(height * scale)))
             upright = ImageOps.exif_transpose(image)
@@ -107,6 +129,9 @@ def decode(data: bytes, size: Size, channels: Channels, crop: int | None = None)
                 left, top = (upright.width - crop) // 2, (upright.height - crop) // 2
                 upright = upright.crop((left, top, left + crop, top + crop))
             part = upright.crop(centre_box(upright.size, size))
+            if limits is not None:
+                numbers = scaled_values(part, limits).resize(size[::-1], Image.Resampling.LANCZOS)
+                return Decoded(numbers.tobytes(), None)
             peak = largest_value(part, values) if values.sixteen_bits else None
             pixels = eight_bits(part, values, MODES[channels]).resize(size[::-1], Image.Resampling.LANCZOS)
     except ImageError:
@@ -161,18 +186,22 @@ def _exit_with_parent() -> None:
 
 
 def decode_batch(
-    files: Sequence[ImageFile | ImageError], size: Size, channels: Channels, crop: int | None = None
+    files: Sequence[ImageFile | ImageError],
+    size: Size,
+    channels: Channels,
+    crop: int | None = None,
+    limits: Limits | None = None,
 ) -> list[Decoded | ImageError]:
     """Decode several files. For each file, return the decoded image, or an error if the file cannot be used."""
     with warnings.catch_warnings():
         # Suppress Pillow's warnings about images with more than `MAX_PIXELS` / 2 pixels and about unusual EXIF data.
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        return [_decode_or_error(file, size, channels, crop) for file in files]
+        return [_decode_or_error(file, size, channels, crop, limits) for file in files]
 
 
 def _decode_or_error(
-    file: ImageFile | ImageError, size: Size, channels: Channels, crop: int | None
+    file: ImageFile | ImageError, size: Size, channels: Channels, crop: int | None, limits: Limits | None
 ) -> Decoded | ImageError:
     if isinstance(file, ImageError):
         return file
@@ -182,7 +211,7 @@ def _decode_or_error(
         if isinstance(file, str):
             check_size(os.stat(file).st_size)
             file = Path(file).read_bytes()
-        return decode(file, size, channels, crop)
+        return decode(file, size, channels, crop, limits)
     except (ImageError, OSError) as error:
         # Return a new error without the original cause, because the cause may not be picklable.
-        return ImageError(str(error))
+        return (type(error) if isinstance(error, ImageError) else ImageError)(str(error))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from gankit import GankitError
-from gankit_plugins.data.brightness import ImageError
+from gankit_plugins.data.brightness import ImageError, Limits, RangeError
 from gankit_plugins.data.decode import Channels, Decoded, ImageFile, Size, decode_batch, start_worker
 
 BATCH = 32
@@ -33,7 +33,7 @@ AHEAD = 3
 """Number of batches per CPU core that are decoded in advance, before the caller needs them."""
 
 DecodedFile = tuple[str, Tensor | ImageError, int | None]
-"""Name of a file, its image (channels, height, width) uint8 or an error, and the largest value of a 16-bit image.
+"""Name of a file, its image (channels, height, width) or an error, and the largest value of a 16-bit image.
 
 For images that do not have 16 bits, the last item is None.
 """
@@ -45,16 +45,19 @@ def decode_all(
     size: Size,
     channels: Channels,
     crop: int | None = None,
+    limits: Limits | None = None,
 ) -> Generator[DecodedFile, None, None]:
     """Decode all files in parallel, and yield each name with its image or error, in the order of `names`.
 
     Each CPU core has one worker process, and these processes decode the files. If there is only a single batch of
     files, the current process decodes it instead. `open_file` returns the path or the content of a file, or raises
-    `ImageError`. Memory use is bounded. `crop` has the same meaning as in `decode`.
+    `ImageError`. Memory use is bounded. `crop` has the same meaning as in `decode`. Images are uint8. If `limits` is
+    given, they are float32 in [-1, 1], and the limits become -1 and 1.
 
     Raises:
         GankitError: a worker process cannot be started, or has died.
     """
+    dtype = torch.uint8 if limits is None else torch.float32
 
     def tensors(names: Iterable[str], decoded: list[Decoded | ImageError]) -> Iterator[DecodedFile]:
         for name, result in zip(names, decoded, strict=True):
@@ -62,14 +65,17 @@ def decode_all(
                 yield name, result, None
             else:
                 # Copy the pixels to a bytearray, which is writable. PyTorch gives a warning for read-only `bytes`.
-                image = torch.frombuffer(bytearray(result.pixels), dtype=torch.uint8)
-                yield name, image.view(channels, *size), result.peak
+                image = torch.frombuffer(bytearray(result.pixels), dtype=dtype)
+                if limits is not None and image.clamp_(-1, 1).isnan().any():
+                    yield name, RangeError("values that are not numbers (NaN); correct or remove the file"), None
+                else:
+                    yield name, image.view(channels, *size), result.peak
 
-    batches = split_into_batches(names, open_file, channels * math.prod(size))
+    batches = split_into_batches(names, open_file, dtype.itemsize * channels * math.prod(size))
     first = list(islice(batches, 2))
     if len(first) < 2:
         for batch in first:
-            yield from tensors(batch, decode_batch(list(batch.values()), size, channels, crop))
+            yield from tensors(batch, decode_batch(list(batch.values()), size, channels, crop, limits))
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Spawn the processes, because forked processes would inherit torch's memory and the locks that torch's threads
@@ -86,7 +92,7 @@ def decode_all(
         while True:
             for batch in islice(batches, AHEAD * cores + 1 - len(pending)):
                 with starting_processes():
-                    future = pool.submit(decode_batch, list(batch.values()), size, channels, crop)
+                    future = pool.submit(decode_batch, list(batch.values()), size, channels, crop, limits)
                 pending.append((list(batch), future))
             if not pending:
                 break

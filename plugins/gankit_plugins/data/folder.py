@@ -151,7 +151,7 @@ class Zip:
         self.others: dict[str, zipfile.ZipInfo] = {}
         for info in archive.infolist():
             name = _name_in_zip(info)
-            if any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")):
+            if is_hidden(name):
                 continue
             if name.endswith("/"):
                 self.folders.add(name)
@@ -240,6 +240,11 @@ def open_selection(path: Path, keep: Callable[[str], bool]) -> Iterator[Selectio
 def is_image(name: str) -> bool:
     """Return True if a file name has the extension of an image format."""
     return name.lower().endswith(SUFFIXES)
+
+
+def is_hidden(name: str) -> bool:
+    """Return True if a path in an archive has a hidden folder or file, such as the folder `__MACOSX`."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def extension_of(name: str) -> str:

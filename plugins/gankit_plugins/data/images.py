@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from rich.progress import MofNCompleteColumn
 from torch import Tensor
 
 from gankit import Dataset, InputError, Plugin, RecipePath, Settings, hookimpl, progress_bar, read_prepared
-from gankit_plugins.data.brightness import MAXIMUM, ImageError
+from gankit_plugins.data.brightness import MAXIMUM, ImageError, Limits, RangeError
 from gankit_plugins.data.decode import Channels, Size, note
 from gankit_plugins.data.decode_all import decode_all
 from gankit_plugins.data.folder import Files, open_files
 from gankit_plugins.data.listing import MAX_NAMED, Listing, list_images
+from gankit_plugins.data.value_range import check_ascending
 
 RESOLUTION = 64
 CHANNELS: Channels = 3
@@ -33,6 +34,21 @@ SMALLEST, LARGEST = 4, 4096
 """Limits of height and width, in pixels."""
 
 Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
+
+
+def _check_sides(resolution: Any) -> Any:
+    # Check both forms of the setting here: a side, or height and width. Otherwise, pydantic would report a separate
+    # error for each form.
+    sides = resolution if isinstance(resolution, list | tuple) else [resolution] * 2
+    if resolution is not None and not (
+        len(sides) == 2 and all(type(side) is int and SMALLEST <= side <= LARGEST for side in sides)
+    ):
+        raise ValueError(f"expected a side from {SMALLEST} to {LARGEST}, such as 64, or [height, width]")
+    return tuple(resolution) if isinstance(resolution, list) else resolution
+
+
+Resolution = Annotated[Side | tuple[Side, Side], BeforeValidator(_check_sides)]
+"""Type of the setting `resolution`: one side of a square, or height and width."""
 
 ALWAYS_ALLOWED = 3
 """Number of unusable files that are skipped even in small datasets. If `bad_limit` is 0, none are skipped."""
@@ -60,9 +76,11 @@ class Images(Plugin):
     Images may have any common format, size and aspect ratio. Each image is cropped to its largest centred square, or to
     its largest centred rectangle with the aspect ratio of `resolution`. It is then resized with the Lanczos filter.
     Transparent areas become white. If `channels` is 4, they stay transparent, and the fourth channel is the opacity.
-    16-bit images are scaled to 8 bits. Images whose values have no known range (floating-point numbers, signed or
-    32-bit integers) cannot be used. Colour profiles are ignored. Damaged files are skipped up to a limit, and a message
-    names them. Hidden files are ignored. Files that are not images are counted by extension.
+    16-bit images are scaled to 8 bits. With `value_range`, grey images keep their full precision (16-bit PNG and TIFF,
+    TIFF with floating-point numbers, signed or 32-bit integers): the range is scaled to [-1, 1], and values outside of
+    it are refused. Without this setting, images whose values have no known range cannot be used. Colour profiles are
+    ignored. Damaged files are skipped up to a limit, and a message names them. Hidden files are ignored. Files that are
+    not images are counted by extension.
 
     Each folder in `path` is a class. A folder that contains all other folders is not a class. Classes are in natural
     order (2 before 10). A file with labels replaces the class folders: `labels.csv` with the columns `file` and
@@ -87,7 +105,7 @@ class Images(Plugin):
 
     class Config(Settings):
         path: RecipePath = Field(description="a folder, a zip file or a prepared .safetensors file")
-        resolution: Side | tuple[Side, Side] | None = Field(
+        resolution: Resolution | None = Field(
             None,
             description=f"side in pixels, or [height, width]; default: {RESOLUTION}, or that of the prepared file",
         )
@@ -100,19 +118,18 @@ class Images(Plugin):
             description="false to ignore labels and folders; true if a single folder is a class; default: classes if "
             "there are labels or several folders",
         )
+        value_range: Annotated[Limits | None, AfterValidator(check_ascending)] = Field(
+            None,
+            description="[low, high]: values of grey images that become -1 and 1, with full precision; needs "
+            "channels = 1; default: the images are converted to 8 bits",
+        )
         bad_limit: BadLimit = 0.01
 
-        @field_validator("resolution", mode="before")
-        @classmethod
-        def _check_sides(cls, resolution: Any) -> Any:
-            # Check both forms of the setting here: a side, or height and width. Otherwise, pydantic would report a
-            # separate error for each form.
-            sides = resolution if isinstance(resolution, list | tuple) else [resolution] * 2
-            if resolution is not None and not (
-                len(sides) == 2 and all(type(side) is int and SMALLEST <= side <= LARGEST for side in sides)
-            ):
-                raise ValueError(f"expected a side from {SMALLEST} to {LARGEST}, such as 64, or [height, width]")
-            return tuple(resolution) if isinstance(resolution, list) else resolution
+        @model_validator(mode="after")
+        def _grey_range(self) -> Images.Config:
+            if self.value_range is not None and self.channels != 1:
+                raise ValueError("value_range is for grey images; set channels = 1, or remove value_range")
+            return self
 
     config: Config
 
@@ -135,6 +152,8 @@ def prepared_dataset(config: Images.Config) -> Dataset:
     Raises:
         InputError: the file has another format, or does not match the settings `resolution`, `channels` or `classes`.
     """
+    if config.value_range is not None:
+        raise InputError(f"value_range: {config.path} has prepared images, which are scaled; remove data.value_range")
     path, dataset = config.path, read_prepared(config.path)
     if config.resolution is config.channels is None:
         return with_classes(dataset, config)
@@ -179,7 +198,14 @@ def unprepared_images(config: Images.Config) -> UnpreparedImages:
         listing = list_images(files, config.classes, path)
     command = prepare_command("images", config, path=path, resolution=resolution, channels=channels)
     return UnpreparedImages(
-        path, partial(open_files, path), listing, size_of(resolution), channels, config.bad_limit, command
+        path,
+        partial(open_files, path),
+        listing,
+        size_of(resolution),
+        channels,
+        config.bad_limit,
+        command,
+        value_range=config.value_range,
     )
 
 
@@ -225,6 +251,17 @@ class UnpreparedImages:
     crop: int | None = None
     """Side, in pixels, of the centred square that is cropped from each image before it is resized, or None."""
 
+    value_range: Limits | None = None
+    """Limits of the values of grey images, which are then decoded as float32 in [-1, 1].
+
+    None if the images are decoded as uint8.
+    """
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of the decoded images."""
+        return torch.uint8 if self.value_range is None else torch.float32
+
     def dataset(self) -> Dataset:
         """Return the dataset without decoding any image."""
         return Dataset(
@@ -233,18 +270,18 @@ class UnpreparedImages:
             self.load,
             self.stream,
             self.listing.total,
-            note=note(self.channels, self.size, self.crop),
+            note=note(self.channels, self.size, self.crop, self.value_range),
             contents=self.listing.contents,
         )
 
     def load(self) -> tuple[Tensor, Tensor | None]:
-        """Return images, (N, C, H, W) uint8, and their condition: labels (N,), attributes (N, K), or None.
+        """Return images, (N, C, H, W), and their condition: labels (N,), attributes (N, K), or None.
 
         If stderr is a terminal, show a progress bar.
         """
         start = time.monotonic()
         total = self.listing.total
-        images = torch.empty(total, self.channels, *self.size, dtype=torch.uint8)
+        images = torch.empty(total, self.channels, *self.size, dtype=self.dtype)
         conditions: list[Tensor] = []
         count = 0
         with progress_bar(f"reading {self.path.name}", total, MofNCompleteColumn()) as bar:
@@ -267,11 +304,11 @@ class UnpreparedImages:
         """Decode the images, and yield images and their condition in chunks. The data are the same as in `load`.
 
         Raises:
-            InputError: too many files are unusable, a class has no usable file, or files were added or removed since
-                they were listed.
+            InputError: too many files are unusable, a class has no usable file, values are outside of the range, or
+                files were added or removed since they were listed.
         """
         listing, outcome = self.listing, Outcome(self.path, self.listing, self.bad_limit)
-        chunk_size = max(1, CHUNK_BYTES // (self.channels * math.prod(self.size)))
+        chunk_size = max(1, CHUNK_BYTES // (self.dtype.itemsize * self.channels * math.prod(self.size)))
         images: list[Tensor] = []
         indices: list[int] = []
 
@@ -280,9 +317,11 @@ class UnpreparedImages:
 
         with self.open() as files:
             names = self._as_listed(files.names())
-            decoded_files = decode_all(names, files.open, self.size, self.channels, self.crop)
+            decoded_files = decode_all(names, files.open, self.size, self.channels, self.crop, self.value_range)
             with closing(decoded_files):
                 for file, image, peak in decoded_files:
+                    if isinstance(image, RangeError):
+                        raise InputError(f"value_range: {self.path}: {file} has {image}")
                     if isinstance(image, ImageError):
                         outcome.add_unusable(file, image)
                         continue
@@ -325,7 +364,7 @@ class Outcome:
         self.allowed = max(ALWAYS_ALLOWED, int(limit * listing.total)) if limit else 0
         self.taken = self.unusable = 0
         self.named: list[str] = []
-        self.empty_classes = set(listing.class_names)
+        self.empty_classes = set(listing.class_names if listing.classes is None else listing.classes.values())
         self.sixteen_bits = self.peak = 0
 
     def add(self, class_name: str | None, peak: int | None) -> None:

@@ -7,11 +7,12 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from gankit import InputError, VectorCondition
@@ -25,6 +26,13 @@ Such an attribute is one-hot encoded: each category is one component of the cond
 
 NO_CLASSES = "set `classes = false` for images without classes"
 
+ClassNames = Annotated[
+    tuple[str, ...] | None,
+    Field(
+        description="names of the classes 0, 1, ...; default: the names in the data, or the sorted values of the labels"
+    ),
+]
+"""Type of the setting `class_names`."""
 
 Label = str | dict[str, str]
 """Class name of an image, or its attributes by name. The value of an attribute is a number or a word."""
@@ -209,6 +217,31 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def number_classes(
+    values: Sequence[int | str], class_names: tuple[str, ...] | None, source: str
+) -> tuple[tuple[str, ...], Tensor]:
+    """Return the class names, and a label for each value, (N,) int64.
+
+    Args:
+        values: class of each image: its number, or its name.
+        class_names: names of the classes 0, 1, .... The values must then be class numbers. None if the values are the
+            names, in natural order.
+        source: key and place of the values, for messages.
+
+    Raises:
+        InputError: `class_names` is given, and a value is not the number of a class.
+    """
+    texts = [str(value) for value in values]
+    names = tuple(sorted(set(texts), key=natural_order)) if class_names is None else class_names
+    index = {name: number for number, name in enumerate(names if class_names is None else map(str, range(len(names))))}
+    if unknown := next((text for text in texts if text not in index), None):
+        raise InputError(
+            f"{source} has the label {unknown!r}, and data.class_names has names for the labels 0 to {len(names) - 1}; "
+            "give a name for each label"
+        )
+    return names, torch.tensor([index[text] for text in texts])
 
 
 def natural_order(name: str) -> tuple[tuple[tuple[str, int], ...], str]:

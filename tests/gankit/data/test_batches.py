@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gankit import Dataset, InputError
-from gankit.data.batches import Batches, PrefetchedBatches, make_batch_source
+from gankit.data.batches import Batches, PrefetchedBatches, make_batch_source, take_rows
 from gankit.data.prepared import prepare, read_prepared
 from gankit.plugin.dataset import Rows
 
@@ -208,3 +208,11 @@ def test_prefetching_starts_one_thread():
     """Further threads of torch for the copies would slow down the threads of the training. Counted in a new process."""
     counted = subprocess.run([sys.executable, "-c", COUNT_THREADS], capture_output=True, text=True, timeout=120)
     assert (counted.stdout, counted.stderr) == ("1\n", "")
+
+
+def test_batches_of_images_with_their_channels_last_in_memory_are_contiguous():
+    images = torch.arange(10 * 2 * 4 * 3, dtype=torch.uint8).view(10, 2, 4, 3).permute(0, 3, 1, 2)
+    index = torch.tensor([7, 0, 7])
+    rows = take_rows(images, index)
+    assert rows.is_contiguous()
+    assert torch.equal(rows, images[index])

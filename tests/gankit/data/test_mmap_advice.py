@@ -56,10 +56,12 @@ def test_without_the_list_of_mapped_files_images_count_as_mapped(images, monkeyp
     assert is_mapped(images.clone())
 
 
-@pytest.mark.parametrize("one_call", [True, False])
-def test_the_rows_of_a_batch_are_read_without_their_neighbours(images, monkeypatch, one_call):
+@pytest.mark.parametrize(("one_call", "channels_last"), [(True, False), (False, False), (True, True)])
+def test_the_rows_of_a_batch_are_read_without_their_neighbours(images, monkeypatch, one_call, channels_last):
     if not one_call:
         monkeypatch.setattr(mmap_advice, "_pidfd", lambda process: None)
+    if channels_last:
+        images = images.view(len(images), -1, 16, 4).permute(0, 3, 1, 2)
     absent = absent_rows(images)
     # One of every eight consecutive rows.
     requested, others = absent[::8], absent[4::8]

@@ -141,8 +141,8 @@ Image.new("L", (8, 8)).save(file, "PNG")
 module.BATCH = 2
 stream = module.decode_all(map(str, itertools.count()), lambda name: file.getvalue(), (4, 4), 1)
 next(stream)
-print(*(process.pid for process in multiprocessing.active_children()), flush=True)
-try:
+try:  # before the output, because the test sends its signal at once
+    print(*(process.pid for process in multiprocessing.active_children()), flush=True)
     time.sleep(60)
 finally:
     stream.close()

@@ -1,0 +1,79 @@
+"""Commands of the program on the user's own data: prepare, validate, run, resume and eval."""
+
+import io
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from gankit.cli import cli
+from gankit.data.prepared import read_prepared
+from tests.plugins.data.image_files import encoded, plain
+
+SMALL = [
+    "train.batch_size=4",
+    "train.device=cpu",
+    "generator.width=4",
+    "discriminator.width=4",
+    "output.sample_count=4",
+]
+SMALL += ["latent.size=4", "train.precision=fp32", "output.checkpoint_every=1", "output.sample_every=2"]
+
+
+def numpy_file(folder):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (12, 64, 64, 3), np.uint8), (np.arange(12) % 2)[:, None]
+    np.savez(folder / "x.npz", train_images=images, train_labels=labels, test_images=images[:5], test_labels=labels[:5])
+    return "x.npz", []
+
+
+def archives(folder):
+    for shard in range(2):
+        with tarfile.open(folder / f"x-{shard}.tar", "w") as archive:
+            for number in range(6):
+                for name, content in (
+                    (f"{number}.png", encoded(plain("RGB", (20 * number, 90 * shard, 7)))),
+                    (f"{number}.cls", str(number % 2).encode()),
+                ):
+                    info = tarfile.TarInfo(name)
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+    return '"x-{0..1}.tar"', ["resolution=64"]
+
+
+def gankit(*arguments):
+    result = CliRunner().invoke(cli, arguments, standalone_mode=False)
+    assert result.exit_code == 0, f"{arguments}: {result.exception!r} {result.output}"
+    return result.output
+
+
+@pytest.mark.parametrize(("use", "write"), [("numpy", numpy_file), ("webdataset", archives)])
+def test_all_commands(use, write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GANKIT_CACHE", str(tmp_path / "cache"))
+    path, settings = write(tmp_path)
+    assert "12 images of 3x64x64, 2 classes" in gankit(
+        "prepare", use, "--out", "x.safetensors", f"path={path}", *settings
+    )
+    assert read_prepared(tmp_path / "x.safetensors").class_names == ("0", "1")
+    data = [f"data.use={use}", f"data.path={path}", *(f"data.{setting}" for setting in settings)]
+    assert "3x64x64, 2 classes: 0, 1" in gankit("validate", "own_images", *data)
+    gankit("run", "own_images", *data, *SMALL, "train.iterations=3", "--out", "whole")
+    gankit("run", "own_images", *data, *SMALL, "train.iterations=1", "--out", "resumed")
+    gankit("resume", "resumed", "train.iterations=3")
+    last = "checkpoints/000003/discriminator.safetensors"
+    assert (tmp_path / "whole" / last).read_bytes() == (tmp_path / "resumed" / last).read_bytes()
+    assert "frechet_distance" in gankit("eval", "whole", "--extractor", "pixels", "--count", "8")
+
+
+def test_a_mistake_is_one_sentence(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.zeros((4, 8, 8)), b=np.zeros(4))
+    command = [sys.executable, "-m", "gankit", "prepare", "numpy", "--out", "y.safetensors", "path=x.npz"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: gankit prepare: data: images: ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "y.safetensors").exists()
