@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 from torch import Tensor
 
-from gankit import DiscriminatorOutput, Schedule, Scheduled, Settings, Step
+from gankit import DiscriminatorOutput, Schedule, Scheduled, Settings, Source, Step
 from gankit_plugins.penalty.input_gradient import (
     Discriminator,
     InputGradientPenalty,
@@ -28,7 +30,7 @@ class R1(InputGradientPenalty):
     """
 
     name = "r1"
-    input_gradients = ("real",)
+    input_gradients: ClassVar[tuple[Source, ...]] = ("real",)
 
     class Config(Settings):
         gamma: Scheduled = Field(10.0, gt=0, description="weight of the penalty in D's loss, which contains gamma / 2")
