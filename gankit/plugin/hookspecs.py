@@ -298,12 +298,12 @@ def loss_terms(player: Player, run: Run) -> Iterable[LossTerm] | None:
     Example:
 
         def loss_terms(self, player):
-            if player == "discriminator":
-                yield LossTerm("r1", self.r1, weight=10.0, every=16, input_gradients=("real",))
+            def r1(step):
+                (gradient,) = torch.autograd.grad(step.real_output.logits.sum(), step.real_inputs[0], create_graph=True)
+                return gradient.square().sum((1, 2, 3)).mean() / 2
 
-        def r1(self, step):
-            (gradient,) = torch.autograd.grad(step.real_output.logits.sum(), step.real_inputs[0], create_graph=True)
-            return gradient.square().sum((1, 2, 3)).mean() / 2
+            if player == "discriminator":
+                yield LossTerm("r1", r1, weight=10.0, every=16, input_gradients=("real",))
     """
 
 
