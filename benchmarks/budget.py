@@ -178,19 +178,22 @@ def page(work: Path, seeds: Sequence[int], note: str) -> str:
         image = Path("images") / "cifar10" / f"{SYSTEMS[system][0]}.png"
         save_small_grid(done[0].parent, ROOT / "docs" / image)
         pictures += ["", f"## {system}", "", f"![Images of {system}]({image.as_posix()})"]
+    grown = any(row[0] == "PGGAN" for row in rows)
+    growth = "PGGAN grows at the same fractions of the training as in its recipe. " if grown else ""
+    only = "" if len(rows) == len(SYSTEMS) else f" --only {' '.join(row[0] for row in rows)}"
     lines = [
         "<!-- Written by `python benchmarks/budget.py`. -->",
         "",
         "# Systems on CIFAR-10",
         "",
         f"Each run has {found['minutes']:g} minutes of training. The number of iterations follows from the time of an "
-        "iteration, which was measured before, one system after the other, as the mean over the training. PGGAN grows "
-        "at the same fractions of the training as in its recipe. Batch sizes, networks and tricks are those of the "
-        'recipe; recipes for MNIST are trained with `data.use = "cifar10"` and batches of 60. Means over seeds with '
-        "95% confidence intervals (Student's t); with fewer than three seeds, the values.",
+        "iteration, which was measured before, one system after the other, as the mean over the training. "
+        f"{growth}Batch sizes, networks and tricks are those of the recipe; recipes for MNIST are trained with "
+        '`data.use = "cifar10"` and batches of 60. Means over seeds with 95% confidence intervals (Student\'s t); with '
+        "fewer than three seeds, the values. Systems whose intervals overlap are not shown to differ.",
         "",
         f"Machine: {found['machine']}{note}. Command: `GANKIT_DATA=DIR python benchmarks/budget.py --work WORK "
-        f"--minutes {found['minutes']:g} --page`.",
+        f"--minutes {found['minutes']:g}{only} --page`.",
         "",
         f"Protocol: {protocol}. How each number is measured: [metrics](metrics.md).",
         "",

@@ -14,6 +14,7 @@ from functools import partial
 
 import torch
 from by_hand import inputs_of
+from loop import TARGET
 from systems_by_hand import LOOPS
 from timing import Loop, Ratio, Result, command_line, interleaved, machine, table
 from torch import Tensor
@@ -164,13 +165,16 @@ def section(found: Result) -> str:
         "",
         *table(("recipe", "by hand", "gankit", "control", "added", "operations"), cells),
     ]
+    highest = 1 + max(Ratio(*row["added"]).median / row["milliseconds"] for row in found["recipes"].values())
     form = found["modulated"]
-    ratios = " and ".join(f"{Ratio(*ratio)} with {name}" for name, ratio in form["ratios"].items())
+    ratios = " and ".join(f"{Ratio(*ratio)} times as long with {name}" for name, ratio in form["ratios"].items())
     lines += [
         "",
+        f"By the time that gankit adds, the highest ratio is {highest:.4f}; the target is {TARGET}. The ratios of the "
+        "column *gankit* are valid only if the control is within 0.99 to 1.01.",
+        "",
         "StyleGAN2's modulated convolution scales its input and its output by the styles. As one grouped convolution "
-        f"with a group for each image, a forward and a backward pass take {ratios} times as long "
-        f"({form['batch']} images, "
+        f"with a group for each image, a forward and a backward pass take {ratios} ({form['batch']} images, "
         f"{form['channels']} channels, {form['side']}x{form['side']} pixels).",
     ]
     return "\n".join(lines) + "\n"
