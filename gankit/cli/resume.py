@@ -15,8 +15,8 @@ from gankit.cli.status_line import StatusLine
 def command(directory: str, restart: bool, allow_changed_data: bool, quiet: bool, overrides: tuple[str, ...]) -> None:
     """Resume the run in DIR. The result is the same as the result of an uninterrupted run.
 
-    KEY=VALUE may change train.iterations, train.device, the settings of output, and paths to moved files, such as
-    data.path=NEW. No other setting can be changed after the start of a run.
+    KEY=VALUE may change train.iterations, train.device, train.rollbacks, train.rollback_factor, the settings of output,
+    and paths to moved files, such as data.path=NEW. No other setting can be changed after the start of a run.
     """
     with StatusLine(quiet) as status:
         status.show("importing torch")

@@ -35,6 +35,10 @@ def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, s
         # Only rank 0 prints how the run ended.
         return
     resume = resume_command(directory.path)
+    if outcome.rolled_back:
+        click.echo(f"interrupted after a rollback from iteration {outcome.iterations}: {outcome.stop_reason}")
+        print_next(resume)
+        raise SystemExit(INTERRUPTED)
     if outcome.interrupted:
         click.echo(f"interrupted at iteration {outcome.iterations}; a checkpoint is written")
         print_next(resume)

@@ -42,7 +42,7 @@ from gankit.training.resume_checks import (
     hint_at_moved_data,
     replace_setting,
 )
-from gankit.training.rollback import apply_rollback
+from gankit.training.rollback import apply_rollback, complete_rollback
 from gankit.training.run import TrainingRun
 from gankit.training.state import load_checkpoint
 
@@ -124,13 +124,18 @@ def resume(
 
 
 def _after_rollbacks(directory: RunDir, outcome: Outcome, reporter: Reporter) -> tuple[RunDir, Outcome]:
-    """Resume a run after each rollback, until the run ends without a rollback or is interrupted."""
+    """Resume a run after each rollback, until the run ends without a rollback or is interrupted.
+
+    The returned duration includes all attempts.
+    """
+    seconds = 0.0
     while outcome.rolled_back and not outcome.interrupted:
+        seconds += outcome.seconds
         # Free the memory of the old networks and images before `_resume` creates new ones. The run and its plugins
         # refer to each other, so only the garbage collector can free them.
         gc.collect()
         directory, outcome = _resume(directory.path, [], reporter, allow_changed_data=True)
-    return directory, outcome
+    return directory, replace(outcome, seconds=seconds + outcome.seconds)
 
 
 def _resume(
@@ -244,6 +249,7 @@ def _opened(path: str | Path, ranks: Ranks) -> RunDir:
         raise InputError(f"{error} on this machine; to resume, every machine must see the run directory") from error
     if ranks.rank == 0:
         directory.lock()
+        complete_rollback(directory)
     return directory
 
 
@@ -351,7 +357,12 @@ def _facts(run: TrainingRun) -> dict[str, Any]:
     """
     assert run.batches is not None
     sources = {f"the source of {key}": c.resolved.source_digest[:12] for key, c in run.recipe.components.items()}
-    rollbacks = {"train.rollbacks": run.recipe.train.rollbacks}
+    train = run.recipe.train
+    rollbacks = {
+        "train.rollbacks": train.rollbacks,
+        "train.rollback_factor": train.rollback_factor,
+        "the number of rollbacks": run.rollbacks,
+    }
     return fixed_settings(run.recipe) | rollbacks | sources | {"the number of images": run.batches.size}
 
 

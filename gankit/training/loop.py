@@ -64,7 +64,9 @@ def train_to_end(run: TrainingRun, directory: RunDir, reporter: Reporter, evalua
                 raise
         if rolled_back:
             reason = directory.read_rollbacks()[-1]["reason"]
-            return Outcome(run.iteration, clock.seconds, interrupt.requested, reason, rolled_back=True)
+            # A signal may have reached only some of the ranks. All of them must continue, or none.
+            interrupted = run.ranks.any(interrupt.requested)
+            return Outcome(run.iteration, clock.seconds, interrupted, reason, rolled_back=True)
         save_grid(run, directory, grids)
         if run.stop_reason is not None and directory.find_row("stopped", run.iteration) is None:
             directory.log({"iteration": run.iteration, "stopped": run.stop_reason})
@@ -138,8 +140,8 @@ def follow(run: TrainingRun) -> Outcome:
             except NonFiniteError:
                 if not (rolled_back := roll_back(run, None, str(non_finite(run)), run.iteration)):
                     raise
+            interrupted = run.ranks.any(interrupt.requested) if rolled_back else not run.finished()
     run.on_stop(run)
-    interrupted = interrupt.requested if rolled_back else not run.finished()
     return Outcome(run.iteration, clock.seconds, interrupted, run.stop_reason, rolled_back=rolled_back)
 
 
@@ -153,6 +155,7 @@ def follow_to_last_checkpoint(run: TrainingRun, interrupt: Interrupt) -> bool:
     """
     total, checkpoint_every = run.recipe.train.iterations, run.recipe.output.checkpoint_every
     if needs_first_checkpoint(run):
+        check_finite(run)
         gather_rank_states(run)
     while run.iteration < total and not must_end(run, interrupt):
         train_iteration(run)

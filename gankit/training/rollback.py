@@ -1,6 +1,6 @@
 """Rollback: return of a run to its last good checkpoint after NaN, infinity or a collapse.
 
-`roll_back` deletes the later checkpoints and writes a record to `rollbacks.json`. The training loop then ends, and
+`roll_back` writes a record to `rollbacks.json` and deletes the later checkpoints. The training loop then ends, and
 `gankit.training.launch` resumes the run from the last good checkpoint. The record is applied when the run is resumed. A
 rollback is therefore completed even if the process is killed in the middle of it.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from gankit.errors import InputError
 from gankit.runtime.rng import derived_seed, seed_all
 from gankit.storage.atomic_io import write_json
-from gankit.storage.checkpoint import verify
+from gankit.storage.checkpoint import newest_whole_checkpoint, verify
 from gankit.storage.run_dir import RunDir
 from gankit.training.run import TrainingRun
 
@@ -37,7 +37,7 @@ def roll_back(run: TrainingRun, directory: RunDir | None, reason: str, since: in
 
 
 def record_rollback(run: TrainingRun, directory: RunDir, reason: str, since: int) -> bool:
-    """Delete all checkpoints after the last good one, and add a record to `rollbacks.json`.
+    """Add a record to `rollbacks.json`, and delete all checkpoints after the last good one.
 
     Return False and change nothing if there is no good checkpoint.
     """
@@ -48,14 +48,21 @@ def record_rollback(run: TrainingRun, directory: RunDir, reason: str, since: int
             "higher output.keep_checkpoints keeps older ones"
         )
         return False
-    # Delete the checkpoints before writing the record. If the process is killed in between, the resumed run fails in
-    # the same way, and the rollback is repeated.
     to = int(checkpoint.name)
-    directory.discard_after(to)
     best = run.best.to_json() if run.best is not None else None
     record = {"from": run.iteration, "to": to, "reason": reason, "best": best}
+    # If the process is killed after this line, `complete_rollback` deletes the checkpoints when the run is resumed.
     write_json(directory.rollbacks_file, [*directory.read_rollbacks(), record])
+    directory.discard_after(to)
     return True
+
+
+def complete_rollback(directory: RunDir) -> None:
+    """Delete the checkpoints after the newest rollback, if a process was killed before it had deleted them."""
+    records = directory.read_rollbacks()
+    checkpoint, _ = newest_whole_checkpoint(directory) if records else (None, [])
+    if checkpoint is not None and verify(checkpoint).get("rollbacks", 0) < len(records):
+        directory.discard_after(records[-1]["to"])
 
 
 def newest_until(directory: RunDir, iteration: int) -> Path | None:

@@ -153,17 +153,20 @@ def open_table(config: HuggingFace.Config) -> Any:
         if from_disk:
             loaded = datasets.load_from_disk(str(config.path))
         else:
-            loaded = datasets.load_dataset(config.hub or str(config.path), config.name, revision=config.revision)
+            # Without the prefix `hf://`, the library prefers a local folder of this name to the dataset on the hub.
+            place = f"hf://datasets/{config.hub}" if config.hub else str(config.path)
+            loaded = datasets.load_dataset(place, config.name, revision=config.revision)
     except Exception as error:  # the library raises exceptions of many types
         raise InputError(f"{config.place} cannot be loaded: {' '.join(str(error).split())}") from error
     if not isinstance(loaded, datasets.DatasetDict):
         if config.split not in (None, str(loaded.split)):
             raise InputError(f"split: {config.path} has only one split; remove data.split")
-        return loaded
+        return loaded.with_format(None)
     split = config.split or ("train" if len(loaded) > 1 else next(iter(loaded)))
     if split not in loaded:
         raise InputError(f"split: {config.place} has no split {split}; set data.split to one of {', '.join(loaded)}")
-    return loaded[split]
+    # A dataset may be saved with a format, such as tensors. Images and labels are read without one.
+    return loaded[split].with_format(None)
 
 
 def list_rows(table: Any, config: HuggingFace.Config) -> tuple[Rows, Listing]:

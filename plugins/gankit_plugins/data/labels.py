@@ -234,7 +234,9 @@ def number_classes(
         InputError: `class_names` is given, and a value is not the number of a class.
     """
     texts = [str(value) for value in values]
-    names = tuple(sorted(set(texts), key=natural_order)) if class_names is None else class_names
+    # `natural_order` ignores the sign of a number.
+    order = int if all(re.fullmatch(r"-?[0-9]{1,18}", text) for text in texts) else natural_order
+    names = tuple(sorted(set(texts), key=order)) if class_names is None else class_names
     index = {name: number for number, name in enumerate(names if class_names is None else map(str, range(len(names))))}
     if unknown := next((text for text in texts if text not in index), None):
         raise InputError(

@@ -19,6 +19,9 @@ from gankit_plugins.data.labels import natural_order
 NUMBERS = re.compile(r"\{(?P<first>\d+)\.\.(?P<last>\d+)\}")
 """Regular expression for a range of numbers in the name of an archive, such as `{0000..0009}`."""
 
+PART = 2**20
+"""Number of bytes that are read at a time after the last file of an archive."""
+
 
 class Member(NamedTuple):
     """Position of the content of a file in a tar archive."""
@@ -77,7 +80,8 @@ def find_archives(path: Path) -> list[Path]:
             f"path: {missing} does not exist; give a tar archive, a folder of them, or a pattern such as train-*.tar "
             "or train-{0000..0009}.tar"
         )
-    return [Path(archive) for archives in found.values() for archive in archives]
+    # Several patterns may find the same archive.
+    return list(dict.fromkeys(Path(archive) for archives in found.values() for archive in archives))
 
 
 def _without_ranges(pattern: str) -> Iterator[str]:
@@ -88,6 +92,24 @@ def _without_ranges(pattern: str) -> Iterator[str]:
     first, last = match["first"], match["last"]
     for number in range(int(first), int(last) + 1):
         yield from _without_ranges(f"{pattern[: match.start()]}{number:0{len(first)}}{pattern[match.end() :]}")
+
+
+def _check_end(path: Path, end: int) -> None:
+    """Check that only zeros follow the last file of an archive, which ends at byte `end`: the mark of its end.
+
+    `tarfile` also stops at a damaged header, and at the end of the first of several joined archives.
+
+    Raises:
+        tarfile.ReadError: there is no mark, or other data follow.
+    """
+    with open(path, "rb") as file:
+        file.seek(end)
+        if len(file.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError(f"it is incomplete, because it ends at byte {end} without a mark")
+        file.seek(end)
+        while part := file.read(PART):
+            if part.count(0) < len(part):
+                raise tarfile.ReadError(f"it is damaged after byte {end}, or consists of several archives")
 
 
 def list_members(path: Path) -> Iterator[tuple[str, Member]]:
@@ -104,6 +126,7 @@ def list_members(path: Path) -> Iterator[tuple[str, Member]]:
                 archive.members = []  # type: ignore[attr-defined]
                 if info.isreg() and not info.issparse() and not is_hidden(info.name.removeprefix("./")):
                     yield info.name.removeprefix("./"), Member(path, info.offset_data, info.size)
+            _check_end(path, archive.offset)
     except (OSError, tarfile.TarError) as error:
         raise InputError(
             f"path: {path} cannot be read as a tar archive without compression: {error}; decompress it, or get it again"

@@ -62,7 +62,8 @@ def is_unchanged(dtype: np.dtype[Any], limits: Limits) -> bool:
 
 def check_range(values: Array, limits: Limits, source: object) -> None:
     """Raise `InputError` if a value is outside of the range, or is not a number."""
-    low, high = values.min(), values.max()
+    # Numbers of Python, because NumPy would round the limits to the type of the values, such as float16.
+    low, high = float(values.min()), float(values.max())
     if not (limits[0] <= low and high <= limits[1]):  # NaN is also refused, because comparisons with NaN are false
         raise InputError(
             f"value_range: {source} has values from {low:g} to {high:g}, outside of [{limits[0]:g}, {limits[1]:g}]; "

@@ -80,6 +80,7 @@ EAGER: dict[str, dict[str, Any]] = {
     "minibatch_discrimination": {"kernels": 3, "dims": 2},
     "unrolled_discriminator": {"steps": 2},
     "progressive_growing": {"stable": 1, "fade": 2},
+    "freeze_d": {"layers": 1},
 }
 """Settings with which a plugin acts within a few iterations."""
 

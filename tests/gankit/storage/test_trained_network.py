@@ -88,7 +88,11 @@ def test_sources_that_cannot_be_used(run, tmp_path):
         (tmp_path / "new", "generator", "no checkpoint is saved yet"),
         (tmp_path / "text.safetensors", "generator", "cannot be read"),
         (run, "critc", "has no network 'critc'; it has generator, discriminator, critic, encoder"),
-        (run / "generator.safetensors", "discriminator", "contains a generator; for a discriminator, give a run"),
+        (
+            run / "generator.safetensors",
+            "discriminator",
+            "contains a generator; for the network 'discriminator', give a run",
+        ),
     ]:
         with pytest.raises(InputError) as error:
             read_trained_network(path, network)

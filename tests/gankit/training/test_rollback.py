@@ -248,6 +248,17 @@ def test_a_killed_and_resumed_run_has_the_same_bytes(
     assert log_of(run) == log_of(whole.path)
 
 
+def test_a_rollback_that_was_killed_before_it_deleted_checkpoints_is_completed(fragile):
+    directory = RunDir(fragile().path)
+    checkpoints = [int(checkpoint.name) for checkpoint in directory.saved_checkpoints()]
+    rollback.complete_rollback(directory)
+    assert [int(checkpoint.name) for checkpoint in directory.saved_checkpoints()] == checkpoints
+    (record,) = directory.read_rollbacks()
+    directory.rollbacks_file.write_text(json.dumps([record, record | {"from": 8, "to": 2}]))
+    rollback.complete_rollback(directory)
+    assert [int(checkpoint.name) for checkpoint in directory.saved_checkpoints()] == [c for c in checkpoints if c <= 2]
+
+
 def test_a_kill_in_the_operations_on_the_disk(tmp_path):
     recipe = write_toy_recipe(
         tmp_path / "toy.toml",

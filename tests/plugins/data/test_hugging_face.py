@@ -172,7 +172,7 @@ def test_settings_of_the_hub(datasets, table, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", load)
     data = dataset(hub="me/photos", name="small", revision="v1")
     assert_photos(data, [4], [1])
-    assert asked == [(("me/photos", "small"), {"revision": "v1"})]
+    assert asked == [(("hf://datasets/me/photos", "small"), {"revision": "v1"})]
     assert refusal(hub="me/photos", revision="none") == "hub: me/photos cannot be loaded: there is no such dataset"
 
 

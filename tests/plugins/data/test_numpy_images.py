@@ -13,6 +13,7 @@ from gankit.data.batches import make_batch_source
 from gankit.data.mmap_advice import is_mapped
 from gankit.data.prepared import prepare, read_prepared
 from gankit.testing import check_dataset, check_documentation, check_resume
+from gankit_plugins.data.labels import number_classes
 from gankit_plugins.data.numpy_images import NumpyImages
 from gankit_plugins.data.value_range import range_of
 
@@ -275,3 +276,9 @@ def test_resume_is_exact(tmp_path, kind):
     square = np.ascontiguousarray(PIXELS[:, :, :6])
     file = npy(tmp_path, square) if kind == "npy" else npz(tmp_path, images=square / 255.0, labels=LABELS)
     check_resume({}, {"data": {"use": "numpy", "path": str(file)}})
+
+
+def test_integers_are_classes_in_the_order_of_their_values():
+    names, labels = number_classes([-1, 10, -2, 2], None, "labels")
+    assert names == ("-2", "-1", "2", "10")
+    assert labels.tolist() == [1, 3, 0, 2]

@@ -171,6 +171,22 @@ def test_damaged_images_are_skipped(tmp_path, capsys):
     assert "skipped 1 of the 4 images" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("damage", ["header", "cut", "joined"])
+def test_an_archive_that_ends_early_is_refused(tmp_path, damage):
+    """`tarfile` stops at such places without an error."""
+    content = bytearray(tar(tmp_path / "whole.tar", samples(1, 2, 3)).read_bytes())
+    if damage == "header":
+        content[content.rindex(b"ustar")] ^= 1
+    elif damage == "cut":
+        with tarfile.open(tmp_path / "whole.tar") as archive:
+            content = content[: archive.getmembers()[2].offset]
+    else:
+        content *= 2
+    (tmp_path / "x.tar").write_bytes(content)
+    expected = "it is incomplete" if damage == "cut" else "it is damaged after byte"
+    assert expected in refusal(tmp_path / "x.tar")
+
+
 def test_unreadable_archives(tmp_path):
     assert "none.tar does not exist; give a tar archive" in refusal(tmp_path / "none.tar")
     (tmp_path / "x-0.tar").touch()

@@ -170,7 +170,9 @@ def test_loss_is_twice_the_papers(player):
     """
     run = train_iterations(tiny_run(SMALL, LOSS), 3)
     step = draw_step(run, player)
-    loss = sum(term.weight * value_of(term, step) for term in due_terms(run, player, 1))
+    terms = due_terms(run, player, 1)
+    step.require_input_gradients(terms)
+    loss = sum(term.weight * value_of(term, step) for term in terms)
     real, fake = (x.detach().requires_grad_() for x in (step.real, step.fake))
     on_real, on_fake = (run.discriminator(x, step.condition)[0] for x in (real, fake))
     if player == "generator":
