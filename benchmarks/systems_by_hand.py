@@ -33,9 +33,14 @@ def alternate(
     losses: tuple[Loss, Loss],
     optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
     z_size: int = 128,
+    decay: float | None = None,
 ) -> Iteration:
-    """Return a function that trains one D step and then one G step. Each pair has the part of G first."""
+    """Return a function that trains one D step and then one G step. Each pair has the part of G first.
+
+    With `decay`, the function then updates a moving average of G.
+    """
     (g_loss, d_loss), (g_adam, d_adam) = losses, optimizers
+    average = averaging(G) if decay is not None else None
 
     def iteration() -> None:
         real, y = data.next()
@@ -53,6 +58,8 @@ def alternate(
             loss = g_loss(real, G(z, y).float(), y)
         step(loss, g_adam)
         freeze(D, False)
+        if average is not None:
+            average(decay)
 
     return iteration
 
@@ -81,13 +88,7 @@ def biggan(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> Iter
         adversarial = g_hinge(real, fake, y)
         return adversarial + 1e-4 * torch.stack([not_orthogonal(filters(layer)) for layer in layers]).sum()
 
-    train, average = alternate(G, D, data, autocast, (g_loss, d_hinge), optimizers, z_size=120), averaging(G)
-
-    def iteration() -> None:
-        train()
-        average(0.99)
-
-    return iteration
+    return alternate(G, D, data, autocast, (g_loss, d_hinge), optimizers, z_size=120, decay=0.99)
 
 
 def pggan(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast, t: int = 0) -> Iteration:
@@ -115,14 +116,13 @@ def pggan(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast, t: int =
     def g_loss(real: Tensor, fake: Tensor, y: Tensor | None) -> Tensor:
         return -logits(to_level(fake), y).float().mean()
 
-    train, average = alternate(G, D, data, autocast, (g_loss, d_loss), optimizers), averaging(G)
+    train = alternate(G, D, data, autocast, (g_loss, d_loss), optimizers, decay=0.999)
 
     def iteration() -> None:
         nonlocal t
         for network in growing:
             network.grow(growth_at(t, 400, 400, network.levels))
         train()
-        average(0.999)
         t += 1
 
     return iteration
@@ -143,12 +143,11 @@ def stylegan(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast) -> It
     def g_loss(real: Tensor, fake: Tensor, y: Tensor | None) -> Tensor:
         return softplus(-D(fake, y).logits.float()).mean()
 
-    train, average = alternate(G, D, data, autocast, (g_loss, d_loss), optimizers), averaging(G)
+    train = alternate(G, D, data, autocast, (g_loss, d_loss), optimizers, decay=0.995)
 
     def iteration() -> None:
         nonlocal t
         train()
-        average(0.995)
         t += 1
 
     return iteration
@@ -213,13 +212,7 @@ def fastgan(G: nn.Module, D: nn.Module, data: Images, autocast: Autocast, decode
     def g_loss(real: Tensor, fake: Tensor, y: Tensor | None) -> Tensor:
         return -D(augmented(fake), y).logits.float().mean()
 
-    train, average = alternate(G, D, data, autocast, (g_loss, d_loss), optimizers), averaging(G)
-
-    def iteration() -> None:
-        train()
-        average(0.995)
-
-    return iteration
+    return alternate(G, D, data, autocast, (g_loss, d_loss), optimizers, decay=0.995)
 
 
 LOOPS = {

@@ -13,7 +13,7 @@ from gankit.formatting import first_names, plural
 from gankit.storage.trained_network import Origin, read_trained_network
 from gankit.suggest import nearest
 from gankit.training.run import TrainingRun
-from gankit.training.weight_matching import Match, load, match, prefix_table, renamed
+from gankit.training.weight_matching import COUNTERS, Match, load, match, prefix_table, renamed
 
 SHOWN = 8
 """Maximum number of tensors of one network that a message lists by name."""
@@ -61,11 +61,11 @@ def initialise(run: TrainingRun) -> list[str]:
 
 def changed_origins(before: dict[str, Any], run: TrainingRun) -> list[str]:
     """Return a message for each source that has changed since the environment record `before` was written."""
-    was: dict[str, Origin] = before.get("origins", {})
+    earlier: dict[str, Origin] = before.get("origins", {})
     return [
         f"init.{name}: {origin['path']} differs from the file of the first start; the result differs too"
         for name, origin in run.origins.items()
-        if name in was and was[name]["sha256"] != origin["sha256"]
+        if name in earlier and earlier[name]["sha256"] != origin["sha256"]
     ]
 
 
@@ -111,14 +111,15 @@ def _row(one: Match) -> dict[str, Any]:
 def _messages(name: str, origin: Origin, matches: list[Match], unused: list[str]) -> list[str]:
     """Return a summary of the tensors that were copied into a network, and a message for each reason not to copy."""
     taken = [m for m in matches if m.value is not None]
-    share, whole = (sum(math.prod(m.shape) for m in of) for of in (taken, matches))
+    share, whole = (sum(math.prod(m.shape) for m in group) for group in (taken, matches))
     iteration = "" if origin["iteration"] is None else f", iteration {origin['iteration']}"
     count = f"{len(taken)} of {plural(len(matches), 'tensor')}, {share / whole:.0%} of the weights"
     messages = [f"init.{name}: {count}, from {origin['path']}{iteration}"]
     for reason in dict.fromkeys(m.reason for m in matches if m.reason):
         rows = [m for m in matches if m.reason == reason]
-        what = "initial values kept" if rows[0].value is None else "converted"
-        messages.append(f"  {what}, {reason}: {first_names([_shapes(m) for m in rows], SHOWN)}")
+        treatment = "initial values kept" if rows[0].value is None else "converted"
+        names = plural(len(rows), "tensor") if reason == COUNTERS else first_names([_shapes(m) for m in rows], SHOWN)
+        messages.append(f"  {treatment}, {reason}: {names}")
     if unused:
         messages.append(f"  unused: {first_names(unused, SHOWN)}")
     return messages

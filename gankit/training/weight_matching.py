@@ -19,6 +19,9 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 GREY_AND_COLOUR = {1, 3}
 """Numbers of image channels, grey and colour, between which the weights of a convolution can be converted."""
 
+COUNTERS = "counters and masks"
+"""Reason for which a tensor that is not floating-point keeps its initial values."""
+
 
 class Match(NamedTuple):
     """Tensor of a new network, and the tensor of the trained network from which its first values are copied."""
@@ -128,7 +131,7 @@ def _match(network: nn.Module, name: str, own: Tensor, given: Tensor | None, cha
         return Match(name, shape, None, None, "not in the source")
     source_shape = tuple(given.shape)
     if not own.is_floating_point():
-        return Match(name, shape, source_shape, None, "counters and masks")
+        return Match(name, shape, source_shape, None, COUNTERS)
     if not given.is_floating_point():
         return Match(name, shape, source_shape, None, f"{str(given.dtype).removeprefix('torch.')} in the source")
     if shape == source_shape:

@@ -2,13 +2,14 @@
 
 import json
 import re
+import signal
 import weakref
 from typing import ClassVar
 
 import pytest
 import torch
 
-from gankit import GankitError
+from gankit import GankitError, Plugin, hookimpl
 from gankit.plugin.slots import PLAYERS
 from gankit.recipe.toml import merge
 from gankit.report.page import page, severity
@@ -181,10 +182,6 @@ def test_a_failed_run_can_be_resumed_with_rollbacks(fragile, resume_toy, tmp_pat
 
 
 def test_an_interrupted_run_does_not_go_on_after_its_rollback(shelf, fragile, resume_toy):
-    import signal
-
-    from gankit import Plugin, hookimpl
-
     class Signals(Plugin):
         name = "signals"
 

@@ -6,6 +6,8 @@ import zlib
 
 from PIL import Image
 
+from gankit.testing import check_dataset
+
 
 def encoded(image, kind="PNG", **options):
     """Return the content of an image file."""
@@ -69,3 +71,11 @@ def tga(bits, pixels, alpha_bits):
 def idx(values):
     """Return the content of an idx file."""
     return struct.pack(f">BBBB{values.dim()}I", 0, 0, 8, values.dim(), *values.shape) + bytes(values.flatten().tolist())
+
+
+def assert_photos(data, numbers, labels):
+    """Check that a dataset contains images of the colours (number, 0, 7), with these labels or with None."""
+    images, condition, _ = data.read()
+    assert [colour(image) for image in images] == [[number, 0, 7] for number in numbers]
+    assert (None if condition is None else condition.tolist()) == labels
+    check_dataset(data)

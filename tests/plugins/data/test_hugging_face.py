@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from gankit import InputError
 from gankit.data.prepared import prepare, read_prepared
-from gankit.testing import check_dataset, check_documentation, check_resume
+from gankit.testing import check_documentation, check_resume
 from gankit_plugins.data.hugging_face import HuggingFace
-from tests.plugins.data.image_files import colour, encoded, plain
+from tests.plugins.data.image_files import assert_photos, encoded, plain
 
 NAMES = ["cat", "dog", "owl"]
 
@@ -61,13 +61,6 @@ def refusal(*arguments, **settings):
     with pytest.raises(InputError) as error:
         dataset(*arguments, **settings).read()
     return str(error.value)
-
-
-def assert_photos(data, numbers, labels):
-    images, condition, _ = data.read()
-    assert [colour(image) for image in images] == [[number, 0, 7] for number in numbers]
-    assert (None if condition is None else condition.tolist()) == labels
-    check_dataset(data)
 
 
 def test_documentation():
