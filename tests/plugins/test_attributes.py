@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 from PIL import Image
 
 from gankit import Sampler
+from gankit.cli import run_command_line
 
 RECIPE = """
 [train]
@@ -47,7 +46,7 @@ count = 16
 
 
 @pytest.fixture
-def gankit(tmp_path):
+def gankit(tmp_path, monkeypatch, capfd):
     """Function that runs a command in a folder with images with attributes, and returns its code and its messages."""
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -60,11 +59,11 @@ def gankit(tmp_path):
         rows.append(f"{number}.png,{8 * number},{side}")
     (photos / "labels.csv").write_text("\n".join(rows))
     (tmp_path / "recipe.toml").write_text(RECIPE)
+    monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        command = [sys.executable, "-m", "gankit", *map(str, arguments)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-        return done.returncode, done.stdout, done.stderr
+        code = run_command_line([*map(str, arguments)])
+        return code, *capfd.readouterr()
 
     return run
 

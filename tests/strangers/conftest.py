@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from gankit.cli import run_command_line
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 
 def run_gankit(*arguments: object) -> None:
-    command = [sys.executable, "-m", "gankit", *map(str, arguments)]
-    subprocess.run(command, check=True, timeout=120, stderr=subprocess.PIPE, text=True)
+    """Run a command of gankit in this process, which saves the time to start another one."""
+    assert run_command_line([*map(str, arguments)]) == 0
 
 
 @pytest.fixture

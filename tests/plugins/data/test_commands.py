@@ -1,15 +1,13 @@
 """Commands of the program on the user's own data: prepare, validate, run, resume and eval."""
 
 import io
-import subprocess
-import sys
 import tarfile
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from gankit.cli import cli
+from gankit.cli import cli, run_command_line
 from gankit.data.prepared import read_prepared
 from tests.plugins.data.image_files import encoded, plain
 
@@ -69,11 +67,11 @@ def test_all_commands(use, write, tmp_path, monkeypatch):
     assert "frechet_distance" in gankit("eval", "whole", "--extractor", "pixels", "--count", "8")
 
 
-def test_a_mistake_is_one_sentence(tmp_path):
+def test_a_mistake_is_one_sentence(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
     np.savez(tmp_path / "x.npz", a=np.zeros((4, 8, 8)), b=np.zeros(4))
-    command = [sys.executable, "-m", "gankit", "prepare", "numpy", "--out", "y.safetensors", "path=x.npz"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: gankit prepare: data: images: ")
-    assert done.stderr.count("\n") == 1
+    assert run_command_line(["prepare", "numpy", "--out", "y.safetensors", "path=x.npz"]) == 2
+    out, error = capfd.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    assert error.startswith("error: gankit prepare: data: images: ")
     assert not (tmp_path / "y.safetensors").exists()
