@@ -118,12 +118,14 @@ def test_the_page_of_a_run_has_its_facts(train_toy):
     assert all(a["for"] == "iteration" for a in parsed.attributes("label"))
     assert all("scope" in a for a in parsed.attributes("th"))
     # The points of the charts are those of the log.
-    generator, discriminator, rate = parsed.numbers
+    generator, discriminator, norm, rate = parsed.numbers
     rows = run.reporter.rows
     assert generator[0]["x"] == [row["iteration"] for row in rows]
     for player, lines in (("generator", generator), ("discriminator", discriminator)):
         for line, term in zip(lines, rows[0]["loss"][player], strict=True):
             assert line["y"] == pytest.approx([row["loss"][player][term] for row in rows], rel=1e-4)
+    for line, player in zip(norm, rows[0]["gradient_norm"], strict=True):
+        assert line["y"] == pytest.approx([row["gradient_norm"][player] for row in rows], rel=1e-4)
     assert [line["y"] for line in rate] == [[0.01] * len(rows)] * 2
 
 
@@ -167,6 +169,8 @@ def test_the_page_of_several_runs_has_a_line_for_each(train_toy):
     for name in ("1, seed 0", "1, seed 1", "2"):
         assert f"train.discriminator_steps {name}" in parsed.text("h3")
     assert len(parsed.numbers[0]) == 3
+    assert "Gradient norms" in parsed.text("h2")
+    assert [len(lines) for lines in parsed.numbers[-2:]] == [3, 3]
     assert [a["class"] for a in parsed.attributes("path")][:3] == ["line s0", "line s0", "line s1"]
     assert "The runs draw from different z" in parsed.text("p")
 
