@@ -72,14 +72,18 @@ def write_report(directory: RunDir) -> None:
     write_text(directory.report_file, page([read_run(directory.path)]))
 
 
-def page(runs: Sequence[RunRecord]) -> str:
-    """Return the HTML page about one run or several runs. Text from run directories is HTML-escaped."""
-    script, style = _asset("page.js"), _asset("page.css")
-    # The content security policy of the page allows only the script with this digest, and blocks all network requests.
+def page(runs: Sequence[RunRecord], version: str = "") -> str:
+    """Return the HTML page about one run or several runs. Text from run directories is HTML-escaped.
+
+    `version` identifies the state of the run's files on the page of `gankit watch`. Such a page updates itself.
+    """
+    script, style = _asset("page.js") + (_asset("live.js") if version else ""), _asset("page.css")
+    # The content security policy of the page allows only the script with this digest. It blocks all network requests,
+    # except those of a page with a version to the server of that page.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     content = _one_run(runs[0]) if len(runs) == 1 else _several_runs(runs)
     template = templates().get_template("page.html.jinja")
-    return template.render(content, script=script, style=style, digest=digest, single=len(runs) == 1)
+    return template.render(content, script=script, style=style, digest=digest, single=len(runs) == 1, version=version)
 
 
 @cache

@@ -105,6 +105,18 @@ def test_the_page_is_self_contained(train_toy):
     assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 
 
+def test_the_page_of_gankit_watch_may_only_request_its_own_server(train_toy):
+    text = page([read_run(train_toy().path)], version="0a1b")
+    parsed = Page(text)
+    assert parsed.attributes("body") == [{"data-version": "0a1b"}]
+    assert [a.get("role") for a in parsed.attributes("p") if a.get("id") == "live"] == ["status"]
+    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = next(a["content"] for a in parsed.attributes("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.endswith(f"; script-src 'sha256-{digest}'; connect-src 'self'")
+    assert re.findall(r"request\((\S*)\)", script) == ["path", '"status"', '"./"']
+
+
 def test_the_page_of_a_run_has_its_facts(train_toy):
     run = train_toy(seed=5)
     parsed = Page(page_of(run.path))

@@ -393,6 +393,16 @@ def test_the_log_has_the_gradient_norms_of_the_last_steps_before_clipping(shelf,
         assert row["gradient_norm"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_norm_is_that_of_the_gradient_averaged_over_ranks(shelf, toy_run):
+    shelf.add(Norms)
+    run = toy_run(tricks={"Norms": {}}, output={"log_every": 1})
+    run.start()
+    run.ranks = SimpleNamespace(size=2, mean_=lambda tensors: [tensor.mul_(0.5) for tensor in tensors])
+    train_step(run, "discriminator")
+    expected = run.plugins["tricks.Norms"].norms[1, "discriminator"]
+    assert run.gradient_norms["discriminator"].item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_parameters_without_a_gradient_do_not_count(toy_run):
     run = toy_run()
     first, *others = run.parameters["generator"]
