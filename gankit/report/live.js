@@ -54,7 +54,9 @@ async function update() {
   try {
     const status = await (await request("status")).json();
     line.textContent = status.activity;
-    if (status.version !== version && !isBusy()) {
+    if (status.version !== version && isBusy()) {
+      line.textContent += " (new results appear when no text is selected)";
+    } else if (status.version !== version) {
       const next = new DOMParser().parseFromString(await (await request("./")).text(), "text/html");
       replaceContent(document.adoptNode(next.querySelector("main")));
       version = next.body.dataset.version;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,7 +40,8 @@ class PageServer(ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int, run: WatchedRun) -> None:
         super().__init__((host, port), _Handler)
-        self.host, self.run = host, run
+        self.run = run
+        self.own_names = (host, self.server_name)
         self._lock = threading.Lock()
         self._page, self._version = "", ""
 
@@ -58,15 +60,15 @@ class PageServer(ThreadingHTTPServer):
             return self._page
 
 
-def is_allowed_host(header: str, host: str) -> bool:
-    """Return True if the header `Host` of a request is an IP address, `localhost`, or the name of the server's host.
+def is_allowed_host(header: str, own_names: Collection[str]) -> bool:
+    """Return True if the header `Host` of a request is an IP address, `localhost`, or one of the server's own names.
 
     Other names are refused. Otherwise, a site in the browser could set the address of its own domain to that of this
     server, and then read the page (DNS rebinding). The port is not checked, because `ssh -L` may change it.
     """
     try:
         name = urlsplit(f"//{header}").hostname or ""
-        if name in ("localhost", host.lower()):
+        if name == "localhost" or name in {own.lower() for own in own_names}:
             return True
         ip_address(name)
     except ValueError:
@@ -82,8 +84,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Send the page, the status, or an error."""
-        if not is_allowed_host(self.headers.get("Host", ""), self.server.host):
-            self._send(HTTPStatus.FORBIDDEN, "text/plain", "use localhost or an IP address as the name of the host\n")
+        if not is_allowed_host(self.headers.get("Host", ""), self.server.own_names):
+            self._send(
+                HTTPStatus.FORBIDDEN,
+                "text/plain",
+                "use localhost, the full host name or an IP address\n",
+            )
         elif self.path == "/":
             self._send(HTTPStatus.OK, "text/html", self.server.page())
         elif self.path == "/status":

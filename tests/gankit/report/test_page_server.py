@@ -75,8 +75,9 @@ def test_no_other_resource_and_no_other_method(request_):
         ("LOCALHOST", "127.0.0.1", True),
         ("[::1]:8787", "127.0.0.1", True),
         ("192.168.0.7:8787", "0.0.0.0", True),
-        ("gpu-box:8787", "gpu-box", True),
+        ("gpu-box:8787", "GPU-box", True),
         ("gpu-box:8787", "0.0.0.0", False),
+        ("box.lab.example:8787", "0.0.0.0", True),
         ("localhost.evil.example", "127.0.0.1", False),
         ("127.0.0.1.evil.example", "127.0.0.1", False),
         ("evil.example@localhost", "127.0.0.1", True),  # no browser sends it; the host of the address is localhost
@@ -85,4 +86,4 @@ def test_no_other_resource_and_no_other_method(request_):
     ],
 )
 def test_hosts(header, host, allowed):
-    assert is_allowed_host(header, host) == allowed
+    assert is_allowed_host(header, (host, "box.lab.example")) == allowed
