@@ -419,8 +419,9 @@ class Clock:
         run = self.run
         values = scheduled_values(run) | plugin_values(run)
         losses = {p: {name: value.item() for name, value in run.values[p].items()} for p in PLAYERS}
+        norms = {p: run.gradient_norms[p].item() for p in PLAYERS if p in run.gradient_norms}
         # A norm may be infinite although clipping keeps the parameters finite. JSON cannot represent such a norm.
-        norms = {p: norm for p, tensor in run.gradient_norms.items() if math.isfinite(norm := tensor.item())}
+        norms = {p: norm for p, norm in norms.items() if math.isfinite(norm)}
         now, steps = self.now(), run.step_counts["discriminator"]
         images = (steps - self.steps) * run.recipe.train.batch_size
         row = {
