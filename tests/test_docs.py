@@ -126,7 +126,7 @@ def check_fragment(text, folder):
 def run_command(command, folder):
     """Run a command of a page, if it is one of gankit or pytest, as a small run in this process."""
     program, *arguments = shlex.split(command) or [""]
-    if program in ("", "pip") or any(
+    if program in ("", "pip", "ssh") or any(
         "path=photos" in a or "data.path=" in a or "data.hub=" in a or ".quiet_fakes." in a for a in arguments
     ):
         return  # needs a package or images that are not here
@@ -145,6 +145,8 @@ def run_command(command, folder):
         return
     if arguments[0] == "resume":
         arguments = [*(a for a in arguments if not a.startswith("train.iterations")), "train.iterations=3"]
+    if arguments[0] == "watch":
+        arguments = ["watch", arguments[1], "--terminal"]  # stdout is no terminal, so the command ends at once
     if arguments[0] == "eval":
         arguments.append("evaluation.count=8")
     if arguments[0] in ("run", "validate"):

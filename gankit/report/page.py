@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from gankit.formatting import brief, describe_best, duration, megabytes, plural
+from gankit.plugin.slots import PLAYERS
 from gankit.recipe.diff import differing_keys, flattened, format_value
 from gankit.report import chart
 from gankit.report.chart import Chart, Line, finite
@@ -45,6 +46,8 @@ SEVERITY = {
 }
 """Severity of each state of a run. The severity determines the colour of the run's status on the page."""
 
+NORM_NOTE = "All parameters of a player together, before clipping."
+
 SAME_Z_NOTES = {
     True: "All images show the same z, of the same class, in the same place.",
     False: "The runs draw from different z (other seeds, latent distributions or grids): compare whole images only.",
@@ -69,14 +72,18 @@ def write_report(directory: RunDir) -> None:
     write_text(directory.report_file, page([read_run(directory.path)]))
 
 
-def page(runs: Sequence[RunRecord]) -> str:
-    """Return the HTML page about one run or several runs. Text from run directories is HTML-escaped."""
-    script, style = _asset("page.js"), _asset("page.css")
-    # The content security policy of the page allows only the script with this digest, and blocks all network requests.
+def page(runs: Sequence[RunRecord], version: str = "") -> str:
+    """Return the HTML page about one run or several runs. Text from run directories is HTML-escaped.
+
+    `version` identifies the state of the run's files on the page of `gankit watch`. Such a page updates itself.
+    """
+    script, style = _asset("page.js") + (_asset("live.js") if version else ""), _asset("page.css")
+    # The content security policy of the page allows only the script with this digest. It blocks all network requests,
+    # except those of a page with a version to the server of that page.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     content = _one_run(runs[0]) if len(runs) == 1 else _several_runs(runs)
     template = templates().get_template("page.html.jinja")
-    return template.render(content, script=script, style=style, digest=digest, single=len(runs) == 1)
+    return template.render(content, script=script, style=style, digest=digest, single=len(runs) == 1, version=version)
 
 
 @cache
@@ -143,6 +150,7 @@ def _one_run(run: RunRecord) -> dict[str, Any]:
         "sections": [
             _metrics(run, headings),
             Section("Losses", [_chart(p, curves, "Each term before its weight.") for p, curves in losses.items()]),
+            Section("Gradient norms", _gradient_norms(run)),
             Section("Values", [_chart(name, {name: points}) for name, points in run.plugin_values.items()]),
             Section("Learning rates", [_chart("learning rate", run.learning_rates)] if run.learning_rates else []),
         ],
@@ -166,7 +174,11 @@ def _several_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
         "comparison": Table(comparison.headings, comparison.rows),
         "notes": comparison.notes,
         "protocols": _protocols(headings),
-        "sections": [Section("Metrics", _metric_charts(lines, headings)), Section("Losses", _loss_charts(lines))],
+        "sections": [
+            Section("Metrics", _metric_charts(lines, headings)),
+            Section("Losses", _loss_charts(lines)),
+            Section("Gradient norms", _gradient_norm_charts(lines)),
+        ],
         "images": _images(ordered, names),
         "differences": _differences(ordered, names),
         "environments": _environments(ordered, names),
@@ -271,6 +283,20 @@ def _loss_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Chart]:
     return [
         Chart(f"{player}: {term}" + (f" ({loss})" if several else ""), own)
         for (player, term, loss), own in sorted(lines.items())
+    ]
+
+
+def _gradient_norms(run: RunRecord) -> list[Chart]:
+    """Return one chart with the gradient norms of both players, or an empty list if the log has no norms."""
+    return [_chart("gradient norm", run.gradient_norms, NORM_NOTE)] if run.gradient_norms else []
+
+
+def _gradient_norm_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Chart]:
+    """Return a chart for each player, with the gradient norms of all runs whose logs contain them."""
+    return [
+        Chart(player, lines, NORM_NOTE)
+        for player in PLAYERS
+        if (lines := [Line(name, r.gradient_norms[player], s) for r, name, s in runs if player in r.gradient_norms])
     ]
 
 

@@ -113,17 +113,28 @@ class RunRecord:
     @cached_property
     def plugin_values(self) -> dict[str, Points]:
         """Curve of each number that a plugin logged, as (iteration, value) pairs, by name."""
-        curves: dict[str, Points] = {}
-        for row in self.rows:
-            for name, value in row.get("values", {}).items():
-                curves.setdefault(name, []).append((row["iteration"], value))
-        return curves
+        return self._curves("values")
 
     @cached_property
     def learning_rates(self) -> dict[str, Points]:
         """Curve of the learning rate, as (iteration, learning rate) pairs, for the generator and the discriminator."""
-        players = dict.fromkeys(player for row in self.rows for player in row["learning_rate"])
-        return {p: [(row["iteration"], row["learning_rate"][p]) for row in self.rows] for p in players}
+        return self._curves("learning_rate")
+
+    @cached_property
+    def gradient_norms(self) -> dict[str, Points]:
+        """Curve of the gradient norm before clipping, as (iteration, norm) pairs, for both players.
+
+        The logs of older versions of gankit do not contain the norms.
+        """
+        return self._curves("gradient_norm")
+
+    def _curves(self, key: str) -> dict[str, Points]:
+        """Return the curve of each number in the table `key` of the log rows, by the name of the number."""
+        curves: dict[str, Points] = {}
+        for row in self.rows:
+            for name, value in row.get(key, {}).items():
+                curves.setdefault(name, []).append((row["iteration"], value))
+        return curves
 
     @cached_property
     def seconds(self) -> float | None:

@@ -7,6 +7,9 @@ from filelock import FileLock, Timeout
 from gankit.errors import InputError
 from gankit.storage.atomic_io import disk_errors
 
+GRACE_SECONDS = 0.2
+"""Time in which `Lock.acquire` tries again. `Lock.is_held` of another process may hold a shared lock for a moment."""
+
 
 class Lock:
     """Lock on the file `.lock` of a folder. The system releases the lock when the process that holds it ends.
@@ -20,11 +23,11 @@ class Lock:
         self._lock = FileLock(self.path, thread_local=False)
 
     def acquire(self) -> None:
-        """Acquire the lock without waiting. Raise InputError if another process holds the lock."""
+        """Acquire the lock. Raise InputError if another process holds the lock."""
         folder = self.path.parent
         with disk_errors(folder):
             try:
-                self._lock.acquire(blocking=False)
+                self._lock.acquire(timeout=GRACE_SECONDS, poll_interval=0.02)
             except Timeout:
                 message = f"{folder}: another process is at work on this {self.what}; wait for it or stop it"
                 raise InputError(message) from None

@@ -26,7 +26,7 @@ from gankit.training.reporter import Outcome, Reporter
 from gankit.training.rollback import describe_rollback, roll_back
 from gankit.training.run import TrainingRun
 from gankit.training.state import gather_rank_states, save_checkpoint
-from gankit.training.update import train_iteration
+from gankit.training.update import has_log_row, train_iteration
 
 
 def train(run: TrainingRun, directory: RunDir, reporter: Reporter, evaluator: Evaluator | None = None) -> Outcome:
@@ -201,8 +201,7 @@ def must_end(run: TrainingRun, interrupt: Interrupt) -> bool:
 
 def must_log(run: TrainingRun) -> bool:
     """Return True if the losses of this iteration must be checked and logged. The result is the same on all ranks."""
-    train, every = run.recipe.train, run.recipe.output.log_every
-    return run.iteration % every == 0 or run.iteration == train.iterations or run.stop_reason is not None
+    return has_log_row(run, run.iteration) or run.stop_reason is not None
 
 
 def needs_first_checkpoint(run: TrainingRun) -> bool:
@@ -413,13 +412,16 @@ class Clock:
         return self.now() - self.start
 
     def row(self) -> dict[str, Any]:
-        """Return a row for `log.jsonl`: losses, learning rates, values logged by plugins, and real images per second.
+        """Return a row for `log.jsonl`: losses, gradient norms, learning rates, plugin values, images per second.
 
-        The speed is measured since the last row. This call makes the CPU wait for the GPU.
+        The speed, in real images, is measured since the last row. This call makes the CPU wait for the GPU.
         """
         run = self.run
         values = scheduled_values(run) | plugin_values(run)
         losses = {p: {name: value.item() for name, value in run.values[p].items()} for p in PLAYERS}
+        norms = {p: run.gradient_norms[p].item() for p in PLAYERS if p in run.gradient_norms}
+        # A norm may be infinite although clipping keeps the parameters finite. JSON cannot represent such a norm.
+        norms = {p: norm for p, norm in norms.items() if math.isfinite(norm)}
         now, steps = self.now(), run.step_counts["discriminator"]
         images = (steps - self.steps) * run.recipe.train.batch_size
         row = {
@@ -429,6 +431,8 @@ class Clock:
             "learning_rate": {player: run.learning_rate(player) for player in PLAYERS},
             "loss": losses,
         }
+        if norms:
+            row["gradient_norm"] = norms
         if values:
             row["values"] = values
         self.last, self.steps = now, steps

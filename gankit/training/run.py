@@ -57,6 +57,9 @@ class TrainingRun(Run):
     failure: str | None
     directory: Path | None
 
+    gradient_norms: dict[Player, Tensor]
+    """Gradient norm of each player's last step, before clipping. Empty in iterations that have no row in the log."""
+
     best: Best | None
     """Best value of the metric `output.keep_best`, or None if the recipe does not set it."""
 
@@ -153,6 +156,7 @@ class TrainingRun(Run):
         self.iteration = 0
         self.step_counts = dict.fromkeys(PLAYERS, 0)
         self.values = {player: {} for player in PLAYERS}
+        self.gradient_norms = {}
         self.stop_reason = self.failure = None
         self.directory = None
         self.best = first_best(recipe, hooks)

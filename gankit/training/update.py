@@ -8,6 +8,7 @@ from operator import add
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from gankit.errors import PluginError
 from gankit.plugin.protocols import StepOrder
@@ -19,11 +20,17 @@ from gankit.training.run import TrainingRun
 
 def train_iteration(run: TrainingRun) -> None:
     """Run all steps of one training iteration."""
+    run.gradient_norms.clear()
     run.before_iteration(run)
     order = run.step_order(run) if run.step_order is not None else None
     for player in order if order is not None else default_step_order(run):
         train_step(run, player)
     run.iteration += 1
+
+
+def has_log_row(run: TrainingRun, iteration: int) -> bool:
+    """Return True if the recipe requires a log row with losses after the given iteration."""
+    return iteration % run.recipe.output.log_every == 0 or iteration == run.recipe.train.iterations
 
 
 def default_step_order(run: TrainingRun) -> StepOrder:
@@ -56,6 +63,8 @@ def train_step(run: TrainingRun, player: Player) -> None:
             weight.requires_grad_(True)
     if run.ranks.size > 1:
         average_over_ranks(run, player, values)
+    if has_log_row(run, run.iteration + 1):
+        record_gradient_norm(run, player)
     run.after_backward(run, step, player)
     apply_gradients(run, player)
     run.step_counts[player] += 1
@@ -152,6 +161,17 @@ def network_statistics(run: TrainingRun) -> list[Tensor]:
         for state in run.networks[name].state_dict(keep_vars=True).values()
         if not isinstance(state, nn.Parameter) and state.is_floating_point()
     ]
+
+
+def record_gradient_norm(run: TrainingRun, player: Player) -> None:
+    """Store the Euclidean norm of the gradient of all of the player's parameters together, as a scalar tensor.
+
+    It is the norm before gradient clipping. Parameters without a gradient, such as frozen parameters, do not count.
+    The norm stays on the device, so this call does not make the CPU wait for the GPU.
+    """
+    gradients = [p.grad for p in run.parameters[player] if p.grad is not None]
+    if gradients:
+        run.gradient_norms[player] = get_total_norm(gradients)
 
 
 def apply_gradients(run: TrainingRun, player: Player) -> None:

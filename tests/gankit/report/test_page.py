@@ -105,6 +105,18 @@ def test_the_page_is_self_contained(train_toy):
     assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 
 
+def test_the_page_of_gankit_watch_may_only_request_its_own_server(train_toy):
+    text = page([read_run(train_toy().path)], version="0a1b")
+    parsed = Page(text)
+    assert parsed.attributes("body") == [{"data-version": "0a1b"}]
+    assert [a.get("role") for a in parsed.attributes("p") if a.get("id") == "live"] == ["status"]
+    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = next(a["content"] for a in parsed.attributes("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.endswith(f"; script-src 'sha256-{digest}'; connect-src 'self'")
+    assert re.findall(r"request\(([^)]*)\)", script) == ["path", '"status"', '"./"']
+
+
 def test_the_page_of_a_run_has_its_facts(train_toy):
     run = train_toy(seed=5)
     parsed = Page(page_of(run.path))
@@ -118,12 +130,14 @@ def test_the_page_of_a_run_has_its_facts(train_toy):
     assert all(a["for"] == "iteration" for a in parsed.attributes("label"))
     assert all("scope" in a for a in parsed.attributes("th"))
     # The points of the charts are those of the log.
-    generator, discriminator, rate = parsed.numbers
+    generator, discriminator, norm, rate = parsed.numbers
     rows = run.reporter.rows
     assert generator[0]["x"] == [row["iteration"] for row in rows]
     for player, lines in (("generator", generator), ("discriminator", discriminator)):
         for line, term in zip(lines, rows[0]["loss"][player], strict=True):
             assert line["y"] == pytest.approx([row["loss"][player][term] for row in rows], rel=1e-4)
+    for line, player in zip(norm, rows[0]["gradient_norm"], strict=True):
+        assert line["y"] == pytest.approx([row["gradient_norm"][player] for row in rows], rel=1e-4)
     assert [line["y"] for line in rate] == [[0.01] * len(rows)] * 2
 
 
@@ -167,6 +181,8 @@ def test_the_page_of_several_runs_has_a_line_for_each(train_toy):
     for name in ("1, seed 0", "1, seed 1", "2"):
         assert f"train.discriminator_steps {name}" in parsed.text("h3")
     assert len(parsed.numbers[0]) == 3
+    assert "Gradient norms" in parsed.text("h2")
+    assert [len(lines) for lines in parsed.numbers[-2:]] == [3, 3]
     assert [a["class"] for a in parsed.attributes("path")][:3] == ["line s0", "line s0", "line s1"]
     assert "The runs draw from different z" in parsed.text("p")
 

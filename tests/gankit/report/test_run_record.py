@@ -60,6 +60,8 @@ def test_a_record_has_the_events_of_the_run(shelf, train_toy):
         (r["iteration"], r["loss"]["discriminator"]["real"]) for r in rows
     ]
     assert record.learning_rates == {p: [(r["iteration"], 0.01) for r in rows] for p in ("generator", "discriminator")}
+    norms = [(row["iteration"], row["gradient_norm"]["generator"]) for row in rows]
+    assert record.gradient_norms["generator"] == norms
     assert record.warnings == [(i, f"at {i} <D> wins") for i in (2, 4, 6)]
     assert record.recipe_warnings == ["tricks.Monitor: batches of 8"]
     (metric,) = record.metrics

@@ -1,9 +1,11 @@
 """Tests of the run directory: creation, lock, log, checkpoints, provenance and changes at resume."""
 
+import fcntl
 import hashlib
 import json
 import multiprocessing
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,18 @@ def test_a_killed_process_leaves_no_lock(toy_recipe, tmp_path):
     holder.close()
     assert not RunDir(tmp_path).is_locked()
     RunDir(tmp_path).lock()
+
+
+def test_a_process_that_checks_the_lock_does_not_block_a_run(tmp_path):
+    """`is_locked` of another process, such as `gankit watch`, holds a shared lock for a moment."""
+    directory = RunDir(tmp_path)
+    directory.lock()
+    directory.release()
+    checking = (tmp_path / ".lock").open("w")
+    fcntl.flock(checking, fcntl.LOCK_SH)
+    threading.Timer(0.05, checking.close).start()
+    directory.lock()
+    directory.release()
 
 
 def test_is_locked_creates_no_file_and_works_on_a_read_only_folder(tmp_path):

@@ -17,7 +17,14 @@ from gankit.plugin.slots import PLAYERS
 from gankit.report.page import page
 from gankit.report.run_record import read_run
 from gankit.training.loop import Clock
-from gankit.training.update import average_over_ranks, draw_step, due_terms, train_iteration, train_step
+from gankit.training.update import (
+    average_over_ranks,
+    draw_step,
+    due_terms,
+    record_gradient_norm,
+    train_iteration,
+    train_step,
+)
 
 PLAIN = {
     "generator": {"dropout": 0.0},
@@ -336,13 +343,95 @@ def test_the_log_and_the_reporter(train_toy):
     lines = [json.loads(line) for line in (run.path / "log.jsonl").read_text().splitlines()]
     assert lines == run.reporter.rows
     assert [line["iteration"] for line in lines] == [4, 6]
-    assert set(lines[0]) == {"iteration", "seconds", "images_per_second", "learning_rate", "loss"}
+    assert set(lines[0]) == {"iteration", "seconds", "images_per_second", "learning_rate", "loss", "gradient_norm"}
     assert set(lines[0]["loss"]["discriminator"]) == {"real", "fake"}
     assert lines[0]["learning_rate"] == {"generator": 0.01, "discriminator": 0.01}
     assert all(math.isfinite(v) for v in lines[1]["loss"]["generator"].values())
     assert run.reporter.trained_iterations == [1, 2, 3, 4, 5, 6]
     assert run.reporter.outcome.iterations == 6
     assert sorted(p.name for p in (run.path / "samples").iterdir()) == ["000003.png", "000006.png"]
+
+
+def naive_norm(run, player):
+    """Return the norm of the gradient of all parameters together, summed number by number."""
+    numbers = [n for p in run.parameters[player] if p.grad is not None for n in p.grad.double().flatten().tolist()]
+    return math.sqrt(sum(n * n for n in numbers))
+
+
+class Norms(Plugin):
+    """Record the norm of each step's gradient, and then multiply the gradient by `factor`."""
+
+    name, factor = "norms", 1.0
+
+    @hookimpl
+    def on_start(self):
+        self.norms = {}
+
+    @hookimpl
+    def after_backward(self, run, player):
+        self.norms[run.iteration + 1, player] = naive_norm(run, player)
+        for p in run.parameters[player]:
+            if p.grad is not None:
+                p.grad *= self.factor
+
+
+class Clipping(Norms):
+    name, factor = "clipping", 1e-3
+
+
+@pytest.mark.parametrize("train", [{"discriminator_steps": 2, "accumulate": 4}, {"precision": "bf16"}])
+@pytest.mark.parametrize("plugin", [Norms, Clipping])
+def test_the_log_has_the_gradient_norms_of_the_last_steps_before_clipping(shelf, train_toy, train, plugin):
+    """Encoders that one or both players train count too; a frozen parameter has no gradient."""
+    tricks = {"Encode": {}, plugin.__name__: {}}
+    shelf.add(plugin)
+    run = train_toy(train=train | {"iterations": 5}, tricks=tricks, output={"log_every": 2})
+    norms = run.run.plugins[f"tricks.{plugin.__name__}"].norms
+    assert [row["iteration"] for row in run.reporter.rows] == [2, 4, 5]
+    for row in run.reporter.rows:
+        expected = {p: norms[row["iteration"], p] for p in ("generator", "discriminator")}
+        assert row["gradient_norm"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_norm_is_that_of_the_gradient_averaged_over_ranks(shelf, toy_run):
+    shelf.add(Norms)
+    run = toy_run(tricks={"Norms": {}}, output={"log_every": 1})
+    run.start()
+    run.ranks = SimpleNamespace(size=2, mean_=lambda tensors: [tensor.mul_(0.5) for tensor in tensors])
+    train_step(run, "discriminator")
+    expected = run.plugins["tricks.Norms"].norms[1, "discriminator"]
+    assert run.gradient_norms["discriminator"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_parameters_without_a_gradient_do_not_count(toy_run):
+    run = toy_run()
+    first, *others = run.parameters["generator"]
+    record_gradient_norm(run, "generator")
+    assert run.gradient_norms == {}
+    first.grad = torch.full_like(first, 3.0)
+    others[0].requires_grad_(False)
+    with Waits() as waits:
+        record_gradient_norm(run, "generator")
+    assert waits.counts == {}
+    assert run.gradient_norms["generator"].item() == pytest.approx(3.0 * math.sqrt(first.numel()))
+
+
+def test_an_infinite_norm_and_a_player_without_a_step_are_left_out(shelf, toy_run):
+    @shelf.add
+    class OnlyD(Plugin):
+        name = "only_d"
+
+        @hookimpl
+        def step_order(self):
+            return ["discriminator"]
+
+    run = toy_run(output={"log_every": 1}, tricks={"OnlyD": {}})
+    run.gradient_norms["generator"] = torch.tensor(1.0)  # from an earlier iteration
+    train_iteration(run)
+    clock = Clock(run)
+    assert set(clock.row()["gradient_norm"]) == {"discriminator"}
+    run.gradient_norms["discriminator"] = torch.tensor(math.inf)
+    assert "gradient_norm" not in clock.row()
 
 
 def test_the_clock_counts_real_images_per_second(toy_run):

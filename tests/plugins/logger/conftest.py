@@ -66,6 +66,7 @@ def numbers_of_log(run):
         if "protocol" in row:
             numbers["evaluation/seconds"] = row["seconds"]
         numbers |= {f"learning_rate/{player}": rate for player, rate in row.get("learning_rate", {}).items()}
+        numbers |= {f"gradient_norm/{player}": norm for player, norm in row.get("gradient_norm", {}).items()}
         for player, terms in row.get("loss", {}).items():
             numbers |= {f"loss/{player}/{term}": value for term, value in terms.items()}
         numbers |= {f"metrics/{name}": value for name, value in row.get("metrics", {}).items()}

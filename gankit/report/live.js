@@ -1,0 +1,70 @@
+
+// Update the page when the files of the run have changed. `gankit watch` appends this part to the script of the page.
+const LEAST_WAIT = 2000;  // time between two requests, in milliseconds
+
+const line = document.querySelector("#live");
+let version = document.body.dataset.version, pressed = false;
+for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
+  window.addEventListener(name, () => { pressed = name === "pointerdown"; });
+}
+
+// An update while the user drags the slider or selects text would end the drag or remove the selection.
+function isBusy() {
+  return document.hidden || pressed || !document.getSelection().isCollapsed;
+}
+
+async function request(path) {
+  const response = await fetch(path, { cache: "no-store" });
+  if (!response.ok) throw new Error(response.statusText);
+  return response;
+}
+
+// Return the index of the slider for the iteration that is selected now, or the last index if that is the newest one.
+function sliderIndex(before, after) {
+  const slider = before.querySelector("input"), iterations = JSON.parse(after.dataset.iterations);
+  if (slider.value === slider.max) return iterations.length - 1;
+  const selected = JSON.parse(before.dataset.iterations)[slider.value];
+  return Math.max(0, iterations.filter((iteration) => iteration <= selected).length - 1);
+}
+
+// Replace the content of the page. Keep expanded details, the slider, the focus and all scroll positions.
+function replaceContent(after) {
+  const before = document.querySelector("main"), page = [window.scrollX, window.scrollY];
+  const summary = (details) => details.querySelector("summary").textContent;
+  const open = new Map(Array.from(before.querySelectorAll("details"), (details) => [summary(details), details.open]));
+  for (const details of after.querySelectorAll("details")) details.open = open.get(summary(details)) ?? details.open;
+  // Move images that are already decoded, so that they do not flicker.
+  const images = new Map(Array.from(before.querySelectorAll("img"), (image) => [image.src, image]));
+  const grids = [before, after].map((main) => main.querySelector("[data-iterations]"));
+  if (grids[0] && grids[1]) grids[1].querySelector("input").setAttribute("value", sliderIndex(...grids));
+  for (const image of after.querySelectorAll("img")) if (images.has(image.src)) image.replaceWith(images.get(image.src));
+  const boxes = (main) => [...main.querySelectorAll(".scroll, pre")];
+  const scrolled = boxes(before).map((box) => [box.scrollLeft, box.scrollTop]);
+  const focusable = (main) => [...main.querySelectorAll("[tabindex], svg[data-left], input, summary")];
+  const focused = focusable(before).indexOf(document.activeElement);
+  before.replaceWith(after);
+  activate();
+  boxes(after).forEach((box, i) => { if (i in scrolled) [box.scrollLeft, box.scrollTop] = scrolled[i]; });
+  focusable(after)[focused]?.focus({ preventScroll: true });
+  window.scrollTo(...page);
+}
+
+async function update() {
+  const began = performance.now();
+  try {
+    const status = await (await request("status")).json();
+    line.textContent = status.activity;
+    if (status.version !== version && isBusy()) {
+      line.textContent += " (new results appear when no text is selected)";
+    } else if (status.version !== version) {
+      const next = new DOMParser().parseFromString(await (await request("./")).text(), "text/html");
+      replaceContent(document.adoptNode(next.querySelector("main")));
+      version = next.body.dataset.version;
+    }
+  } catch (error) {
+    line.textContent = "No connection to gankit watch. The page is not updated.";
+  }
+  // Writing the page of a long run takes time. Use at most a tenth of a processor, which the training may need.
+  setTimeout(update, Math.max(LEAST_WAIT, 10 * (performance.now() - began)));
+}
+update();
