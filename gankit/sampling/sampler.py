@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +35,7 @@ from gankit.recipe.recipe import RecipeParser
 from gankit.recipe.toml import merge, overrides_from_here
 from gankit.runtime.device import choose_device
 from gankit.runtime.rng import eval_mode, fork_rng
+from gankit.sampling.directions import Directions, MovedGenerator
 from gankit.sampling.generator_file import (
     SampledRun,
     generator_file,
@@ -275,8 +277,34 @@ class Sampler:
         with eval_mode(self.generator), fork_rng(self.device):
             for start in range(0, len(z), CHUNK):
                 chunk = slice(start, start + CHUNK)
-                some = None if condition is None else as_input(condition[chunk].to(self.device))
-                yield self.generator(z[chunk].to(self.device), some).float().cpu()
+                inputs = self.inputs(z[chunk], None if condition is None else condition[chunk])
+                yield self.generator(*inputs).float().cpu()
+
+    def inputs(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return z and the condition on the generator's device, with source images as float32 in [-1, 1]."""
+        return z.to(self.device), None if condition is None else as_input(condition.to(self.device))
+
+    @property
+    def unmoved_generator(self) -> nn.Module:
+        """Generator without the move of `moved`."""
+        return self.generator.network if isinstance(self.generator, MovedGenerator) else self.generator
+
+    def moved(self, directions: Directions, moves: Mapping[int, float]) -> Sampler:
+        """Return a sampler with the same generator, whose samples are moved along directions of the latent space.
+
+        If this sampler is itself the result of `moved`, its earlier moves are replaced.
+
+        Args:
+            directions: directions of this generator, from `load_directions` or `find_directions`.
+            moves: number of standard deviations for each direction, by the number of the direction, such as `{3: 2.5}`.
+
+        Raises:
+            InputError: there is no direction with one of the numbers.
+        """
+        moved = copy.copy(self)
+        shift = directions.shift(moves).to(self.device)
+        moved.generator = MovedGenerator(self.unmoved_generator, shift)
+        return moved
 
     def save(self, z: Tensor, condition: Tensor | None, folder: Path, described: Sequence[str] = ()) -> None:
         """Generate samples from z and `condition`, and write each sample to a separate file in `folder`.
