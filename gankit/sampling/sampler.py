@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,15 @@ REDRAWS = 10_000
 """Maximum number of redraws of z for truncation. With a normal prior and threshold 0.01, about 1,000 are needed."""
 
 
+class RangedSetting(NamedTuple):
+    """Number in the settings of a plugin that changes samples: its value, and the range of useful values."""
+
+    value: float
+    low: float
+    high: float
+    description: str
+
+
 class Sampler:
     """Sampler of images: a generator, and the prior from which z is drawn.
 
@@ -75,6 +84,12 @@ class Sampler:
         self.device = device
         self.card: dict[str, Any] = {}
         """Metadata of the generator file. The dictionary is empty if the generator belongs to a run."""
+
+        self.settings: dict[str, RangedSetting] = {}
+        """Settings that plugins list in `sampling_ranges`, by key, such as `generator.psi`.
+
+        The dictionary is empty if the generator belongs to a run.
+        """
 
         self.condition = spec.condition if spec.conditional else None
         """Description of the generator's condition, or None for an unconditional generator."""
@@ -102,6 +117,11 @@ class Sampler:
     def class_names(self) -> tuple[str, ...]:
         """Names of the image classes. The tuple is empty if the condition is not a class."""
         return () if self.condition is None else self.condition.class_names
+
+    @property
+    def truncates(self) -> bool:
+        """True if the prior supports truncation of z."""
+        return self._truncate_latent is not None
 
     @classmethod
     def of_run(cls, run: SampledRun) -> Sampler:
@@ -140,7 +160,7 @@ class Sampler:
         parser = RecipeParser(raw, path, registry or Registry.installed(), card["plugins"])
         if not trust:
             refuse_untrusted(path, untrusted_uses(card))
-        _, hooks = build_plugins(parser.components_at(needed), str(path))
+        plugins, hooks = build_plugins(parser.components_at(needed), str(path))
         try:
             fields, condition = card["spec"], from_card(card["spec"]["condition"])
             tuples = {name: tuple(fields[name]) for name in ("shape", "fields")}
@@ -172,6 +192,13 @@ class Sampler:
         target = choose_device(device)
         sampler = cls(generator.to(target).eval(), hooks, spec, target, examples)
         sampler.card = card
+        sampler.settings = {
+            f"{key}.{name}": RangedSetting(
+                getattr(plugin.config, name), *bounds, plugin.Config.model_fields[name].description or ""
+            )
+            for key, plugin in plugins.items()
+            for name, bounds in plugin.sampling_ranges.items()
+        }
         return sampler
 
     def conditions(

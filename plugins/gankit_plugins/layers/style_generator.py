@@ -143,6 +143,7 @@ class StyleGeneratorPlugin(Plugin):
 
     kind = "generator"
     mixes_classes = True
+    sampling_ranges = {"psi": (0.0, 1.0)}
     Config = StyleGeneratorSettings
     config: StyleGeneratorSettings
 
