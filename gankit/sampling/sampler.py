@@ -160,7 +160,7 @@ class Sampler:
         parser = RecipeParser(raw, path, registry or Registry.installed(), card["plugins"])
         if not trust:
             refuse_untrusted(path, untrusted_uses(card))
-        plugins, hooks = build_plugins(parser.components_at(needed), str(path))
+        built, hooks = build_plugins(parser.components_at(needed), str(path))
         try:
             fields, condition = card["spec"], from_card(card["spec"]["condition"])
             tuples = {name: tuple(fields[name]) for name in ("shape", "fields")}
@@ -196,7 +196,7 @@ class Sampler:
             f"{key}.{name}": RangedSetting(
                 getattr(plugin.config, name), *bounds, plugin.Config.model_fields[name].description or ""
             )
-            for key, plugin in plugins.items()
+            for key, plugin in built.items()
             for name, bounds in plugin.sampling_ranges.items()
         }
         return sampler
