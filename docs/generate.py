@@ -262,6 +262,9 @@ PYTHON_NAMES = [
     "sample_grid",
     "GankitError",
     "InputError",
+    "find_directions",
+    "load_directions",
+    "Directions",
 ]
 """Names of the package for scripts and notebooks."""
 
@@ -272,6 +275,7 @@ PLUGIN_NAMES = [
     "Run",
     "RecipeInfo",
     "plugin.protocols.TrainSettings",
+    "plugin.protocols.StyleBased",
     "runtime.ranks.Ranks",
     "Player",
     "Step",

@@ -149,6 +149,8 @@ def run_command(command, folder):
         arguments = ["watch", arguments[1], "--terminal"]  # stdout is no terminal, so the command ends at once
     if arguments[0] == "eval":
         arguments.append("evaluation.count=8")
+    if arguments[0] == "directions":
+        arguments += ["--samples", "20"]
     if arguments[0] in ("run", "validate"):
         own = any(argument.startswith("generator.use=./") for argument in arguments)
         networks = not own and not {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist"} & set(arguments)

@@ -31,6 +31,26 @@ class AboveZero(click.FloatRange):
         return number
 
 
+class Move(click.ParamType):
+    """Click parameter type for moves along directions: N=S, a direction's number and standard deviations."""
+
+    name = "move"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[int, float]:
+        if isinstance(value, tuple):
+            return value
+        number, _, amount = value.partition("=")
+        try:
+            move = int(number), float(amount)
+        except ValueError:
+            move = 0, math.nan
+        if not math.isfinite(move[1]):
+            self.fail(f"{value!r}: give a direction and its standard deviations, such as 3=2.5.", parameter, context)
+        return move
+
+
 drop_option = click.option(
     "--drop", metavar="KEY", multiple=True, help="Remove a table or a setting of the recipe. May be repeated."
 )

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from gankit.cli.arguments import (
     AboveZero,
+    Move,
     check_output_file,
     condition_options,
     device_option,
     requested_by,
     sources_of,
 )
+
+if TYPE_CHECKING:
+    from gankit.sampling.sampler import Sampler
 
 OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 """Suffixes of image formats that `gankit sample` cannot write. An `--out` path with such a suffix is an error."""
@@ -62,6 +66,20 @@ class Thresholds(click.ParamType):
     "--steps", default=8, show_default=True, type=click.IntRange(min=2), help="Images in a row with --to-class."
 )
 @click.option("--interpolate", is_flag=True, help="Interpolate each row from one z to another.")
+@click.option(
+    "--direction",
+    "moves",
+    metavar="N=S",
+    multiple=True,
+    type=Move(),
+    help="Move S standard deviations along direction N. May be repeated.",
+)
+@click.option(
+    "--directions",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="File of `gankit directions`. Default: the file beside the generator.",
+)
 @device_option
 @click.option("--trust", is_flag=True, help="Import the Python files and modules that FILE names.")
 @click.pass_context
@@ -80,6 +98,8 @@ def command(
     last: str | None,
     steps: int,
     interpolate: bool,
+    moves: tuple[tuple[int, float], ...],
+    directions: Path | None,
     device: str | None,
     trust: bool,
 ) -> None:
@@ -96,12 +116,15 @@ def command(
 
     KEY=VALUE changes a setting of a plugin that is used for sampling, such as the trick truncation or the generator.
 
+    `gankit directions RUN` finds the directions for --direction.
+
     \b
     gankit sample RUN --out lines.png --interpolate           interpolate between the first and last image of a row
     gankit sample RUN --out sweep.png --truncation 0.3,1,inf  one row for each threshold; inf disables truncation
     gankit sample RUN tricks.truncation.threshold=0.5 --out cut.png
     gankit sample RUN --set age=30 --set smile=1 --out p.png  set the numbers age and smile of the condition
     gankit sample RUN --class cat --to-class dog --out d.png  interpolate from cat to dog, with one z for each row
+    gankit sample RUN --direction 3=2.5 --out moved.png       move along direction 3 of `gankit directions`
     gankit sample RUN --input edges/ --out photos/            one image for each source image
     """
     from gankit.errors import InputError
@@ -130,7 +153,11 @@ def command(
         raise InputError("--steps: is for rows from class to class; add --class and --to-class, or leave it out")
     if last is not None and label is None:
         raise InputError(f"--to-class {last}: name the class of the first image of a row with --class")
+    if directions is not None and not moves:
+        raise InputError(f"--directions {directions}: is for moves; add --direction, or leave it out")
     sampler = Sampler.load(file, device or "auto", trust, overrides=overrides)
+    if moves:
+        sampler = moved_along(sampler, file, moves, directions)
     requested = requested_by(label, numbers, text)
     given, names = (None, []) if sources is None else sources_of(sampler, sources)
     if sampler.draw_samples is not None and not as_grid:
@@ -158,3 +185,29 @@ def command(
         z = sampler.latent(count, condition, seed, truncation)
         sampler.save(z, condition, out, names)
     click.echo(f"{plural(len(z), 'image')}: {out}")
+
+
+def moved_along(sampler: Sampler, file: Path, moves: tuple[tuple[int, float], ...], directions: Path | None) -> Sampler:
+    """Return a sampler whose samples are moved along directions.
+
+    Args:
+        sampler: sampler with the generator.
+        file: generator file or run directory of this generator.
+        moves: number of each direction, and the standard deviations of the move.
+        directions: file of directions, or None for the file beside the generator.
+
+    Raises:
+        InputError: a direction is given twice or does not exist, or the file of directions is missing, damaged or made
+            for another generator.
+    """
+    from gankit.errors import InputError
+    from gankit.sampling.directions import directions_file, load_directions
+    from gankit.sampling.generator_file import generator_file
+
+    numbers = [number for number, _ in moves]
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"--direction {max(numbers, key=numbers.count)}: is given twice; keep one")
+    path = directions or directions_file(generator_file(file))
+    if directions is None and not path.exists():
+        raise InputError(f"--direction: there is no file {path}; find the directions with `gankit directions {file}`")
+    return sampler.moved(load_directions(path, sampler.generator), dict(moves))

@@ -109,6 +109,12 @@ class Plugin:
     such images.
     """
 
+    sampling_ranges: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """Range (low, high) of useful values for each number in `Config` that changes samples, but not the weights.
+
+    Example: `{"psi": (0.0, 1.0)}` for the truncation of w. `gankit demo` shows a slider for each of these settings.
+    """
+
     state_scope: ClassVar[State] = "shared"
     """Scope of the plugin's state in a run with several ranks (the processes of a distributed run).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from gankit.plugin.slots import Player
 from gankit.plugin.step import StepContext
@@ -152,6 +152,23 @@ class Run(StepContext, Protocol):
 
     def learning_rate(self, player: Player) -> float:
         """Return the learning rate of the player's first parameter group at the current iteration."""
+
+
+@runtime_checkable
+class StyleBased(Protocol):
+    """Generator that maps z to a style vector w, and style vectors to images. Any network may have these methods.
+
+    Sampling uses these methods to find directions in w, and to move w.
+    """
+
+    def map_latent(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Return w before truncation, (B, W), for z (B, latent_size) and the condition."""
+
+    def styles(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Return w for each of L layers, (B, L, W), after truncation in evaluation mode."""
+
+    def synthesize(self, ws: Tensor) -> Tensor:
+        """Return images (B, C, H, W) for the style vectors of each layer, (B, L, W)."""
 
 
 StepOrder = Sequence[Player]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,7 @@ from gankit.recipe.recipe import RecipeParser
 from gankit.recipe.toml import merge, overrides_from_here
 from gankit.runtime.device import choose_device
 from gankit.runtime.rng import eval_mode, fork_rng
+from gankit.sampling.directions import Directions, MovedGenerator
 from gankit.sampling.generator_file import (
     SampledRun,
     generator_file,
@@ -51,6 +53,15 @@ LONGEST_NAME = 150
 
 REDRAWS = 10_000
 """Maximum number of redraws of z for truncation. With a normal prior and threshold 0.01, about 1,000 are needed."""
+
+
+class RangedSetting(NamedTuple):
+    """Number in the settings of a plugin that changes samples: its value, and the range of useful values."""
+
+    value: float
+    low: float
+    high: float
+    description: str
 
 
 class Sampler:
@@ -73,6 +84,12 @@ class Sampler:
         self.device = device
         self.card: dict[str, Any] = {}
         """Metadata of the generator file. The dictionary is empty if the generator belongs to a run."""
+
+        self.settings: dict[str, RangedSetting] = {}
+        """Settings that plugins list in `sampling_ranges`, by key, such as `generator.psi`.
+
+        The dictionary is empty if the generator belongs to a run.
+        """
 
         self.condition = spec.condition if spec.conditional else None
         """Description of the generator's condition, or None for an unconditional generator."""
@@ -100,6 +117,11 @@ class Sampler:
     def class_names(self) -> tuple[str, ...]:
         """Names of the image classes. The tuple is empty if the condition is not a class."""
         return () if self.condition is None else self.condition.class_names
+
+    @property
+    def truncates(self) -> bool:
+        """True if the prior supports truncation of z."""
+        return self._truncate_latent is not None
 
     @classmethod
     def of_run(cls, run: SampledRun) -> Sampler:
@@ -138,7 +160,7 @@ class Sampler:
         parser = RecipeParser(raw, path, registry or Registry.installed(), card["plugins"])
         if not trust:
             refuse_untrusted(path, untrusted_uses(card))
-        _, hooks = build_plugins(parser.components_at(needed), str(path))
+        built, hooks = build_plugins(parser.components_at(needed), str(path))
         try:
             fields, condition = card["spec"], from_card(card["spec"]["condition"])
             tuples = {name: tuple(fields[name]) for name in ("shape", "fields")}
@@ -170,6 +192,13 @@ class Sampler:
         target = choose_device(device)
         sampler = cls(generator.to(target).eval(), hooks, spec, target, examples)
         sampler.card = card
+        sampler.settings = {
+            f"{key}.{name}": RangedSetting(
+                getattr(plugin.config, name), *bounds, plugin.Config.model_fields[name].description or ""
+            )
+            for key, plugin in built.items()
+            for name, bounds in plugin.sampling_ranges.items()
+        }
         return sampler
 
     def conditions(
@@ -275,8 +304,34 @@ class Sampler:
         with eval_mode(self.generator), fork_rng(self.device):
             for start in range(0, len(z), CHUNK):
                 chunk = slice(start, start + CHUNK)
-                some = None if condition is None else as_input(condition[chunk].to(self.device))
-                yield self.generator(z[chunk].to(self.device), some).float().cpu()
+                inputs = self.inputs(z[chunk], None if condition is None else condition[chunk])
+                yield self.generator(*inputs).float().cpu()
+
+    def inputs(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return z and the condition on the generator's device, with source images as float32 in [-1, 1]."""
+        return z.to(self.device), None if condition is None else as_input(condition.to(self.device))
+
+    @property
+    def unmoved_generator(self) -> nn.Module:
+        """Generator without the move of `moved`."""
+        return self.generator.network if isinstance(self.generator, MovedGenerator) else self.generator
+
+    def moved(self, directions: Directions, moves: Mapping[int, float]) -> Sampler:
+        """Return a sampler with the same generator, whose samples are moved along directions of the latent space.
+
+        If this sampler is itself the result of `moved`, its earlier moves are replaced.
+
+        Args:
+            directions: directions of this generator, from `load_directions` or `find_directions`.
+            moves: number of standard deviations for each direction, by the number of the direction, such as `{3: 2.5}`.
+
+        Raises:
+            InputError: there is no direction with one of the numbers.
+        """
+        moved = copy.copy(self)
+        shift = directions.shift(moves).to(self.device)
+        moved.generator = MovedGenerator(self.unmoved_generator, shift)
+        return moved
 
     def save(self, z: Tensor, condition: Tensor | None, folder: Path, described: Sequence[str] = ()) -> None:
         """Generate samples from z and `condition`, and write each sample to a separate file in `folder`.

@@ -88,7 +88,15 @@ class StyleGenerator(nn.Module):
 
         In training mode, pixel values may lie outside [-1, 1]. In evaluation mode, they are clamped to [-1, 1].
         """
-        return self.synthesis(self.styles(z, condition))
+        return self.synthesize(self.styles(z, condition))
+
+    def map_latent(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Return w before style mixing and truncation, (B, W), for z (B, latent_size) and the condition."""
+        return self.mapping(z, condition)
+
+    def synthesize(self, ws: Tensor) -> Tensor:
+        """Return images (B, C, H, W) for the style vectors of each layer, (B, L, W)."""
+        return self.synthesis(ws)
 
     def styles(self, z: Tensor, condition: Tensor | None) -> Tensor:
         """Return w for each layer, (B, L, W), after style mixing in training mode or truncation in evaluation mode."""
@@ -102,7 +110,7 @@ class StyleGenerator(nn.Module):
         return ws
 
     def _same_in_all_layers(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        return self.mapping(z, condition)[:, None].expand(-1, self.synthesis.layers, -1)
+        return self.map_latent(z, condition)[:, None].expand(-1, self.synthesis.layers, -1)
 
 
 def require_style_generator(network: nn.Module, owner: str) -> StyleGenerator:
@@ -135,6 +143,7 @@ class StyleGeneratorPlugin(Plugin):
 
     kind = "generator"
     mixes_classes = True
+    sampling_ranges = {"psi": (0.0, 1.0)}
     Config = StyleGeneratorSettings
     config: StyleGeneratorSettings
 

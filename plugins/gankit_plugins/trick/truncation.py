@@ -25,6 +25,7 @@ class Truncation(Plugin):
     """
 
     name = "truncation"
+    sampling_ranges = {"threshold": (0.1, 3.0)}
 
     class Config(Settings):
         threshold: float = Field(1.0, gt=0, description="largest absolute value in z")

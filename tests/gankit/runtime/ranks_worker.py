@@ -84,7 +84,7 @@ EAGER: dict[str, dict[str, Any]] = {
 }
 """Settings with which a plugin acts within a few iterations."""
 
-NEED_AN_EXTRA = ("tensorboard", "wandb", "mlflow")
+NEED_AN_EXTRA = ("tensorboard", "wandb", "mlflow", "trackio")
 
 
 def become(rank: int, size: int, port: int, output: str) -> None:

@@ -1,0 +1,67 @@
+"""`gankit demo`."""
+
+import os
+import signal
+import socket
+import sys
+import urllib.request
+
+import pytest
+
+
+@pytest.fixture
+def run(toy_run):
+    return toy_run("run", "train.iterations=2")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """Restore the variables that the command sets for its process."""
+    for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+        monkeypatch.delenv(name)
+
+
+def test_as_a_process_the_page_is_served_and_ctrl_c_ends_it(run, start_process, tmp_path):
+    """Start the command with a proxy that must get no request, fetch the page, and press Ctrl-C."""
+    pytest.importorskip("gradio")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as proxy, socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+        free.close()
+        address = "http://{}:{}".format(*proxy.getsockname())
+        environment = {f"{scheme}_proxy": address for scheme in ("http", "https", "all")} | {"TMPDIR": str(temporary)}
+        arguments = ("demo", "run", "--trust", "--no-browser", "--port", str(port))
+        process = start_process(*arguments, environment=environment)
+        line = process.stdout.readline()
+        assert line == f"run: http://127.0.0.1:{port}/ (Ctrl-C ends the page)\n", process.stderr.read()
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+            assert b"gankit" in answer.read()
+        assert len(list(temporary.iterdir())) == 1
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert (process.returncode, out, err) == (0, "\n", "")
+        proxy.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_port_in_use_is_one_sentence(gankit, run):
+    pytest.importorskip("gradio")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        answer = gankit("demo", "run", "--trust", "--no-browser", "--port", port)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == f"error: --port {port}: is in use; choose another port\n"
+
+
+def test_missing_package_is_one_sentence(gankit, run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    answer = gankit("demo", "run", "--trust")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == (
+        "error: gankit demo: gradio is not installed, which shows the page; run `pip install 'gankit[demo]'`\n"
+    )
