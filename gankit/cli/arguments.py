@@ -74,7 +74,7 @@ CONDITION_OPTIONS = (
         "sources",
         metavar="PATH",
         type=click.Path(path_type=Path),
-        help="Source images: an image, a folder, a zip or prepared file. The default of --count is then their number.",
+        help="Source images: an image, a folder, a zip or prepared file.",
     ),
 )
 

@@ -83,7 +83,8 @@ def command(
     priors.
 
     Discrete codes in z, such as InfoGAN's categories, do not change. The condition of each image does not change
-    either. The options for the condition are the same as in `gankit sample`.
+    either. The options for the condition are the same as in `gankit sample`. With --input, the default of --count is
+    the number of source images.
 
     MP4 files require ffmpeg: pip install 'gankit[video]'. GIF files require no other program. An existing file is
     replaced when the new file is complete.

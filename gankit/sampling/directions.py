@@ -92,35 +92,41 @@ class Observed(NamedTuple):
     """Outputs (B, n) of the layers that get the code itself, without another layer before them."""
 
     features: Tensor
-    """Input (B, D) of the next layer. It is the output of the generator if there is no such layer."""
+    """Input (B, D) of the next layer that depends on the code. Without such a layer, the output of the generator."""
 
 
 def observe(network: nn.Module, forward: Callable[[Tensor], Tensor], code: Tensor) -> Observed:
     """Run a forward pass, and return the outputs of the first layers and the features after them.
 
-    The function finds the first layers with autograd: the outputs of all layers are detached. An input that depends on
-    the code in the autograd graph has therefore passed through no other layer. Splits, concatenations and
-    normalisations of the code may come before a first layer.
+    The function finds the first layers with autograd. The output of each layer becomes a new leaf of the autograd
+    graph. A layer's input that has the code among its leaves has therefore passed through no other layer. An input
+    without leaves, such as a class, does not depend on the code. Splits, concatenations and normalisations of the code
+    may come before a first layer.
 
     Args:
         network: network with the layers, in evaluation mode.
         forward: function that maps the code to the output of the network.
         code: vectors, (B, L).
     """
+    leaf = code.detach().requires_grad_()
     first: list[Tensor] = []
     later: list[Tensor] = []
 
     def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        if inputs[0].requires_grad:
+        x = inputs[0]
+        if not x.requires_grad:
+            return output
+        if torch.autograd.grad(x.sum(), leaf, retain_graph=True, allow_unused=True)[0] is not None:
             first.append(output.detach().flatten(1))
-        elif first and not later and len(inputs[0]) == len(code):
-            later.append(inputs[0])
-        return output.detach()
+        elif not later and len(x) == len(leaf):
+            later.append(x)
+        # Clone the new leaf, because a layer such as `nn.ReLU(inplace=True)` cannot change a leaf.
+        return output.detach().requires_grad_().clone()
 
     handles = [module.register_forward_hook(record) for module in network.modules() if isinstance(module, LAYERS)]
     try:
         with frozen(network), torch.enable_grad():
-            output = forward(code.detach().requires_grad_())
+            output = forward(leaf)
     finally:
         for handle in handles:
             handle.remove()

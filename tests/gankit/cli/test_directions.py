@@ -101,6 +101,13 @@ def test_mistakes(gankit, directions, run, toy):
     assert not (run / "directions.png").exists()
 
 
+def test_as_a_process(run, start_process):
+    process = start_process("directions", "run", "--trust", "--samples", "20", "--method", "sefa")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert out == "4 directions of z: run/directions.safetensors and run/directions.png\n"
+
+
 def test_directions_of_other_weights_are_refused(gankit, directions, toy_run):
     toy_run("other", "train.iterations=3")
     assert directions("--out", "other").code == 0

@@ -136,20 +136,24 @@ def test_first_layers_are_found_behind_splits_and_concatenations():
             super().__init__()
             self.to_map = nn.ConvTranspose2d(3, 2, 4)
             self.to_scale = nn.Linear(2 + 1, 2)
-            self.unused = nn.Linear(2, 2)
+            self.of_class = nn.Linear(2, 2)  # does not depend on z
+            self.middle = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(2, 2, 1), nn.ReLU(inplace=True))
             self.last = nn.Conv2d(2, 1, 1)
 
         def forward(self, z):
             maps = self.to_map(z[:, :3, None, None]).relu()
             scale = self.to_scale(torch.cat([z[:, 3:], torch.ones(len(z), 1)], dim=1))
-            return self.last(maps * scale[:, :, None, None])
+            shift = self.of_class(torch.ones(len(z), 2))
+            return self.last(self.middle(maps * scale[:, :, None, None] + shift[:, :, None, None]))
 
     network, z = Parts(), torch.randn(6, 5)
     observed = observe(network, network, z)
     maps = network.to_map(z[:, :3, None, None])
     scale = network.to_scale(torch.cat([z[:, 3:], torch.ones(6, 1)], dim=1))
     torch.testing.assert_close(torch.cat(observed.first, 1), torch.cat([maps.flatten(1), scale], 1))
-    torch.testing.assert_close(observed.features, (maps.relu() * scale[:, :, None, None]).flatten(1))
+    shift = network.of_class(torch.ones(6, 2))
+    features = (maps.relu() * scale[:, :, None, None] + shift[:, :, None, None]).relu()
+    torch.testing.assert_close(observed.features, features.flatten(1))
     assert all(p.requires_grad for p in network.parameters())
     assert not any(module._forward_hooks for module in network.modules())
 
