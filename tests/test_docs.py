@@ -143,6 +143,10 @@ def run_command(command, folder):
     if arguments[0] == "ablate":
         check_study(arguments[1:])
         return
+    if arguments[0] == "demo":
+        # The command serves a page until Ctrl-C. Check only that its options exist.
+        cli.get_command(click.Context(cli), "demo").make_context("demo", arguments[1:])
+        return
     if arguments[0] == "resume":
         arguments = [*(a for a in arguments if not a.startswith("train.iterations")), "train.iterations=3"]
     if arguments[0] == "watch":
