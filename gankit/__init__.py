@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.recipe.recipe import Recipe as Recipe
     from gankit.runtime.progress_bar import progress_bar as progress_bar
     from gankit.sampling.grid import sample_grid as sample_grid
+    from gankit.sampling.projection import Projection as Projection, project as project
     from gankit.sampling.sampler import Sampler as Sampler, truncated as truncated
     from gankit.storage.atomic_io import write_bytes as write_bytes
 
@@ -64,6 +65,7 @@ _MODULES = {
     "recipe.recipe": ("Recipe",),
     "runtime.progress_bar": ("progress_bar",),
     "sampling.grid": ("sample_grid",),
+    "sampling.projection": ("Projection", "project"),
     "sampling.sampler": ("Sampler", "truncated"),
     "storage.atomic_io": ("write_bytes",),
 }

@@ -26,6 +26,7 @@ COMMANDS = {
     "ablate": "Measure the effect and the cost of each trick of a recipe.",
     "sample": "Draw images from a trained generator.",
     "reconstruct": "Encode images and generate them again, with a run's encoder.",
+    "project": "Find real images in the latent space of a generator.",
     "show": "Show the newest images of a run in the terminal.",
     "eval": "Compute metrics of a generator against real images.",
     "video": "Write a video of images whose z moves, as MP4 or GIF.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from gankit.plugin.slots import Player
 from gankit.plugin.step import StepContext
@@ -156,3 +156,28 @@ class Run(StepContext, Protocol):
 
 StepOrder = Sequence[Player]
 """Players in the order of their steps within one iteration."""
+
+
+class SynthesisNetwork(Protocol):
+    """Part of a style-based generator that maps style vectors w to images."""
+
+    layers: int
+    """L, number of layers that take a style vector w."""
+
+    def __call__(self, ws: Tensor, /) -> Tensor:
+        """Return images (B, C, H, W) for the style vector w of each layer, (B, L, W)."""
+
+
+class StyleBasedGenerator(Protocol):
+    """Generator with a mapping network from z to the style vector w, and a synthesis network from w to images."""
+
+    mapping: Callable[[Tensor, Tensor | None], Tensor]
+    """Network that maps z, (B, latent_size), and the condition to w, (B, W)."""
+
+    synthesis: SynthesisNetwork
+
+
+def is_style_based(generator: Any) -> TypeGuard[StyleBasedGenerator]:
+    """Return True if a generator has the attributes of `StyleBasedGenerator`."""
+    # `isinstance` with a runtime-checkable protocol does not find the submodules of an `nn.Module`.
+    return hasattr(generator, "mapping") and hasattr(getattr(generator, "synthesis", None), "layers")
