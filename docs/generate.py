@@ -260,6 +260,9 @@ PYTHON_NAMES = [
     "prepare",
     "read_prepared",
     "sample_grid",
+    "project",
+    "Projection",
+    "sampling.projection.LatentPoint",
     "GankitError",
     "InputError",
 ]

@@ -145,6 +145,8 @@ def run_command(command, folder):
         return
     if arguments[0] == "resume":
         arguments = [*(a for a in arguments if not a.startswith("train.iterations")), "train.iterations=3"]
+    if arguments[0] == "project":
+        arguments += ["--steps", "2"]
     if arguments[0] == "eval":
         arguments.append("evaluation.count=8")
     if arguments[0] in ("run", "validate"):
