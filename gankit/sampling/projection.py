@@ -391,8 +391,8 @@ def labels_of(sampler: Sampler, label: str | int | None) -> Tensor | None:
     """
     if sampler.condition is not None and not isinstance(sampler.condition, ClassCondition):
         raise InputError(
-            f"the generator takes {sampler.condition.describe()}; only generators without a condition or with classes "
-            "can be projected to"
+            f"the generator takes {sampler.condition.describe()}; a projection needs a generator without a "
+            "condition, or with classes"
         )
     if label is not None:
         return sampler.conditions(1, {"class": str(label)})
