@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.sampling.directions import Directions as Directions, load_directions as load_directions
     from gankit.sampling.find_directions import find_directions as find_directions
     from gankit.sampling.grid import sample_grid as sample_grid
+    from gankit.sampling.projection import Projection as Projection, project as project
     from gankit.sampling.sampler import Sampler as Sampler, truncated as truncated
     from gankit.storage.atomic_io import write_bytes as write_bytes
 
@@ -68,6 +69,7 @@ _MODULES = {
     "sampling.directions": ("Directions", "load_directions"),
     "sampling.find_directions": ("find_directions",),
     "sampling.grid": ("sample_grid",),
+    "sampling.projection": ("Projection", "project"),
     "sampling.sampler": ("Sampler", "truncated"),
     "storage.atomic_io": ("write_bytes",),
 }

@@ -151,6 +151,8 @@ def run_command(command, folder):
         arguments = [*(a for a in arguments if not a.startswith("train.iterations")), "train.iterations=3"]
     if arguments[0] == "watch":
         arguments = ["watch", arguments[1], "--terminal"]  # stdout is no terminal, so the command ends at once
+    if arguments[0] == "project":
+        arguments += ["--steps", "2"]
     if arguments[0] == "eval":
         arguments.append("evaluation.count=8")
     if arguments[0] == "directions":

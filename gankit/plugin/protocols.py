@@ -158,8 +158,12 @@ class Run(StepContext, Protocol):
 class StyleBased(Protocol):
     """Generator that maps z to a style vector w, and style vectors to images. Any network may have these methods.
 
-    Sampling uses these methods to find directions in w, and to move w.
+    Sampling uses these methods to find directions in w, to move w, and to find the w of a real image.
     """
+
+    @property
+    def style_layers(self) -> int:
+        """L, number of layers that take a style vector."""
 
     def map_latent(self, z: Tensor, condition: Tensor | None) -> Tensor:
         """Return w before truncation, (B, W), for z (B, latent_size) and the condition."""

@@ -60,9 +60,47 @@ def reconstruct(
     Raises:
         InputError: the run does not exist, has no encoder or has no checkpoint, or the images cannot be used.
     """
+    run, sampler, iteration = load_encoder(path, device, trust)
+    if sampler.draw_samples is not None:
+        raise InputError(f"{path}: a plugin draws all samples as one plot, so single reconstructions cannot be shown")
+    rows = rows_to_reconstruct(run, sources)
+    if run.spec.conditional and rows.condition is None:
+        raise InputError(
+            f"{path}: the generator needs the condition of each image, such as its class, and the given images have "
+            "none; leave them out, to use the images of the run's dataset"
+        )
+    chosen = evenly_spaced(len(rows.images), min(count, len(rows.images)))
+    real, condition, _ = rows.map(lambda tensor: as_input(tensor[chosen]))
+    z = torch.cat([encode(run, chunk.to(run.device)).cpu() for chunk in real.split(CHUNK)])
+    fake = torch.cat(list(sampler.outputs(z, condition if run.spec.conditional else None)))
+    originals, reconstructions = (to_bytes(as_pictures(samples)) for samples in (real, fake))
+    return Reconstruction(originals, reconstructions, (real - fake).square().mean().item(), iteration)
+
+
+class LoadedEncoder(NamedTuple):
+    """Run with an encoder, loaded from its newest checkpoint, and a sampler for its saved generator."""
+
+    run: TrainingRun
+    sampler: Sampler
+    iteration: int
+    """Iteration at which the networks were saved."""
+
+
+def has_encoder(recipe: Recipe) -> bool:
+    """Return True if a plugin of the recipe provides an encoder."""
+    return any("encode" in hooks_of(component.plugin_class) for component in recipe.components.values())
+
+
+def load_encoder(path: Path, device: str = "auto", trust: bool = False) -> LoadedEncoder:
+    """Load the networks of a run's newest checkpoint and the run's saved generator.
+
+    Raises:
+        InputError: the run does not exist, has no encoder or has no checkpoint, or the generator file is of another
+            iteration.
+    """
     directory = RunDir.open(path)
     recipe = recipe_of(directory, trust)
-    if not any("encode" in hooks_of(component.plugin_class) for component in recipe.components.values()):
+    if not has_encoder(recipe):
         raise InputError(
             f"{path}: the run has no encoder, because no plugin of its recipe provides `encode`; train with a plugin "
             "that has one, such as the discriminator of a BiGAN"
@@ -79,20 +117,7 @@ def reconstruct(
             f"{path}: the newest whole checkpoint is of iteration {int(checkpoint.name)}, and the generator file is of "
             f"iteration {sampler.card['iteration']}; `gankit resume {path}` writes both again"
         )
-    if sampler.draw_samples is not None:
-        raise InputError(f"{path}: a plugin draws all samples as one plot, so single reconstructions cannot be shown")
-    rows = rows_to_reconstruct(run, sources)
-    if run.spec.conditional and rows.condition is None:
-        raise InputError(
-            f"{path}: the generator needs the condition of each image, such as its class, and the given images have "
-            "none; leave them out, to use the images of the run's dataset"
-        )
-    chosen = evenly_spaced(len(rows.images), min(count, len(rows.images)))
-    real, condition, _ = rows.map(lambda tensor: as_input(tensor[chosen]))
-    z = torch.cat([encode(run, chunk.to(run.device)).cpu() for chunk in real.split(CHUNK)])
-    fake = torch.cat(list(sampler.outputs(z, condition if run.spec.conditional else None)))
-    originals, reconstructions = (to_bytes(as_pictures(samples)) for samples in (real, fake))
-    return Reconstruction(originals, reconstructions, (real - fake).square().mean().item(), int(checkpoint.name))
+    return LoadedEncoder(run, sampler, int(checkpoint.name))
 
 
 @torch.no_grad()

@@ -90,6 +90,11 @@ class StyleGenerator(nn.Module):
         """
         return self.synthesize(self.styles(z, condition))
 
+    @property
+    def style_layers(self) -> int:
+        """L, number of layers that take a style vector."""
+        return self.synthesis.layers
+
     def map_latent(self, z: Tensor, condition: Tensor | None) -> Tensor:
         """Return w before style mixing and truncation, (B, W), for z (B, latent_size) and the condition."""
         return self.mapping(z, condition)
@@ -110,7 +115,7 @@ class StyleGenerator(nn.Module):
         return ws
 
     def _same_in_all_layers(self, z: Tensor, condition: Tensor | None) -> Tensor:
-        return self.map_latent(z, condition)[:, None].expand(-1, self.synthesis.layers, -1)
+        return self.map_latent(z, condition)[:, None].expand(-1, self.style_layers, -1)
 
 
 def require_style_generator(network: nn.Module, owner: str) -> StyleGenerator:

@@ -55,6 +55,8 @@ class TwoLayers(LinearGenerator):
 class StyleGenerator(nn.Module):
     """Generator with w = GAINS * z, truncation towards a mean, and three layers whose outputs are added."""
 
+    style_layers = 3
+
     def __init__(self, psi=1.0):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(4, 64) for _ in range(3))
