@@ -153,6 +153,8 @@ def check_documentation(plugin_class: type[Plugin]) -> None:
     assert "Source:" in text, f"{owner}: the docstring has no `Source:` (author, year, equation)"
     for setting, field in plugin_class.Config.model_fields.items():
         assert field.description, f"{owner}.Config.{setting} has no description; write Field(..., description='...')"
+    unknown = plugin_class.sampling_ranges.keys() - plugin_class.Config.model_fields.keys()
+    assert not unknown, f"{owner}.sampling_ranges: there are no settings {', '.join(sorted(unknown))} in Config"
 
 
 def check_training(

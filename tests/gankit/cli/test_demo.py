@@ -7,6 +7,12 @@ import sys
 import urllib.request
 
 import pytest
+import torch
+
+from gankit import InputError
+from gankit.cli.demo import directions_of
+from gankit.sampling.directions import Directions, save_directions
+from gankit.sampling.sampler import Sampler
 
 
 @pytest.fixture
@@ -47,6 +53,24 @@ def test_as_a_process_the_page_is_served_and_ctrl_c_ends_it(run, start_process, 
         with pytest.raises(BlockingIOError):
             proxy.accept()
     assert list(temporary.iterdir()) == []
+
+
+def test_directions_beside_the_generator_are_used_if_they_belong_to_it(run, capsys):
+    sampler = Sampler.load(run, "cpu", trust=True)
+    size = sampler.spec.latent_size
+    directions = Directions(torch.eye(size), torch.ones(size), torch.zeros(size), "z", "pca")
+    assert directions_of(sampler, run, None) is None
+    path = run / "directions.safetensors"
+    save_directions(directions, path, sampler.generator)
+    for given in (None, path):
+        assert torch.equal(directions_of(sampler, run, given).vectors, directions.vectors)
+    assert capsys.readouterr().err == ""
+    with torch.no_grad():
+        next(sampler.generator.parameters()).add_(1)
+    assert directions_of(sampler, run, None) is None
+    assert capsys.readouterr().err.startswith(f"warning: {path}: the directions belong to a generator with other")
+    with pytest.raises(InputError, match="other weights"):
+        directions_of(sampler, run, path)
 
 
 def test_a_port_in_use_is_one_sentence(gankit, run):

@@ -94,6 +94,7 @@ def test_check_order():
         ({"__doc__": "Scales."}, "the docstring has no `Source:`"),
         ({"name": "Louder Fakes"}, "must be snake_case"),
         ({"discriminator_inputs": None}, "implements no hook point"),
+        ({"sampling_ranges": {"psi": (0.0, 1.0)}}, "sampling_ranges: there are no settings psi in Config"),
         (
             {"Config": type("Config", (Settings,), {"__annotations__": {"x": int}, "x": 3})},
             "Config.x has no description",
