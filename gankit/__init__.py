@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     # Disable isort, because it would write a separate import statement for each name.
     # isort: off
     from gankit.api import Session as Session, Trained as Trained, resume as resume, train as train
+    from gankit.api import iteration_cost as iteration_cost, step_memory as step_memory
+    from gankit.data.load import load_dataset as load_dataset
     from gankit.data.prepared import prepare as prepare, read_prepared as read_prepared
     from gankit.errors import GankitError as GankitError, InputError as InputError
     from gankit.evaluation.feature_cache import cache_folder as cache_folder, disk_cache as disk_cache
@@ -25,7 +27,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.plugin.condition import ClassCondition as ClassCondition, Condition as Condition
     from gankit.plugin.condition import ImageCondition as ImageCondition, TokenCondition as TokenCondition
     from gankit.plugin.condition import VectorCondition as VectorCondition
-    from gankit.plugin.dataset import Dataset as Dataset, Rows as Rows
+    from gankit.plugin.dataset import Dataset as Dataset, FileFacts as FileFacts, Rows as Rows
     from gankit.plugin.extra_network import ExtraNetwork as ExtraNetwork
     from gankit.plugin.extractor import Extractor as Extractor, Features as Features
     from gankit.plugin.extractor import network_extractor as network_extractor, to_rgb as to_rgb
@@ -45,16 +47,19 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.sampling.projection import Projection as Projection, project as project
     from gankit.sampling.sampler import Sampler as Sampler, truncated as truncated
     from gankit.storage.atomic_io import write_bytes as write_bytes
+    from gankit.training.cost import Cost as Cost
+    from gankit.training.memory_check import StepMemory as StepMemory
 
 _MODULES = {
-    "api": ("Session", "Trained", "resume", "train"),
+    "api": ("Session", "Trained", "iteration_cost", "resume", "step_memory", "train"),
+    "data.load": ("load_dataset",),
     "data.prepared": ("prepare", "read_prepared"),
     "errors": ("GankitError", "InputError"),
     "evaluation.feature_cache": ("cache_folder", "disk_cache"),
     "plugin.base": ("Plugin", "Settings", "hookimpl"),
     "plugin.comparison": ("Comparison",),
     "plugin.condition": ("ClassCondition", "Condition", "ImageCondition", "TokenCondition", "VectorCondition"),
-    "plugin.dataset": ("Dataset", "Rows"),
+    "plugin.dataset": ("Dataset", "FileFacts", "Rows"),
     "plugin.extra_network": ("ExtraNetwork",),
     "plugin.extractor": ("Extractor", "Features", "network_extractor", "to_rgb"),
     "plugin.protocols": ("RecipeInfo", "Run"),
@@ -72,6 +77,8 @@ _MODULES = {
     "sampling.projection": ("Projection", "project"),
     "sampling.sampler": ("Sampler", "truncated"),
     "storage.atomic_io": ("write_bytes",),
+    "training.cost": ("Cost",),
+    "training.memory_check": ("StepMemory",),
 }
 _HOME = {name: f"gankit.{module}" for module, names in _MODULES.items() for name in names}
 

@@ -20,15 +20,18 @@ from gankit.recipe.bundled import find_recipe
 from gankit.recipe.recipe import Recipe
 from gankit.report.page import write_report_of
 from gankit.runtime.device import choose_device
+from gankit.runtime.ranks import ALONE
 from gankit.runtime.rng import RandomState
 from gankit.sampling.generator_file import save_generator
 from gankit.sampling.grid import draw_grid, grid_layout
 from gankit.sampling.sampler import Sampler
 from gankit.storage.run_dir import RunDir
 from gankit.training import launch
-from gankit.training.assembly import assemble
+from gankit.training.assembly import assemble, assemble_unchecked, new_run
+from gankit.training.cost import Cost, measure_cost
 from gankit.training.initialisation import initialise
 from gankit.training.loop import check_finite
+from gankit.training.memory_check import StepMemory, measure_memory
 from gankit.training.reporter import Outcome, Reporter
 from gankit.training.update import train_iteration
 
@@ -125,6 +128,35 @@ def loaded(recipe: Recipe | str | Path, overrides: Iterable[str] = (), drop: Ite
     if [*overrides, *drop]:
         raise InputError("overrides need a recipe's file or name; pass them to Recipe.load for a Recipe")
     return recipe
+
+
+def iteration_cost(recipe: Recipe, seconds: float = 0.0) -> Cost:
+    """Measure the time and the memory of a training iteration of a recipe on this machine, with random images.
+
+    The images of the recipe are not read.
+
+    Args:
+        recipe: recipe.
+        seconds: time for which iterations are timed. At least one iteration is timed.
+
+    Raises:
+        InputError: the recipe cannot be used.
+    """
+    launch.prepare_torch(recipe)
+    return measure_cost(assemble_unchecked(recipe, choose_device(recipe.train.device)), seconds)
+
+
+def step_memory(recipe: Recipe) -> StepMemory | None:
+    """Measure the memory of a training step of a recipe with two small batches, and predict that of larger batches.
+
+    Return None if the memory cannot be measured.
+
+    Raises:
+        InputError: the recipe cannot be used.
+    """
+    launch.prepare_torch(recipe)
+    run = new_run(recipe, choose_device(recipe.train.device), ALONE)
+    return measure_memory(run, assemble_unchecked)
 
 
 class Session:

@@ -127,7 +127,12 @@ def run_command(command, folder):
     """Run a command of a page, if it is one of gankit or pytest, as a small run in this process."""
     program, *arguments = shlex.split(command) or [""]
     if program in ("", "pip", "ssh") or any(
-        "path=photos" in a or "data.path=" in a or "data.hub=" in a or ".quiet_fakes." in a for a in arguments
+        a in ("photos", "photos.toml")
+        or "path=photos" in a
+        or "data.path=" in a
+        or "data.hub=" in a
+        or ".quiet_fakes." in a
+        for a in arguments
     ):
         return  # needs a package or images that are not here
     if program == "torchrun":

@@ -14,8 +14,6 @@ from gankit.cli.arguments import overrides_argument
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from gankit.plugin.dataset import Dataset
-
 
 @click.command("prepare")
 @click.argument("data")
@@ -33,10 +31,12 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     DATA is the name of a data plugin (images, mnist) or a class in a file (./my_data.py:MyData), as in the setting
     data.use of a recipe. KEY=VALUE is a setting of this plugin; `gankit describe DATA` lists its settings.
     """
+    from gankit.data.load import load_dataset
     from gankit.data.prepared import prepare
     from gankit.formatting import plural
+    from gankit.recipe.toml import parse_overrides
 
-    dataset = load_dataset(data, overrides)
+    dataset = load_dataset({**parse_overrides(overrides), "use": data}, "gankit prepare")
     bar = progress_bar()
     task = bar.add_task("preparing", total=dataset.at_most)
     with ExitStack() as stack:
@@ -54,24 +54,6 @@ def command(data: str, out: Path, overrides: tuple[str, ...]) -> None:
     size = f"{out.stat().st_size / 1e6:.1f} MB"
     contents = f"; from {dataset.contents}" if dataset.contents else ""
     click.echo(f"{plural(count, 'image')} of {shape}, {condition}, {size}: {out}{contents}")
-
-
-def load_dataset(use: str, settings: tuple[str, ...]) -> Dataset:
-    """Return the dataset that the data plugin `use` provides. The settings have the form `KEY=VALUE`."""
-    from gankit.errors import recipe_errors
-    from gankit.plugin.build import build_plugins
-    from gankit.plugin.registry import Registry
-    from gankit.plugin.spec import Spec
-    from gankit.recipe.recipe import RecipeParser
-    from gankit.recipe.toml import parse_overrides
-
-    source = "gankit prepare"
-    table = {"data": {**parse_overrides(settings), "use": use}}
-    components = RecipeParser(table, source, Registry.installed()).components_at(["data"])
-    _, hooks = build_plugins(components, source)
-    with recipe_errors(source, "data"):
-        dataset: Dataset = hooks.one("load_data", Spec())
-    return dataset
 
 
 def progress_bar() -> Progress:

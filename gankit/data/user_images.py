@@ -14,13 +14,9 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
+from gankit.data.load import load_dataset
 from gankit.errors import InputError, recipe_errors
 from gankit.formatting import plural
-from gankit.plugin.build import build_plugins
-from gankit.plugin.dataset import Dataset
-from gankit.plugin.registry import Registry
-from gankit.plugin.spec import Spec
-from gankit.recipe.recipe import RecipeParser
 
 WHOLE = (".zip", ".safetensors")
 """Extensions of files that contain several images."""
@@ -98,10 +94,8 @@ def read_images(path: Path, shape: tuple[int, ...]) -> tuple[Tensor, str]:
             )
         channels, *size = shape
         table |= {"resolution": size, "channels": channels}
-    parser = RecipeParser({"data": table}, str(path), Registry.installed())
-    _, hooks = build_plugins(parser.components_at(["data"]), str(path))
+    dataset = load_dataset(table, str(path))
     with recipe_errors(str(path), "data"):
-        dataset: Dataset = hooks.one("load_data", Spec())
         return dataset.read().images, dataset.note
 
 

@@ -57,6 +57,34 @@ class Rows(NamedTuple):
 
 
 @dataclass(frozen=True)
+class FileFacts:
+    """Facts about an image file, before it is cropped and resized."""
+
+    name: str
+    digest: bytes
+    """Hash of the content of the file. Files with the same content have the same hash."""
+
+    class_name: str | None = None
+    size: tuple[int, int] | None = None
+    """Width and height in pixels. None if they cannot be read."""
+
+    mode: str = ""
+    """Pillow's name of the image mode, such as `RGB`. Empty if it cannot be read."""
+
+    grey: bool = False
+    """True if all pixels are grey, also in a file with colour channels."""
+
+    transparent: bool = False
+    """True if the image has an alpha channel or a transparent colour."""
+
+    highest: int | None = None
+    """Largest value of a grey image with more than 8 bits for each pixel. None for other images."""
+
+    error: str | None = None
+    """Reason why the file cannot be used, or None."""
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Description of a dataset: samples, such as images, and their condition. The hook `load_data` returns a `Dataset`.
 
@@ -107,6 +135,9 @@ class Dataset:
 
     In a training step, `step.fields` contains these tensors for the real images.
     """
+
+    inspect: Callable[[], Iterator[FileFacts]] | None = None
+    """Optional function that yields facts about each image file, in the order of the samples. None for other data."""
 
     def __post_init__(self) -> None:
         sides = self.shape if isinstance(self.shape, tuple) else ()

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
+STATM = Path("/proc/self/statm")
+"""File in which Linux reports the address space of this process, as a number of pages."""
+
+PAGE_BYTES = mmap.PAGESIZE
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Files that contain the memory limit of a container: one for Linux control groups v2, and one for v1."""
 
@@ -32,6 +37,14 @@ def _address_space() -> int | None:
         return None
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if limit == resource.RLIM_INFINITY else limit
+
+
+def free_address_space() -> int | None:
+    """Return the rest of the address space in bytes, or None if the process has no limit or does not run on Linux."""
+    limit = _address_space()
+    if limit is None or not STATM.exists():
+        return None
+    return max(0, limit - int(STATM.read_text().split()[0]) * PAGE_BYTES)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -142,7 +142,9 @@ def check_documentation(plugin_class: type[Plugin]) -> None:
     assert issubclass(plugin_class, Plugin), f"{owner} is not a subclass of gankit.Plugin"
     name = getattr(plugin_class, "name", None)
     assert isinstance(name, str), f'{owner} has no name; write name = "..." in the class'
-    assert re.fullmatch(r"[a-z][a-z0-9_]*", name), f"{owner}.name is {name!r}; it must be snake_case"
+    # A command is called by its name, and the names of commands have hyphens, such as `list-plugins`.
+    parts = name.replace("-", "_") if plugin_class.kind == "command" else name
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", parts), f"{owner}.name is {name!r}; it must be snake_case"
     assert plugin_class.kind in KINDS, f"{owner}.kind is {plugin_class.kind!r}; the kinds are {', '.join(KINDS)}"
     check_hooks(plugin_class, owner)
     assert hooks_of(plugin_class), f"{owner} implements no hook point, so it has no effect"

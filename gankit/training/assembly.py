@@ -27,7 +27,7 @@ from gankit.runtime.ranks import ALONE, Ranks
 from gankit.runtime.rng import derived_seed, eval_mode, fork_rng, seed_all, training_seed
 from gankit.runtime.sync_batch_norm import convert_sync_batch_norm
 from gankit.storage.checkpoint import FILES, PARTS
-from gankit.training.memory_check import check_memory
+from gankit.training.memory_check import check_memory, check_step_memory
 from gankit.training.run import TrainingRun
 
 CHECKED_CLASSES = 16
@@ -49,14 +49,36 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
         RecipeError: a plugin rejects the recipe, or the plugins' networks do not fit together.
         InputError: the device or the data cannot be used.
     """
-    chosen = choose_device(ranks.device(device or recipe.train.device))
+    run = new_run(recipe, choose_device(ranks.device(device or recipe.train.device)), ranks)
+    check_memory(run, assemble_unchecked)
+    complete(run)
+    check_step_memory(run, assemble_unchecked)
+    # Building the networks changes the random state, so the training seed is set afterwards.
+    seed_all(training_seed(recipe.seed, ranks.rank))
+    return run
+
+
+def assemble_unchecked(recipe: Recipe, device: torch.device) -> TrainingRun:
+    """Build and return the run of a recipe in one process, without a check of its memory."""
+    run = new_run(recipe, device, ALONE)
+    complete(run)
+    return run
+
+
+def new_run(recipe: Recipe, device: torch.device, ranks: Ranks) -> TrainingRun:
+    """Return a run with the plugins and the description of the data, without networks."""
     precision = recipe.train.precision
-    bf16 = precision == "bf16" or (precision == "auto" and computes_in_bf16(chosen))
+    bf16 = precision == "bf16" or (precision == "auto" and computes_in_bf16(device))
     plugins, hooks = build_plugins(recipe.components, recipe.source)
     warnings = [*check_recipe(recipe, hooks), *rank_warnings(recipe, ranks.size), *schedule_warnings(recipe)]
-    run = TrainingRun(recipe, ranks, chosen, bf16, plugins, hooks, warnings)
+    run = TrainingRun(recipe, ranks, device, bf16, plugins, hooks, warnings)
     describe_data(run)
-    check_memory(recipe, run.spec, chosen, ranks.size)
+    return run
+
+
+def complete(run: TrainingRun) -> None:
+    """Build networks, optimisers and loss terms of a run, and run the networks on a small batch."""
+    recipe, hooks = run.recipe, run.hooks
     build_networks(run)
     run.optimizers = {}
     for player in PLAYERS:
@@ -70,9 +92,6 @@ def assemble(recipe: Recipe, device: str | None = None, ranks: Ranks = ALONE) ->
     run.schedules = {player: collect_schedules(run, player) for player in PLAYERS}
     resolve_hooks(run)
     check_networks(run)
-    # Building the networks changes the random state, so the training seed is set afterwards.
-    seed_all(training_seed(recipe.seed, ranks.rank))
-    return run
 
 
 def check_optimizer(run: TrainingRun, player: Player) -> None:

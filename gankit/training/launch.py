@@ -22,14 +22,16 @@ from gankit.recipe.diff import flattened
 from gankit.recipe.recipe import Recipe
 from gankit.recipe.toml import overrides_from_here, read_toml
 from gankit.runtime.malloc import keep_freed_memory
+from gankit.runtime.memory_limit import is_out_of_memory
 from gankit.runtime.peak_memory import peak_memory
 from gankit.runtime.ranks import Ranks, current_ranks
 from gankit.storage.checkpoint import newest_whole_checkpoint, verify
 from gankit.storage.provenance import changed_plugins
 from gankit.storage.run_dir import RunDir, State
-from gankit.training.assembly import assemble
+from gankit.training.assembly import assemble, assemble_unchecked
 from gankit.training.initialisation import changed_origins, initialise
 from gankit.training.loop import follow, train
+from gankit.training.memory_check import available_memory, fitting_settings
 from gankit.training.provenance import changed_machine, environment_record
 from gankit.training.reporter import Outcome, Reporter
 from gankit.training.resume_checks import (
@@ -376,13 +378,21 @@ def _checkpoint_facts(directory: RunDir, iteration: int) -> dict[str, Any]:
 def train_on_ranks(run: TrainingRun, evaluator: Evaluator | None, directory: RunDir, reporter: Reporter) -> Outcome:
     """Copy the first rank's networks to all ranks, then train. Only the first rank writes files and reports events."""
     run.ranks.broadcast_(state for network in run.networks.values() for state in network.state_dict().values())
-    if run.ranks.rank == 0:
-        return train_and_conclude(run, evaluator, directory, reporter)
-    assert run.batches is not None
+    limit = available_memory(run.device)
     try:
-        return follow(run)
-    finally:
-        run.batches.close()
+        if run.ranks.rank == 0:
+            return train_and_conclude(run, evaluator, directory, reporter)
+        assert run.batches is not None
+        try:
+            return follow(run)
+        finally:
+            run.batches.close()
+    except (RuntimeError, MemoryError) as error:
+        if limit is None or not is_out_of_memory(error):
+            raise
+    # Leave the `except` block first. The traceback of the error refers to the tensors that fill the memory.
+    gc.collect()
+    raise GankitError(f"the memory is full; {fitting_settings(run, limit, assemble_unchecked)}")
 
 
 def train_and_conclude(run: TrainingRun, evaluator: Evaluator | None, directory: RunDir, reporter: Reporter) -> Outcome:

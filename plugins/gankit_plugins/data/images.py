@@ -19,10 +19,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from rich.progress import MofNCompleteColumn
 from torch import Tensor
 
-from gankit import Dataset, InputError, Plugin, RecipePath, Settings, hookimpl, progress_bar, read_prepared
+from gankit import Dataset, FileFacts, InputError, Plugin, RecipePath, Settings, hookimpl, progress_bar, read_prepared
 from gankit_plugins.data.brightness import MAXIMUM, ImageError, Limits, RangeError
 from gankit_plugins.data.decode import Channels, Size, note
 from gankit_plugins.data.decode_all import decode_all
+from gankit_plugins.data.file_facts import inspect_files
 from gankit_plugins.data.folder import Files, open_files
 from gankit_plugins.data.listing import MAX_NAMED, Listing, list_images
 from gankit_plugins.data.value_range import check_ascending
@@ -272,7 +273,13 @@ class UnpreparedImages:
             self.listing.total,
             note=note(self.channels, self.size, self.crop, self.value_range),
             contents=self.listing.contents,
+            inspect=self.inspect,
         )
+
+    def inspect(self) -> Iterator[FileFacts]:
+        """Yield facts about each image file."""
+        with self.open() as files:
+            yield from inspect_files(files, self.listing)
 
     def load(self) -> tuple[Tensor, Tensor | None]:
         """Return images, (N, C, H, W), and their condition: labels (N,), attributes (N, K), or None.
