@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "Train from a recipe.",
     "resume": "Resume a run that was interrupted, or extend a complete one.",
     "ablate": "Measure the effect and the cost of each trick of a recipe.",
+    "search": "Search for good values of a recipe's settings, with Optuna.",
     "sample": "Draw images from a trained generator.",
     "reconstruct": "Encode images and generate them again, with a run's encoder.",
     "show": "Show the newest images of a run in the terminal.",
@@ -42,10 +43,10 @@ COMMANDS = {
 }
 """Help texts of the built-in subcommands. Each subcommand is the function `command` in the module of the same name."""
 
-FOR_RANKS = ("run", "resume", "ablate")
+FOR_RANKS = ("run", "resume", "ablate", "search")
 """Subcommands that check the number of ranks themselves. The other built-in subcommands run only with a single rank."""
 
-TRAINING = ("run", "resume", "ablate")
+TRAINING = ("run", "resume", "ablate", "search")
 """Subcommands that write their results to files. They succeed even if writing to stdout fails."""
 
 FAILED, INTERRUPTED = 1, 130  # exit codes of a failed command and of an interrupted command
