@@ -22,7 +22,8 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ from gankit.ablation.scheduler import Failure, error_kind
 from gankit.ablation.search_space import Choices, Value, Variation, from_json, to_json
 from gankit.ablation.study import StudyRun, value_text
 from gankit.ablation.variants import Variant
-from gankit.errors import InputError
+from gankit.errors import GankitError, InputError
 from gankit.formatting import brief
 from gankit.plugin.base import Direction
 from gankit.recipe.diff import differing_keys
@@ -160,7 +161,8 @@ class Search:
             if not resumed:
                 # The file identifies the folder as a search, so it is written before all other files.
                 search._write_settings()
-            search._open()
+            with storage_errors(path):
+                search._open()
             search._write_settings()
         except BaseException:
             search.release()
@@ -178,8 +180,7 @@ class Search:
         if not file.exists() and any(self.path.glob("trial-*")):
             raise InputError(f"{file}: is missing, and the folder has trials; restore it, or use another --out")
         direction = StudyDirection.MINIMIZE if self.settings.better == "lower" else StudyDirection.MAXIMIZE
-        with disk_errors(file):
-            storage = RDBStorage(f"sqlite:///{file.absolute()}")
+        storage = RDBStorage(f"sqlite:///{file.absolute()}")
         self.study: OptunaStudy = create_study(
             storage=storage, study_name="search", direction=direction, pruner=MedianPruner(), load_if_exists=True
         )
@@ -289,11 +290,11 @@ class Search:
 
         trial, last = self._active[run], self.settings.base.train.iterations
         rows = RunDir(run.path).read_log()
-        for step in sorted({row["iteration"] for row in rows if "metrics" in row}):
-            value = metrics_at(rows, step).get(self.settings.metric)
-            if step <= self._seen[run] or value is None:
-                continue
+        new = {row["iteration"] for row in rows if "metrics" in row and row["iteration"] > self._seen[run]}
+        for step in sorted(new):
             self._seen[run] = step
+            if (value := metrics_at(rows, step).get(self.settings.metric)) is None:
+                continue
             if step not in self._reported[run]:
                 trial.report(value.value, step)
             if step < last and trial.should_prune():
@@ -375,6 +376,25 @@ def suggest(trial: OptunaTrial, variation: Variation) -> Value:
     if isinstance(variation.low, int) and isinstance(variation.high, int):
         return trial.suggest_int(variation.key, variation.low, variation.high, log=variation.log)
     return trial.suggest_float(variation.key, variation.low, variation.high, log=variation.log)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Convert an error of Optuna's storage in the `with` block, such as a full disk, to a GankitError.
+
+    `path` is the folder of the search.
+    """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        reason = str(getattr(cause, "orig", cause)).partition("\n")[0]
+        raise GankitError(
+            f"{path / 'search.db'}: cannot be read or written ({reason}); `gankit search {path}` goes on after a fix"
+        ) from error
 
 
 def require_optuna() -> None:

@@ -189,6 +189,7 @@ def _train(search: Search, executor: Executor, quiet: bool) -> None:
         GankitError: no trial is complete.
     """
     from gankit.ablation.scheduler import run_plan
+    from gankit.ablation.search import storage_errors
     from gankit.cli import INTERRUPTED
     from gankit.cli.next_steps import print_next, quoted
     from gankit.cli.study_progress import study_progress
@@ -196,7 +197,7 @@ def _train(search: Search, executor: Executor, quiet: bool) -> None:
 
     resume = f"gankit search {quoted(search.path)}"
     try:
-        with study_progress(search, quiet) as progress:
+        with storage_errors(search.path), study_progress(search, quiet) as progress:
             ending = run_plan(search, executor, progress)
         best_file = _show_results(search)
     except KeyboardInterrupt:

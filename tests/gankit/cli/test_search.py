@@ -103,9 +103,9 @@ def test_a_search_from_the_command_to_the_best_recipe(gankit, tuned, this_proces
     assert f"| {best[1]:.4g} | 9 | complete |" in table[4]
     assert read_image(tuned / "s" / "search.png").size == (920, 580)
 
-    # The recipe of the best trial trains as it is.
-    assert gankit("run", "s/best.toml", "--out", "best").code == 0
-    text = (tuned / "best" / "recipe.toml").read_text()
+    # The recipe of the best trial is complete.
+    assert gankit("validate", "s/best.toml").code == 0
+    text = (tuned / "s" / "best.toml").read_text()
     assert f"lr = {best[0]['optimizer.generator.lr']}" in text
     assert "budget = 0.05" in text
 
@@ -120,16 +120,16 @@ def test_a_search_from_the_command_to_the_best_recipe(gankit, tuned, this_proces
 
 
 def test_a_killed_search_goes_on(gankit, start_process, this_process, tuned):
-    assert gankit(*COMMAND, "--trials", "2", "--out", "whole").code == 0
+    assert gankit(*COMMAND, "--trials", "1", "--out", "whole").code == 0
     (tuned / "closed").touch()
-    process = start_process(*COMMAND, "--trials", "2", "--out", "s", start_new_session=True)
+    process = start_process(*COMMAND, "--trials", "1", "--out", "s", start_new_session=True)
     log = tuned / "s" / "trial-0" / "seed-0" / "log.jsonl"
     wait_until(lambda: log.exists() and '"metrics"' in log.read_text(), 120)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     # Its trial has a session of its own, and writes a checkpoint, because its stdin is closed.
     (tuned / "closed").unlink()
-    answer = gankit(*COMMAND, "--trials", "2", "--out", "s")
+    answer = gankit(*COMMAND, "--trials", "1", "--out", "s")
     assert answer.code == 0, answer.err
     assert trials(tuned / "s") == trials(tuned / "whole")
 
