@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 import sys
 import tomllib
 from dataclasses import replace
@@ -181,6 +183,23 @@ def test_the_seed_decides_the_trials_and_a_killed_search_goes_on_with_them(begin
     again = begin(name="killed", trials=6)
     assert run(again)[1].started == [5]
     assert len(table(again)) == 6
+
+
+def test_ctrl_c_stops_the_trials_and_they_go_on(begin):
+    search = begin(jobs=2, trials=3)
+
+    def interrupt(raw, step):
+        if step == 1000:
+            os.kill(os.getpid(), signal.SIGINT)
+        return 1.0
+
+    ending, executor = run(search, FakeExecutor(interrupt, jobs=2))
+    assert (executor.started, ending.interrupted, len(ending.stopped)) == ([0, 1], True, 2)
+    assert [one.state for one in trial_results(search)] == ["not finished"] * 2
+    again = begin(jobs=2, trials=3)
+    ending, executor = run(again, FakeExecutor(lambda raw, step: 1.0))
+    assert (executor.started, ending.interrupted) == ([0, 1, 2], False)
+    assert [one.state for one in trial_results(again)] == ["complete"] * 3
 
 
 @pytest.mark.parametrize("pruned", [False, True])
