@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from gankit import Recipe
+from gankit.ablation.search_space import parse_variations
 from gankit.ablation.variants import add_each, drop_each
 from gankit.cli import cli
 from gankit.plugin.hookspecs import KIND_OF_HOOK
@@ -152,6 +153,9 @@ def run_command(command, folder):
         # The command serves a page until Ctrl-C. Check only that its options exist.
         cli.get_command(click.Context(cli), "demo").make_context("demo", arguments[1:])
         return
+    if arguments[0] == "search":
+        check_search(arguments[1:])
+        return
     if arguments[0] == "resume":
         arguments = [*(a for a in arguments if not a.startswith("train.iterations")), "train.iterations=3"]
     if arguments[0] == "watch":
@@ -183,6 +187,18 @@ def check_study(arguments):
     assert len(variants) > 1
     for variant in variants:
         assemble(variant.recipe)
+
+
+def check_search(arguments):
+    """Check that a search can begin: its options exist, and its recipe accepts the values of --vary."""
+    command = cli.get_command(click.Context(cli), "search")
+    asked = command.make_context("search", list(arguments)).params
+    if asked["recipe"].startswith("runs/"):
+        return  # continues the search of a command before
+    space = parse_variations(
+        Recipe.load(find_recipe(asked["recipe"]), asked["overrides"], asked["drop"]), asked["vary"]
+    )
+    assert len(space) == len(asked["vary"])
 
 
 def test_chinese_pages_have_the_commands_of_the_english_ones():
@@ -274,7 +290,7 @@ def test_command_exists(command):
     assert found is not None
     parameters = found.make_context(name, arguments, parent=context).params
     parse_overrides(parameters.get("overrides", ()))
-    if name in ("run", "validate", "ablate"):
+    if name in ("run", "validate", "ablate", "search"):
         find_recipe(parameters["recipe"])
 
 

@@ -115,9 +115,8 @@ class LocalExecutor:
             self.free.append(self.taken.pop(run))
         return ended
 
-    def stop(self) -> None:
-        for process in self.processes.values():
-            close(process.stdin)
+    def stop(self, run: StudyRun) -> None:
+        close(self.processes[run].stdin)
 
     def kill(self) -> None:
         for process in self.processes.values():

@@ -91,6 +91,9 @@ class RayExecutor:
                 "set OMP_NUM_THREADS=1 for runs with one CPU"
             )
         gpus = 1 if gpu and resources.get("GPU", 0) else 0
+        self.jobs = int(resources["GPU"] if gpus else resources["CPU"] // threads)
+        """Number of runs that the cluster can train at a time, without machines that join it later."""
+
         self.task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(run_task)
         self.tasks: dict[StudyRun, Any] = {}  # Ray task of each run that was submitted and has not ended
         self.started: set[StudyRun] = set()
@@ -135,9 +138,8 @@ class RayExecutor:
             )
         return code
 
-    def stop(self) -> None:
-        for task in self.tasks.values():
-            self.ray.cancel(task, force=False)
+    def stop(self, run: StudyRun) -> None:
+        self.ray.cancel(self.tasks[run], force=False)
 
     def kill(self) -> None:
         for task in self.tasks.values():

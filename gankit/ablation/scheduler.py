@@ -1,4 +1,4 @@
-"""Scheduler of an ablation study. It starts or resumes each run that is not finished, and handles runs that fail."""
+"""Scheduler of ablation studies and searches. It starts or resumes runs that are not finished, and handles failures."""
 
 import re
 import signal
@@ -15,7 +15,7 @@ from gankit.errors import GankitError, InputError
 from gankit.plugin.hooks import NOTE
 from gankit.runtime.signals import Interrupt
 
-POLL_SECONDS = 0.1  # interval, in seconds, at which `run_study` checks the state of the runs
+POLL_SECONDS = 0.1  # interval, in seconds, at which `run_plan` checks the state of the runs
 
 STOP_CODES = (INTERRUPTED, -signal.SIGTERM)
 """Exit codes of a run that the study stopped.
@@ -42,8 +42,8 @@ class Executor(Protocol):
         A run that was lost, for example because its machine failed, is returned with an error instead of an exit code.
         """
 
-    def stop(self) -> None:
-        """Request that all runs write a checkpoint and end."""
+    def stop(self, run: StudyRun) -> None:
+        """Request that a run writes a checkpoint and ends."""
 
     def kill(self) -> None:
         """Kill all runs immediately, without waiting for checkpoints."""
@@ -52,11 +52,11 @@ class Executor(Protocol):
 class StudyReporter:
     """Base class of the progress displays of a study. By default, all methods do nothing.
 
-    `run_study` calls the methods of this class.
+    `run_plan` calls the methods of this class.
     """
 
     def polled(self, running: list[StudyRun]) -> None:
-        """Update the display. `run_study` calls this method every `POLL_SECONDS` seconds.
+        """Update the display. `run_plan` calls this method every `POLL_SECONDS` seconds.
 
         `running` contains the runs that are training.
         """
@@ -81,55 +81,115 @@ class Failure:
 
 @dataclass(frozen=True)
 class StudyEnding:
-    """Result of `run_study`: the runs that failed or were stopped, and whether the study ended early."""
+    """Result of `run_plan`: the runs that failed or were stopped, and whether the study ended early."""
 
     failures: list[Failure]
     stopped: list[StudyRun]  # runs that were stopped before they were complete
 
     interrupted: bool  # True if a signal, such as Ctrl-C, ended the study before all runs were complete
 
-    aborted: bool  # True if the study ended early because runs with and without a trick failed with the same error
+    aborted: bool  # True if the plan ended the study early, because all other runs would probably fail too
+
+
+class Plan(Protocol):
+    """Interface of the plan of a study: which runs are trained, and when a run or the whole study is stopped."""
+
+    def next_run(self) -> StudyRun | None:
+        """Return the next run to start, or None if no run can be started now."""
+
+    def is_complete(self) -> bool:
+        """Return True if all runs have been started."""
+
+    def runs_to_stop(self, running: list[StudyRun]) -> list[StudyRun]:
+        """Return the running runs that must be stopped now because of their metrics so far."""
+
+    def ended(self, run: StudyRun) -> dict[str, Any] | None:
+        """Return the outcome of a run whose process has ended, or None if the run has failed or was interrupted."""
+
+    def failed(self, failure: Failure) -> None:
+        """Record a run that failed for a reason other than a NaN or infinite value."""
+
+    def is_hopeless(self) -> bool:
+        """Return True if the failures so far show that all other runs would probably fail too."""
+
+
+class AblationPlan:
+    """Plan of an ablation study: all runs that have not ended, in the order of the study.
+
+    If a run with a trick and a run without it fail with the same error, all runs are stopped.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.base = study.base
+        self.waiting = deque(run for run in study.runs if run.outcome() is None)
+        self.recent_failures: list[Failure] = []
+
+    def next_run(self) -> StudyRun | None:
+        return self.waiting.popleft() if self.waiting else None
+
+    def is_complete(self) -> bool:
+        return not self.waiting
+
+    def runs_to_stop(self, running: list[StudyRun]) -> list[StudyRun]:
+        return []
+
+    def ended(self, run: StudyRun) -> dict[str, Any] | None:
+        if (outcome := run.outcome()) is not None:
+            self.recent_failures.clear()
+        return outcome
+
+    def failed(self, failure: Failure) -> None:
+        self.recent_failures.append(failure)
+
+    def is_hopeless(self) -> bool:
+        return fails_without_trick(self.recent_failures, self.base)
 
 
 def run_study(study: Study, executor: Executor, reporter: StudyReporter) -> StudyEnding:
-    """Train all runs of a study that have not ended.
+    """Train all runs of an ablation study that have not ended. See `AblationPlan` and `run_plan`."""
+    return run_plan(AblationPlan(study), executor, reporter)
+
+
+def run_plan(plan: Plan, executor: Executor, reporter: StudyReporter) -> StudyEnding:
+    """Train all runs of a plan.
 
     A run whose loss or parameters became NaN or infinite counts as ended. If one run fails with another error, all
-    other runs continue. If a run with a trick and a run without it fail with the same error, all runs are stopped.
+    other runs continue, unless the plan is hopeless.
     """
-    waiting = deque(run for run in study.runs if run.outcome() is None)
     submitted: set[StudyRun] = set()
     failures: list[Failure] = []
     stopped: list[StudyRun] = []
-    recent_failures: list[Failure] = []
     stopping = aborted = False
     try:
         with Interrupt(reporter.stopping) as interrupt:
-            while submitted or (waiting and not stopping):
-                aborted = aborted or fails_without_trick(recent_failures, study.base)
+            while submitted or not (stopping or plan.is_complete()):
+                aborted = aborted or plan.is_hopeless()
                 if (interrupt.requested or aborted) and not stopping:
-                    executor.stop()
+                    for run in submitted:
+                        executor.stop(run)
                     stopping = True
-                while waiting and not stopping and executor.has_room():
-                    submitted.add(waiting[0])
-                    executor.start(waiting.popleft())
+                while not stopping and executor.has_room() and (next_run := plan.next_run()) is not None:
+                    submitted.add(next_run)
+                    executor.start(next_run)
                 for run, result in executor.ended():
                     submitted.remove(run)
-                    if (outcome := run.outcome()) is not None:
-                        recent_failures.clear()
+                    if (outcome := plan.ended(run)) is not None:
                         reporter.ended(run, outcome)
                     elif stopping and result in STOP_CODES:
                         stopped.append(run)
                     else:
                         error = result if isinstance(result, GankitError) else _process_error(run, result)
                         failures.append(Failure(run, error))
-                        recent_failures.append(failures[-1])
+                        plan.failed(failures[-1])
                         reporter.failed(run, error)
-                reporter.polled(executor.running())
+                running = executor.running()
+                for run in plan.runs_to_stop(running):
+                    executor.stop(run)
+                reporter.polled(running)
                 time.sleep(POLL_SECONDS)
     finally:
         executor.kill()
-    left = bool(waiting or stopped)
+    left = bool(stopped) or not plan.is_complete()
     return StudyEnding(failures, stopped, interrupt.requested and left, aborted and left)
 
 
@@ -139,11 +199,11 @@ def fails_without_trick(recent_failures: Sequence[Failure], base: Variant) -> bo
     The two variants differ only in a trick, so the trick does not cause the error. An error with another cause, such as
     a full disk, would probably stop all other runs too.
     """
-    base_errors = {_error_kind(failure) for failure in recent_failures if failure.run.variant == base}
-    return any(_error_kind(failure) in base_errors for failure in recent_failures if failure.run.variant != base)
+    base_errors = {error_kind(failure) for failure in recent_failures if failure.run.variant == base}
+    return any(error_kind(failure) in base_errors for failure in recent_failures if failure.run.variant != base)
 
 
-def _error_kind(failure: Failure) -> str:
+def error_kind(failure: Failure) -> str:
     """Return the error message of a failure without paths and numbers, so that errors of two runs can be compared."""
     folder = failure.run.variant.folder
     text = str(failure.error).replace(f"{folder}/seed-", "").replace(f"{folder}.toml", "")

@@ -91,6 +91,11 @@ class Study:
         return [StudyRun(variant, seed, self.path) for seed in self.seeds for variant in self.variants]
 
     @property
+    def name(self) -> str:
+        """Name of the study in the progress display: the name of the recipe."""
+        return self.base.recipe.name
+
+    @property
     def base(self) -> Variant:
         """Base variant, with which all other variants are compared."""
         return self.variants[0]
@@ -181,14 +186,14 @@ def _check_extends(existing: Study, variants: list[Variant], seeds: Sequence[int
         for key in differing_keys([before, now]):
             if key != "requires":
                 raise InputError(
-                    f"{existing.path}: {key} of {variant.folder} is {_value(before, key)} in the study and "
-                    f"{_value(now, key)} in the request; {help_text}"
+                    f"{existing.path}: {key} of {variant.folder} is {value_text(before, key)} in the study and "
+                    f"{value_text(now, key)} in the request; {help_text}"
                 )
     if left_out := [seed for seed in existing.seeds if seed not in seeds]:
         raise InputError(f"--seeds: the study in {existing.path} also has seed {left_out[0]}; {help_text}")
 
 
-def _value(recipe: Raw, key: str) -> str:
+def value_text(recipe: Raw, key: str) -> str:
     """Return the value at a key of a recipe as text, for error messages.
 
     For the key `tricks`, the text contains the names of the tricks, in the order of the recipe.

@@ -25,6 +25,7 @@ COMMANDS = {
     "resume": "Resume a run that was interrupted, or extend a complete one.",
     "watch": "Watch a run in the browser or in the terminal.",
     "ablate": "Measure the effect and the cost of each trick of a recipe.",
+    "search": "Search for good values of a recipe's settings, with Optuna.",
     "sample": "Draw images from a trained generator.",
     "directions": "Find directions in the latent space, and draw them.",
     "project": "Find real images in the latent space of a generator.",
@@ -46,10 +47,10 @@ COMMANDS = {
 }
 """Help texts of the built-in subcommands. Each subcommand is the function `command` in the module of the same name."""
 
-FOR_RANKS = ("run", "resume", "ablate")
+FOR_RANKS = ("run", "resume", "ablate", "search")
 """Subcommands that check the number of ranks themselves. The other built-in subcommands run only with a single rank."""
 
-TRAINING = ("run", "resume", "ablate")
+TRAINING = ("run", "resume", "ablate", "search")
 """Subcommands that write their results to files. They succeed even if writing to stdout fails."""
 
 FAILED, INTERRUPTED = 1, 130  # exit codes of a failed command and of an interrupted command

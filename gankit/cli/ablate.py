@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from gankit.ablation.scheduler import Executor
     from gankit.ablation.study import Study, StudyRun
     from gankit.ablation.variants import Variant
-    from gankit.recipe.recipe import Recipe
 
 DEFAULT_SEEDS = 5
 
@@ -81,16 +80,13 @@ def command(
     """
     from gankit.ablation.study import Study
     from gankit.ablation.variants import add_each, drop_each, read_only_tricks
+    from gankit.cli.study_executor import refuse_ranks, study_executor
     from gankit.errors import InputError
     from gankit.formatting import plural
     from gankit.recipe.bundled import find_recipe
     from gankit.recipe.recipe import Recipe
-    from gankit.runtime.torchrun_env import place_of_process
 
-    if place_of_process().size > 1:
-        raise InputError(
-            "gankit ablate trains independent runs, without ranks; start it without torchrun, with --jobs or --ray"
-        )
+    refuse_ranks("ablate")
     if jobs is not None and address is not None:
         raise InputError(
             "--jobs: the cluster of --ray decides how many runs are trained at a time; leave out one of the options"
@@ -120,7 +116,7 @@ def command(
             existing = Study.open(folder)
     # Floating-point sums depend on the number of threads, so a resumed study keeps its number of threads.
     threads = existing.threads if existing is not None and existing.has_begun() else None
-    executor = _executor(variants[0].recipe, jobs, address, threads)
+    executor = study_executor(variants[0].recipe, jobs, address, threads)
     seeds = seeds or (existing.seeds if existing is not None else list(range(DEFAULT_SEEDS)))
     study = Study.begin(folder, variants, seeds, executor.threads)
     for note in notes:
@@ -135,37 +131,11 @@ def _warnings(variant: Variant) -> list[str]:
 
     If the recipe is not valid, the error message names the variant.
     """
-    from dataclasses import replace
-
     from gankit.ablation.variants import variant_errors
-    from gankit.training.assembly import assemble
+    from gankit.cli.study_executor import assemble_on_cpu
 
-    # The networks are built on the CPU, because the runs need the memory of the GPUs.
-    on_cpu = replace(variant.recipe, train=variant.recipe.train.model_copy(update={"device": "cpu"}))
     with variant_errors(variant.name):
-        return assemble(on_cpu).warnings
-
-
-def _executor(recipe: Recipe, jobs: int | None, address: str | None, threads: int | None) -> Any:
-    """Return the executor that runs a study on the Ray cluster at `address`, or on this machine if `address` is None.
-
-    If `jobs` or `threads` is None, its default is used.
-    """
-    import torch
-
-    from gankit.ablation import local_executor as local
-    from gankit.runtime.device import choose_device
-
-    device = recipe.train.device
-    if address is not None:
-        from gankit.ablation.ray_executor import RayExecutor
-
-        return RayExecutor(address, threads or local.threads_per_run(local.default_jobs(0)), device != "cpu")
-    choose_device(device)
-    # Distribute the runs over all GPUs, unless the recipe selects one GPU, such as `cuda:1`.
-    gpus = local.visible_gpus(torch.cuda.device_count()) if device in ("auto", "cuda") else []
-    jobs = jobs or (1 if ":" in device else local.default_jobs(len(gpus)))
-    return local.LocalExecutor(jobs, threads or local.threads_per_run(jobs), gpus)
+        return assemble_on_cpu(variant.recipe).warnings
 
 
 def _train(study: Study, executor: Executor, quiet: bool) -> None:

@@ -1,10 +1,10 @@
-"""Progress display of an ablation study: live bars on a terminal, plain lines of text otherwise."""
+"""Progress display of an ablation study or a search: live bars on a terminal, plain lines of text otherwise."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import click
 from rich.console import Console, RenderableType
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from gankit.ablation.results import read_last_rows, seconds_per_iteration
 from gankit.ablation.scheduler import StudyReporter
-from gankit.ablation.study import Study, StudyRun
+from gankit.ablation.study import StudyRun
 from gankit.cli.live_bars import LiveBars, live_console, write_from_signal_handler
 from gankit.errors import GankitError
 from gankit.formatting import duration, plural
@@ -23,13 +23,25 @@ READ_EVERY = 0.5  # minimum time, in seconds, between two reads of the log files
 STOPPING = "stopping: each run finishes its iteration and writes a checkpoint; a second Ctrl-C stops at once"
 
 
-class StudyProgress(StudyReporter):
-    """Base class of the live and the plain progress display of an ablation study.
+class TrainedStudy(Protocol):
+    """Interface of an ablation study or a search whose progress is displayed."""
 
-    Call `run_study` inside the `with` block. `now` is a function that returns the time in seconds.
+    @property
+    def name(self) -> str:
+        """Name of the study, shown at the bar of the whole study."""
+
+    @property
+    def runs(self) -> Sequence[StudyRun]:
+        """All runs of the study, also those that have not started."""
+
+
+class StudyProgress(StudyReporter):
+    """Base class of the live and the plain progress display of an ablation study or a search.
+
+    Call `run_plan` inside the `with` block. `now` is a function that returns the time in seconds.
     """
 
-    def __init__(self, study: Study, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, study: TrainedStudy, now: Callable[[], float] = time.monotonic) -> None:
         self.study, self.now = study, now
         self.totals = {run: run.variant.recipe.train.iterations for run in study.runs}
         outcomes = {run: outcome for run in study.runs if (outcome := run.outcome()) is not None}
@@ -141,12 +153,12 @@ class PlainStudyProgress(StudyProgress):
 class LiveStudyProgress(StudyProgress):
     """Live display: a progress bar for the whole study, followed by a bar for each run that is training."""
 
-    def __init__(self, study: Study, console: Console, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, study: TrainedStudy, console: Console, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(study, now)
         self.console = console
         self.bars = LiveBars(console, self.update)
         self.stop_requested = False
-        name = f"[bold]{escape(study.base.recipe.name)}"
+        name = f"[bold]{escape(study.name)}"
         self.task = self.bars.add_task(name, total=sum(self.totals.values()), count="", left="")
         # Add the bars of all runs here. `update` must not add bars, because it is called during a redraw, and each new
         # bar starts another redraw.
@@ -213,8 +225,8 @@ def format_outcome(outcome: dict[str, Any]) -> str:
     return "done"
 
 
-def study_progress(study: Study, quiet: bool) -> StudyProgress:
-    """Return the progress display of an ablation study.
+def study_progress(study: TrainedStudy, quiet: bool) -> StudyProgress:
+    """Return the progress display of an ablation study or a search.
 
     The display is live if `quiet` is false and stdout is a terminal that supports live displays. Otherwise, it is plain
     text.

@@ -158,6 +158,15 @@ class Recipe:
             RecipeError: the new recipe is invalid. The error lists all mistakes.
             InputError: an override is not `key=value`, or a key to drop does not exist.
         """
+        return self.merged(overrides_from_here(overrides), drop)
+
+    def merged(self, tables: Raw, drop: Iterable[str] = ()) -> Recipe:
+        """Return a changed copy of this recipe, validated again. Its tables are merged with `tables`.
+
+        Raises:
+            RecipeError: the new recipe is invalid. The error lists all mistakes.
+            InputError: a key to drop does not exist.
+        """
         raw = self.to_dict()
         for key in drop:
             drop_key(raw, key, Path(self.source))
@@ -165,7 +174,7 @@ class Recipe:
             key: {"distribution": component.resolved.distribution, "version": component.resolved.version}
             for key, component in self.components.items()
         }
-        return Recipe.from_dict(merge(raw, overrides_from_here(overrides)), self.source, recorded=recorded)
+        return Recipe.from_dict(merge(raw, tables), self.source, recorded=recorded)
 
     def uses(self, name: str) -> bool:
         """Return True if the recipe uses a plugin called `name`."""

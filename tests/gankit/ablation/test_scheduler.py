@@ -65,7 +65,7 @@ class FakeExecutor:
             result = 1
         return [(run, result or 0)]
 
-    def stop(self):
+    def stop(self, run):
         self.result = lambda run: INTERRUPTED
 
     def kill(self):
@@ -129,7 +129,7 @@ def test_failures_are_wrong_input_only_if_all_of_them_are(study):
 )
 def test_a_stopped_run_is_not_a_failure(study, result, stopped):
     executor = FakeExecutor(lambda run: "running")
-    executor.stop = lambda: setattr(executor, "result", lambda run: result)
+    executor.stop = lambda run: setattr(executor, "result", lambda run: result)
     reporter = Mock(spec=StudyReporter)
     reporter.polled.side_effect = lambda running: running and interrupt()
     end = run_study(study, executor, reporter)

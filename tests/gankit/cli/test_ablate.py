@@ -18,7 +18,7 @@ from gankit.ablation import scheduler
 from gankit.ablation.study import StudyRun
 from gankit.ablation.variants import Variant
 from gankit.ablation.worker import run_worker
-from gankit.cli import ablate
+from gankit.cli import study_executor
 from gankit.cli.ablate import _checkpoints
 from gankit.cli.study_progress import STOPPING
 from tests.gankit.cli.conftest import BUG
@@ -57,9 +57,9 @@ class ThisProcess:
                 traceback.print_exc()
                 return 1
 
-    def stop(self): ...
+    def stop(self, run): ...
 
-    kill = stop
+    def kill(self): ...
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def this_process(monkeypatch):
         recorded.append(threads)
         return ThisProcess(threads)
 
-    monkeypatch.setattr(ablate, "_executor", executor)
+    monkeypatch.setattr(study_executor, "study_executor", executor)
     monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.0)
     return recorded
 
