@@ -14,6 +14,14 @@ from tests.test_by_hand import SMALL_NETWORKS
 # fp32, because bfloat16 kernels and their buffers differ from processor to processor.
 SMALL = ["train.precision=fp32", "train.batch_size=20", "data.count=40", "data.resolution=8"]
 
+NARROW = {
+    "fastgan_paper": ("width=8",),
+    "r3gan_paper": ("width=8", "max_width=8"),
+    "stylegan_paper": ("channel_base=64", "max_channels=4"),
+    "stylegan2_paper": ("channel_base=64", "max_channels=4"),
+}
+"""Settings of both networks for the recipes whose networks are large even for the smallest images."""
+
 BEYOND_BY_HAND = {
     "dcgan_mnist": {"operations": 23, "allocations": 3},
     "wgan_gp_mnist": {"operations": 83, "allocations": 6},
@@ -55,7 +63,8 @@ def test_overhead_of_an_iteration(CountedOperations, recipe):
 @pytest.mark.parametrize("recipe", sorted(bundled_recipes()))
 def test_an_iteration_of_a_recipe_does_not_wait_for_the_device(recipe):
     classes = 2 if recipe == "igan_v2_mnist" else 10
-    run = benchmark_run(recipe, [*SMALL, f"data.classes={classes}"])
+    narrow = [f"{player}.{width}" for player in ("generator", "discriminator") for width in NARROW.get(recipe, ())]
+    run = benchmark_run(recipe, [*SMALL, *narrow, f"data.classes={classes}"])
     iteration = iteration_of(run)
     with Waits() as waits:
         iteration()
