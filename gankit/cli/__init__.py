@@ -29,6 +29,7 @@ COMMANDS = {
     "show": "Show the newest images of a run in the terminal.",
     "eval": "Compute metrics of a generator against real images.",
     "video": "Write a video of images whose z moves, as MP4 or GIF.",
+    "export": "Write a generator as an ONNX, TorchScript or torch.export file.",
     "animate": "Write the image grids of a run as an animated GIF.",
     "report": "Write a run as one HTML page.",
     "compare": "Compare runs, in a table and on a page.",
