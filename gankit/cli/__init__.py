@@ -30,6 +30,7 @@ COMMANDS = {
     "eval": "Compute metrics of a generator against real images.",
     "video": "Write a video of images whose z moves, as MP4 or GIF.",
     "export": "Write a generator as an ONNX, TorchScript or torch.export file.",
+    "push": "Upload a generator to the Hugging Face Hub, with a model card.",
     "animate": "Write the image grids of a run as an animated GIF.",
     "report": "Write a run as one HTML page.",
     "compare": "Compare runs, in a table and on a page.",

@@ -33,6 +33,7 @@ from gankit.recipe.toml import Raw, merge
 from gankit.runtime.device import choose_device
 from gankit.sampling.generator_file import refuse_untrusted
 from gankit.sampling.sampler import Sampler
+from gankit.storage.hub import is_address
 from gankit.suggest import nearest
 
 DEFAULT_METRICS = ("frechet_distance", "precision_recall", "density_coverage", "modes", "memorisation")
@@ -246,7 +247,8 @@ def refuse_paths(target: Path, components: Mapping[str, Component], changes: Raw
 
 def sampler_of(target: Path, device: str, trust: bool) -> Sampler | None:
     """Return a sampler for the generator in a run or in a generator file. Return None if the target contains images."""
-    if (target / "recipe.toml").exists() or (target.suffix == ".safetensors" and not is_prepared(target)):
+    file = target.suffix == ".safetensors"
+    if is_address(target) or (target / "recipe.toml").exists() or (file and not is_prepared(target)):
         return Sampler.load(target, device, trust)
     if not target.exists():
         raise InputError(f"{target}: no such run, generator file or folder of images")
