@@ -29,7 +29,7 @@ COMMANDS = {
     "show": "Show the newest images of a run in the terminal.",
     "eval": "Compute metrics of a generator against real images.",
     "video": "Write a video of images whose z moves, as MP4 or GIF.",
-    "export": "Write a generator as an ONNX, TorchScript or torch.export file.",
+    "export": "Convert a generator to ONNX, TorchScript or torch.export.",
     "push": "Upload a generator to the Hugging Face Hub, with a model card.",
     "animate": "Write the image grids of a run as an animated GIF.",
     "report": "Write a run as one HTML page.",

@@ -39,7 +39,7 @@ def command(
 
     \b
     gankit export RUN --onnx generator.onnx                   for onnxruntime; needs pip install 'gankit[onnx]'
-    gankit export RUN --torch-export generator.pt2            for PyTorch, without this package
+    gankit export RUN --torch-export generator.pt2            for PyTorch without gankit
     gankit export RUN generator.psi=0.7 --torchscript g.pt    for C++ and older programs
     """
     from gankit.errors import InputError
@@ -50,7 +50,7 @@ def command(
         raise InputError(f"{file}: choose a format with --onnx, --torchscript or --torch-export")
     with StatusLine() as status:
         status.show("importing torch")
-        from gankit.sampling.export import FORMATS, export, require_onnx
+        from gankit.sampling.export import FORMATS, export, note_of, require_onnx
         from gankit.sampling.generator_file import generator_file
         from gankit.sampling.sampler import Sampler
         from gankit.storage.atomic_io import write_bytes
@@ -67,8 +67,9 @@ def command(
             result = export(sampler, name, facts)
             write_bytes(path, result.data)
             status.clear()
-            click.echo(f"{name}: {path}, largest difference from the network {result.difference:.1e}")
             opset = f", opset {result.note['opset']}" if "opset" in result.note else ""
-            for text in (*(f"{key}: {text}" for key, text in result.note["inputs"].items()), result.note["output"]):
-                click.echo(f"  {text}")
-            click.echo(f"  recipe {result.note['recipe']}, iteration {result.note['iteration']}{opset}")
+            click.echo(f"{name}: {path}{opset}, largest difference from the network {result.difference:.1e}")
+    note = note_of(sampler)
+    for text in (*(f"{key}: {text}" for key, text in note["inputs"].items()), note["output"]):
+        click.echo(f"  {text}")
+    click.echo(f"  recipe {note['recipe']}, iteration {note['iteration']}")

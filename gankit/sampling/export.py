@@ -18,6 +18,7 @@ from gankit.errors import GankitError, InputError
 from gankit.plugin.condition import ClassCondition
 from gankit.runtime.rng import eval_mode, fork_rng
 from gankit.sampling.sampler import Sampler
+from gankit.version import __version__
 
 BATCHES = (1, 2, 5)
 """Batch sizes for which the exported file is compared with the network."""
@@ -123,7 +124,7 @@ def note_of(sampler: Sampler) -> Note:
     return {
         "recipe": card["recipe"].get("name", ""),
         "iteration": card["iteration"],
-        "gankit": card["gankit"],
+        "gankit": __version__,
         "torch": torch.__version__,
         "inputs": inputs,
         "output": f"images: float32 ({', '.join(['batch', *map(str, spec.shape)])}), values in [-1, 1]",
