@@ -32,6 +32,8 @@ COMMANDS = {
     "reconstruct": "Encode images and generate them again, with a run's encoder.",
     "video": "Write a video of images whose z moves, as MP4 or GIF.",
     "demo": "Show a generator in the browser, with sliders.",
+    "export": "Convert a generator to ONNX, TorchScript or torch.export.",
+    "push": "Upload a generator to the Hugging Face Hub, with a model card.",
     "show": "Show the newest images of a run in the terminal.",
     "animate": "Write the image grids of a run as an animated GIF.",
     "eval": "Compute metrics of a generator against real images.",

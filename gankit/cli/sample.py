@@ -103,7 +103,7 @@ def command(
     device: str | None,
     trust: bool,
 ) -> None:
-    """Draw images with the generator in FILE, a generator.safetensors file or a run directory.
+    """Draw images with the generator in FILE: a generator.safetensors file, a run directory, or hf://USER/NAME.
 
     If the path of --out ends in .png, the command writes one image grid and replaces an existing file. For a
     class-conditional generator, the grid has a row for each class. Any other path is a folder, which must be new or

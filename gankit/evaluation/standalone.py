@@ -33,6 +33,7 @@ from gankit.recipe.toml import Raw, merge
 from gankit.runtime.device import choose_device
 from gankit.sampling.generator_file import refuse_untrusted
 from gankit.sampling.sampler import Sampler
+from gankit.storage.hub import is_address, parse_address
 from gankit.suggest import nearest
 
 DEFAULT_METRICS = ("frechet_distance", "precision_recall", "density_coverage", "modes", "memorisation")
@@ -53,8 +54,8 @@ def evaluate(
     """Compute metrics that compare generated images with real images, in the same way as during a run.
 
     Args:
-        target: source of the generated images: a run directory, a generator.safetensors file, or images in a folder, a
-            zip file or a file written by `gankit prepare`.
+        target: source of the generated images: a run directory, a generator.safetensors file, an address
+            `hf://USER/NAME` on the hub, or images in a folder, a zip file or a file written by `gankit prepare`.
         against: name of a data plugin, or path to real images. None means the training data of the generator.
         changes: settings from the user, in the tables `data`, `extractor`, `metrics` and `evaluation` of a recipe. They
             replace the defaults and the settings of the generator's recipe.
@@ -111,7 +112,10 @@ def evaluate(
     iteration = 0 if sampler is None else sampler.card["iteration"]
     seconds = time.perf_counter() - start
     row = metrics_row(iteration, results, comparison.protocol, components, seconds)
-    return row | {"target": str(target), "left_out": not_applicable(results) if requested else ""}
+    return row | {
+        "target": str(parse_address(target) if is_address(target) else target),
+        "left_out": not_applicable(results) if requested else "",
+    }
 
 
 def chosen(sampler: Sampler | None, changes: Raw) -> bool:
@@ -246,7 +250,8 @@ def refuse_paths(target: Path, components: Mapping[str, Component], changes: Raw
 
 def sampler_of(target: Path, device: str, trust: bool) -> Sampler | None:
     """Return a sampler for the generator in a run or in a generator file. Return None if the target contains images."""
-    if (target / "recipe.toml").exists() or (target.suffix == ".safetensors" and not is_prepared(target)):
+    file = target.suffix == ".safetensors"
+    if is_address(target) or (target / "recipe.toml").exists() or (file and not is_prepared(target)):
         return Sampler.load(target, device, trust)
     if not target.exists():
         raise InputError(f"{target}: no such run, generator file or folder of images")

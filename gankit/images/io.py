@@ -20,13 +20,18 @@ Pillow can read other formats, but some need external programs (Ghostscript for 
 """
 
 
-def save_png(image: Image.Image, path: Path, notes: Mapping[str, str] | None = None) -> None:
-    """Write a PNG file atomically. `notes` are stored by name in the PNG text metadata."""
+def png_bytes(image: Image.Image, notes: Mapping[str, str] | None = None) -> bytes:
+    """Return the content of a PNG file. `notes` are stored by name in the PNG text metadata."""
     buffer, texts = io.BytesIO(), PngInfo()
     for name, text in (notes or {}).items():
         texts.add_text(name, text)
     image.save(buffer, format="PNG", pnginfo=texts)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def save_png(image: Image.Image, path: Path, notes: Mapping[str, str] | None = None) -> None:
+    """Write a PNG file atomically. `notes` are stored by name in the PNG text metadata."""
+    write_bytes(path, png_bytes(image, notes))
 
 
 def read_image(path: Path) -> Image.Image:

@@ -18,6 +18,7 @@ from gankit.plugin.spec import Spec
 from gankit.recipe.recipe import Recipe, RecipeParser
 from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
 from gankit.storage.checkpoint import read_tensors
+from gankit.storage.hub import download_generator, is_address, parse_address
 from gankit.storage.provenance import plugin_record
 from gankit.storage.run_dir import RunDir
 from gankit.storage.trained_network import Origin
@@ -111,9 +112,13 @@ def refuse_untrusted(path: Path, uses: Iterable[str]) -> None:
 def generator_file(path: Path) -> Path:
     """Return the path of the generator file in the run directory `path`. If `path` is not a directory, return `path`.
 
+    If `path` is an address on the hub, such as `hf://USER/NAME`, download the generator file.
+
     Raises:
-        InputError: `path` is a directory without a run or without a generator file.
+        InputError: `path` is a directory without a run or without a generator file, or the download is not possible.
     """
+    if is_address(path):
+        return download_generator(parse_address(path))
     if not path.is_dir():
         return path
     file = RunDir.open(path).generator_file

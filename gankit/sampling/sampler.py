@@ -140,7 +140,8 @@ class Sampler:
         """Load a generator from its file, and return a sampler for it.
 
         Args:
-            path: path of the generator file, or of a run directory with such a file.
+            path: path of the generator file, or of a run directory with such a file, or an address `hf://USER/NAME` of
+                a repository on the Hugging Face Hub.
             device: device on which the generator runs.
             trust: True to import plugins that the file specifies by module or path. False to raise InputError for such
                 a file, because the import could run unknown code.

@@ -130,7 +130,7 @@ class TinyGeneratorNetwork(nn.Module):
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
         """Generate images (B, C, H, W) from z (B, latent_size) and the condition of the images, which may be None."""
-        z = torch.cat([z, self.condition(condition, len(z))], dim=1)
+        z = torch.cat([z, self.condition(condition, z.shape[0])], dim=1)
         maps = self.activation(self.conv(self.linear(z).view(-1, *self.shape)))
         return self.to_pixels(F.interpolate(maps, self.size)).tanh()
 
@@ -146,7 +146,7 @@ class FlatGeneratorNetwork(nn.Module):
 
     def forward(self, z: Tensor, condition: Tensor | None) -> Tensor:
         """Generate samples (B, *shape) from z (B, latent_size) and the condition of the samples, which may be None."""
-        z = torch.cat([z, self.condition(condition, len(z))], dim=1)
+        z = torch.cat([z, self.condition(condition, z.shape[0])], dim=1)
         return self.linear(z).tanh().view(-1, *self.shape)
 
 

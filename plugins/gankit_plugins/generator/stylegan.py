@@ -89,7 +89,7 @@ class AdainSynthesis(Synthesis):
 
         In evaluation mode, the images are clamped to [-1, 1].
         """
-        x = self.constant.expand(len(ws), -1, -1, -1)
+        x = self.constant.expand(ws.shape[0], -1, -1, -1)
         for layer, w in zip(self.body, ws.unbind(1), strict=True):
             x = layer(x, w)
         return linear_output(self.to_image(x), self.training)

@@ -81,7 +81,7 @@ class SkipSynthesis(Synthesis):
         In evaluation mode, the images are clamped to [-1, 1].
         """
         styles = ws.unbind(1)
-        x, images, place = self.constant.expand(len(ws), -1, -1, -1), None, 0
+        x, images, place = self.constant.expand(ws.shape[0], -1, -1, -1), None, 0
         for layers, to_image in zip(self.blocks, self.to_image, strict=True):
             for layer in layers:  # type: ignore[attr-defined]
                 x = layer(x, styles[place])

@@ -87,5 +87,5 @@ class Noise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x plus noise, with the shape and the data type of x, (B, C, H, W)."""
-        noise = torch.randn(len(x), 1, *x.shape[2:], dtype=x.dtype, device=x.device)
+        noise = torch.randn(x.shape[0], 1, *x.shape[2:], dtype=x.dtype, device=x.device)
         return x + self.strength.to(x.dtype)[:, None, None] * noise

@@ -37,10 +37,14 @@ def route(labels: Tensor, classes: int, balanced: bool) -> Route:
         classes: N, number of classes.
         balanced: True if every class has B / N images, as in training. B must then be a multiple of N. The number of
             rows is B / N, so the CPU does not wait for a count from the GPU. If False, there are as many rows
-            as images of the most frequent class. The groups of other classes may be empty in some rows.
+            as images of the most frequent class. The groups of other classes may be empty in some rows. In an
+            exported graph, there are as many rows as images.
     """
     is_class = labels[:, None] == torch.arange(classes, device=labels.device)
     earlier = is_class.cumsum(0).gather(1, labels[:, None])[:, 0] - 1
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        # The sizes in an exported graph must not depend on values. At most, every image needs its own row.
+        return Route(earlier * classes + labels, labels.shape[0], classes)
     if not balanced:
         return Route(earlier * classes + labels, int(is_class.sum(0).max()), classes)
     if len(labels) % classes:

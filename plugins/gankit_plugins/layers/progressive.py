@@ -59,8 +59,8 @@ class Growing(nn.Module):
 
     The current level and its weight are stored twice: in the buffer `growth`, which is saved with the network, and in
     the attribute `now`. In training mode, the network uses `now`, because reading the buffer would make the CPU wait
-    for the GPU. In evaluation mode, the network uses the buffer, because loading a state changes the buffer but not
-    `now`. Initially, all levels are active.
+    for the GPU. In evaluation mode, the network copies the buffer to `now`, because loading a state changes only the
+    buffer. An exported graph has the level of the last call. Initially, all levels are active.
     """
 
     growth: Tensor
@@ -83,7 +83,9 @@ class Growing(nn.Module):
 
     def level_and_alpha(self) -> tuple[int, Tensor | None]:
         """Return the current level and its weight alpha. The weight is a scalar tensor, or None if alpha is 1."""
-        level, step, steps = self.now if self.training else map(int, self.growth)
+        if not self.training and not torch.compiler.is_compiling():
+            self.now = Growth(*map(int, self.growth))
+        level, step, steps = self.now
         return level, None if step == steps else self.growth[1] / self.growth[2]
 
     def to_level(self, images: Tensor) -> Tensor:
