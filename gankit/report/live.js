@@ -4,8 +4,9 @@ const LEAST_WAIT = 2000;  // time between two requests, in milliseconds
 
 const line = document.querySelector("#live");
 let version = document.body.dataset.version, pressed = false;
-for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
-  window.addEventListener(name, () => { pressed = name === "pointerdown"; });
+// Browsers send no `pointerup` after some drags, for example of a scrollbar. The next `pointermove` shows the release.
+for (const name of ["pointerdown", "pointerup", "pointercancel", "pointermove"]) {
+  window.addEventListener(name, (event) => { pressed = event.buttons !== 0; });
 }
 
 // An update while the user drags the slider or selects text would end the drag or remove the selection.

@@ -27,8 +27,10 @@ def update(tmp_path):
         answers = json.dumps({"status": {"version": "b", "activity": "ok"}, "./": after}).replace("</", "<\\/")
         stub = f"""<script>
             const answers = {answers};
-            window.fetch = async (path) => (
-              {{ ok: true, json: async () => answers[path], text: async () => answers[path] }});
+            window.fetch = async (path) => {{
+              await new Promise((resolve) => setTimeout(resolve, 100));
+              return {{ ok: true, json: async () => answers[path], text: async () => answers[path] }};
+            }};
             document.addEventListener("DOMContentLoaded", () => {{ {script} }});
             setTimeout(() => {{
               document.body.dataset.focused = document.activeElement.textContent;
@@ -55,7 +57,12 @@ def test_an_update_keeps_equal_images_and_the_focus(tmp_path, update):
     save_png(Image.new("RGB", (4, 4)), directory.grid(30))
     directory.log({"iteration": 30, "warning": "D's loss is near 0"})
     # The warnings are a new element that can be expanded, in front of the others.
-    shown = update(before, page([read_run(path)], "b"), "[...document.querySelectorAll('summary')].at(-1).focus();")
+    script = """
+        [...document.querySelectorAll("summary")].at(-1).focus();
+        // Browsers send no `pointerup` after some drags, for example of a scrollbar.
+        for (const [name, buttons] of [["pointerdown", 1], ["pointermove", 0]])
+          window.dispatchEvent(new PointerEvent(name, { buttons }));"""
+    shown = update(before, page([read_run(path)], "b"), script)
     assert "D's loss is near 0" in shown
     assert re.findall(
         r'<figure data-iteration="(\d+)"[^>]*><img [^>]*alt="Samples of toy at iteration (\d+)"', shown
