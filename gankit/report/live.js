@@ -4,8 +4,9 @@ const LEAST_WAIT = 2000;  // time between two requests, in milliseconds
 
 const line = document.querySelector("#live");
 let version = document.body.dataset.version, pressed = false;
-for (const name of ["pointerdown", "pointerup", "pointercancel"]) {
-  window.addEventListener(name, () => { pressed = name === "pointerdown"; });
+// Browsers send no `pointerup` after some drags, for example of a scrollbar. The next `pointermove` shows the release.
+for (const name of ["pointerdown", "pointerup", "pointercancel", "pointermove"]) {
+  window.addEventListener(name, (event) => { pressed = event.buttons !== 0; });
 }
 
 // An update while the user drags the slider or selects text would end the drag or remove the selection.
@@ -27,25 +28,32 @@ function sliderIndex(before, after) {
   return Math.max(0, iterations.filter((iteration) => iteration <= selected).length - 1);
 }
 
+// Return a text by which an element is found again after an update.
+function nameOf(element) {
+  const summary = element.closest("details")?.querySelector("summary");
+  return element.tagName + (element.getAttribute("aria-label") ?? summary?.textContent ?? "");
+}
+
 // Replace the content of the page. Keep expanded details, the slider, the focus and all scroll positions.
 function replaceContent(after) {
   const before = document.querySelector("main"), page = [window.scrollX, window.scrollY];
   const summary = (details) => details.querySelector("summary").textContent;
   const open = new Map(Array.from(before.querySelectorAll("details"), (details) => [summary(details), details.open]));
   for (const details of after.querySelectorAll("details")) details.open = open.get(summary(details)) ?? details.open;
-  // Move images that are already decoded, so that they do not flicker.
-  const images = new Map(Array.from(before.querySelectorAll("img"), (image) => [image.src, image]));
+  // Move images that are already decoded, so that they do not flicker. Images of two iterations may have the same pixels.
+  const images = new Map(Array.from(before.querySelectorAll("img"), (image) => [image.outerHTML, image]));
   const grids = [before, after].map((main) => main.querySelector("[data-iterations]"));
   if (grids[0] && grids[1]) grids[1].querySelector("input").setAttribute("value", sliderIndex(...grids));
-  for (const image of after.querySelectorAll("img")) if (images.has(image.src)) image.replaceWith(images.get(image.src));
-  const boxes = (main) => [...main.querySelectorAll(".scroll, pre")];
-  const scrolled = boxes(before).map((box) => [box.scrollLeft, box.scrollTop]);
-  const focusable = (main) => [...main.querySelectorAll("[tabindex], svg[data-left], input, summary")];
-  const focused = focusable(before).indexOf(document.activeElement);
+  for (const image of after.querySelectorAll("img")) image.replaceWith(images.get(image.outerHTML) ?? image);
+  // New tables and warnings may precede an element, so its position in the page does not identify it.
+  const elements = (main, selector) => new Map(Array.from(main.querySelectorAll(selector), (e) => [nameOf(e), e]));
+  const scrolled = Array.from(elements(before, ".scroll, pre"), ([name, box]) => [name, box.scrollLeft, box.scrollTop]);
+  const focused = before.contains(document.activeElement) ? nameOf(document.activeElement) : "";
   before.replaceWith(after);
   activate();
-  boxes(after).forEach((box, i) => { if (i in scrolled) [box.scrollLeft, box.scrollTop] = scrolled[i]; });
-  focusable(after)[focused]?.focus({ preventScroll: true });
+  const boxes = elements(after, ".scroll, pre");
+  for (const [name, left, top] of scrolled) boxes.get(name)?.scrollTo(left, top);
+  elements(after, "[tabindex], input, summary").get(focused)?.focus({ preventScroll: true });
   window.scrollTo(...page);
 }
 

@@ -82,6 +82,11 @@ class _Handler(BaseHTTPRequestHandler):
     server: PageServer
     timeout = 10  # seconds after which an idle connection is closed
 
+    def handle(self) -> None:
+        """Handle a request. The browser may close the connection, for example because the user leaves the page."""
+        with suppress(ConnectionError):
+            super().handle()
+
     def do_GET(self) -> None:
         """Send the page, the status, or an error."""
         if not is_allowed_host(self.headers.get("Host", ""), self.server.own_names):
@@ -104,10 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
-        # The browser may close the connection, for example because the user leaves the page.
-        with suppress(ConnectionError):
-            self.end_headers()
-            self.wfile.write(body)
+        self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Do not log requests."""

@@ -52,9 +52,13 @@ class WatchedRun:
         return describe_progress(self.record, self.row_age())
 
     def row_age(self) -> float:
-        """Return the time since the last write to `log.jsonl`, or to the recipe if there is no log, in seconds."""
-        log, recipe = self.directory.log_file, self.directory.recipe_file
-        written = (log if log.exists() else recipe).stat().st_mtime
+        """Return the time since the last write to `log.jsonl`, in seconds.
+
+        If no losses are logged yet, return the time since the start of the process, which writes `environment.json`.
+        """
+        directory = self.directory
+        file = directory.log_file if self.record.rows else directory.environment_file
+        written = (file if file.exists() else directory.recipe_file).stat().st_mtime
         return max(0.0, self.now() - written)
 
 
@@ -72,16 +76,16 @@ def fingerprint(directory: RunDir) -> str:
 
 
 def describe_progress(run: RunRecord, age: float) -> str:
-    """Return the progress of a run as text. `age` is the age of its newest log row, in seconds.
+    """Return the progress of a run as text. `age` is the result of `WatchedRun.row_age`.
 
     Examples: `running: iteration 300 of 1,000, 2 min 5 s left, newest row 3 s ago`, or the end of the run.
     """
     if run.ending.state != "running":
         return format_ending(run)
-    if age > QUIET_SECONDS:
-        return f"running, but no new row in log.jsonl for {duration(age)}"
     if not run.rows:
         return f"running: no losses in log.jsonl yet, started {duration(age)} ago"
+    if age > QUIET_SECONDS:
+        return f"running, but no new row in log.jsonl for {duration(age)}"
     left = seconds_left(run, age)
     facts = [f"iteration {run.rows[-1]['iteration']:,} of {total(run):,}"]
     facts += [f"{duration(left)} left"] if left is not None else []

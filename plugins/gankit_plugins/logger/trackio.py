@@ -56,8 +56,9 @@ class Trackio(Logger):
 
     By default, no data leaves the machine. Trackio keeps all runs in one folder, so that its page shows them side by
     side. The folder is TRACKIO_DIR if this environment variable is set, and otherwise `trackio` in the cache of Hugging
-    Face. `trackio show` opens the page. With `space_id`, Trackio sends the run to this Space. To install the library,
-    run `pip install 'gankit[trackio]'`.
+    Face. `trackio show` opens the page. With `space_id`, Trackio sends the run to this Space. Environment variables of
+    Trackio, such as TRACKIO_SPACE_ID, TRACKIO_SERVER_URL and TRACKIO_WEBHOOK_URL, also make it send data. To install
+    the library, run `pip install 'gankit[trackio]'`.
 
     A resumed run continues the same run in Trackio. The resumed run repeats the iterations after its checkpoint. Rows
     that Trackio already has are not sent again, because the resumed run computes the same values. On another machine,

@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import socket
+import struct
 import threading
 from contextlib import closing
 
@@ -66,6 +68,17 @@ def test_no_other_resource_and_no_other_method(request_):
     assert request_("/", Host="rebound.example:80")[0] == 403
     assert request_("/status", Host="rebound.example")[0] == 403
     assert request_("/", Host="localhost:9000")[0] == 200  # a port that ssh forwards
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_a_connection_that_is_reset_is_no_error(directory, sent, capfd):
+    with PageServer("127.0.0.1", 0, WatchedRun(directory.path)) as server:
+        server.daemon_threads = False  # so that `server_close` waits for the handler
+        with socket.create_connection(server.server_address) as connection:
+            connection.sendall(sent)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        server.handle_request()
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,19 @@ def test_progress_from_the_start_to_the_end(directory):
     assert run.refresh() == "finished: 1,000 iterations"
 
 
+def test_a_warning_does_not_change_the_time_since_the_start(directory):
+    directory.write_environment({"python": "3.11"})
+    directory.log({"iteration": 1, "warning": "D's loss is near 0"})
+    now = directory.recipe_file.stat().st_mtime + 900
+    for file, age in ((directory.environment_file, 700), (directory.log_file, 5)):
+        os.utime(file, (now - age, now - age))
+    assert (
+        WatchedRun(directory.path, lambda: now)
+        .refresh()
+        .endswith("no losses in log.jsonl yet, started 11 min 40 s ago")
+    )
+
+
 def test_a_truncated_row_and_a_deleted_directory(directory):
     directory.log(row(20))
     run = WatchedRun(directory.path)
