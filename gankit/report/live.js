@@ -40,7 +40,7 @@ function replaceContent(after) {
   const summary = (details) => details.querySelector("summary").textContent;
   const open = new Map(Array.from(before.querySelectorAll("details"), (details) => [summary(details), details.open]));
   for (const details of after.querySelectorAll("details")) details.open = open.get(summary(details)) ?? details.open;
-  // Move images that are already decoded, so that they do not flicker. Images of two iterations may have the same pixels.
+  // Move images that are already decoded, so that they do not flicker. Two images may have the same pixels.
   const images = new Map(Array.from(before.querySelectorAll("img"), (image) => [image.outerHTML, image]));
   const grids = [before, after].map((main) => main.querySelector("[data-iterations]"));
   if (grids[0] && grids[1]) grids[1].querySelector("input").setAttribute("value", sliderIndex(...grids));
