@@ -165,7 +165,9 @@ def run_command(command, folder):
     if arguments[0] == "eval":
         arguments.append("evaluation.count=8")
     if arguments[0] == "directions":
-        arguments += ["--samples", "20", "--count", "4"]
+        arguments += ["--samples", "5", "--count", "4", "--steps", "3"]
+    if arguments[0] == "sample" and "--direction" in arguments:
+        arguments += ["--count", "6"]
     if arguments[0] in ("run", "validate"):
         own = any(argument.startswith("generator.use=./") for argument in arguments)
         networks = not own and not {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist"} & set(arguments)

@@ -31,6 +31,10 @@ class AboveZero(click.FloatRange):
         return number
 
 
+MOST_DEVIATIONS = 1e6
+"""Maximum move along a direction, in standard deviations. Much larger numbers are infinite in float32."""
+
+
 class Move(click.ParamType):
     """Click parameter type for moves along directions: N=S, a direction's number and standard deviations."""
 
@@ -46,8 +50,12 @@ class Move(click.ParamType):
             move = int(number), float(amount)
         except ValueError:
             move = 0, math.nan
-        if not math.isfinite(move[1]):
-            self.fail(f"{value!r}: give a direction and its standard deviations, such as 3=2.5.", parameter, context)
+        if not abs(move[1]) <= MOST_DEVIATIONS:  # also True for NaN
+            self.fail(
+                f"{value!r}: give a direction and its standard deviations, such as 3=2.5; at most {MOST_DEVIATIONS:g}.",
+                parameter,
+                context,
+            )
         return move
 
 

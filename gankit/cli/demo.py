@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,12 +63,8 @@ def command(
     gankit demo RUN --port 8000 --no-browser generator.psi=0.7
     """
     from gankit.sampling.demo_page import demo_page
-    from gankit.sampling.sampler import Sampler
 
-    @lru_cache(maxsize=2)
-    def load(changed: tuple[str, ...]) -> Sampler:
-        return Sampler.load(file, device or "auto", trust, overrides=(*overrides, *changed))
-
+    load = loader(file, device or "auto", trust, overrides)
     with TemporaryDirectory(prefix="gankit-demo-") as folder:
         prepare_gradio(folder)
         page = demo_page(load, directions_of(load(()), file, directions), f"### `{file}`", count)
@@ -79,6 +76,24 @@ def command(
             click.echo()
         finally:
             page.close(verbose=False)
+
+
+def loader(file: Path, device: str, trust: bool, overrides: tuple[str, ...]) -> Callable[[tuple[str, ...]], Sampler]:
+    """Return a function with a cache that loads a generator with additional changed settings.
+
+    The other arguments are those of `Sampler.load`.
+    """
+    from gankit.sampling.sampler import Sampler
+
+    @lru_cache(maxsize=2)
+    def load(changed: tuple[str, ...]) -> Sampler:
+        sampler = Sampler.load(file, device, trust, overrides=(*overrides, *changed))
+        if changed:
+            # A run that is training replaces the file. The directions belong to the weights that were loaded first.
+            sampler.generator.load_state_dict(load(()).generator.state_dict())
+        return sampler
+
+    return load
 
 
 def prepare_gradio(folder: str) -> None:

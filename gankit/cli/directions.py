@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gankit.cli.arguments import AboveZero, condition_options, device_option, requested_by, sources_of
+from gankit.cli.arguments import MOST_DEVIATIONS, AboveZero, condition_options, device_option, requested_by, sources_of
 
 if TYPE_CHECKING:
     from gankit.sampling.directions import Method
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     metavar="S",
     default=3.0,
     show_default=True,
-    type=AboveZero(max=1e6),
+    type=AboveZero(max=MOST_DEVIATIONS),
     help="Move the images of a row from -S to S standard deviations.",
 )
 @click.option(
@@ -95,7 +95,7 @@ def command(
     from gankit.formatting import plural
     from gankit.images.io import save_png
     from gankit.runtime.progress_bar import progress_bar
-    from gankit.sampling.directions import directions_file, save_directions
+    from gankit.sampling.directions import directions_file, has_other_tensors, save_directions
     from gankit.sampling.find_directions import direction_rows, find_directions
     from gankit.sampling.generator_file import generator_file
     from gankit.sampling.grid import sample_grid
@@ -106,8 +106,8 @@ def command(
         tensors = out if out.suffix == ".safetensors" else out / tensors.name
     if tensors.is_dir() or (out is not None and out.suffix != ".safetensors" and out.is_file()):
         raise InputError(f"--out {out}: choose a folder, or a file that ends in .safetensors")
-    if tensors.resolve() == generator_file(file).resolve():
-        raise InputError(f"--out {out}: is the generator itself; choose another name")
+    if tensors.exists() and has_other_tensors(tensors):
+        raise InputError(f"--out {out}: {tensors} has other tensors than directions; choose another name")
     sampler = Sampler.load(file, device or "auto", trust, overrides=overrides)
     if sampler.draw_samples is not None:
         raise InputError(f"{file}: a plugin draws all samples as one image, which has no rows for directions")

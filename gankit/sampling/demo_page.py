@@ -40,8 +40,8 @@ FROM_DATA = "as in the training data"
 class Request:
     """Values of all controls of the page."""
 
-    seed: int = 0
-    count: int = 1
+    seed: float = 0
+    count: float = 1
     truncation: float = 0.0
     """Truncation threshold of z, or 0 for no truncation."""
 
@@ -51,8 +51,8 @@ class Request:
     condition: dict[str, str] = field(default_factory=dict)
     """Class, text or word by name. An empty string means no choice."""
 
-    numbers: dict[str, float] = field(default_factory=dict)
-    """Number of the condition by name. It is used only if `fixed` contains the name."""
+    numbers: dict[str, float | None] = field(default_factory=dict)
+    """Number of the condition by name, None for an empty field. It is used only if `fixed` contains the name."""
 
     fixed: list[str] = field(default_factory=list)
     source: str | None = None
@@ -98,12 +98,14 @@ def draw_request(load: Load, directions: Directions | None, request: Request) ->
     if directions is not None and moves:
         sampler = sampler.moved(directions, moves)
     condition: dict[str, str | float] = {name: value for name, value in request.condition.items() if value}
-    condition |= {name: value for name, value in request.numbers.items() if name in request.fixed}
+    condition |= {name: value for name, value in request.numbers.items() if name in request.fixed and value is not None}
     source = None
     if request.source is not None and sampler.condition is not None:
         source, _ = source_images(Path(request.source), sampler.condition.shape)
-    layout = grid_layout(sampler, request.count, condition, request.seed, source)
-    z = sampler.latent(layout.total, layout.condition, request.seed, request.truncation or None)
+    # The field beside a slider accepts numbers between its steps.
+    count, seed = round(request.count), round(request.seed)
+    layout = grid_layout(sampler, count, condition, seed, source)
+    z = sampler.latent(layout.total, layout.condition, seed, request.truncation or None)
     return draw_grid(sampler, z, layout)
 
 

@@ -23,6 +23,9 @@ Method = Literal["pca", "sefa"]
 
 FORMAT = 1
 
+TENSORS = {"directions", "deviations", "mean"}
+"""Names of the tensors in a file of directions."""
+
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 """Classes of layers that multiply their input by a weight matrix. Transposed convolutions are included."""
 
@@ -218,6 +221,24 @@ def directions_file(generator: Path) -> Path:
     return generator.with_name(f"{prefix}directions.safetensors")
 
 
+def has_other_tensors(path: Path) -> bool:
+    """Return True if an existing safetensors file, such as a generator, contains other tensors than directions."""
+    try:
+        return read_tensors(path)[0].keys() != TENSORS
+    except InputError:
+        return False
+
+
+def _is_complete(tensors: Mapping[str, Tensor], card: Any) -> bool:
+    """Return True if the content of a safetensors file is the content of a file of directions."""
+    if not isinstance(card, dict) or card.get("format") != FORMAT or not card.keys() >= {"generator", "method"}:
+        return False
+    if card.get("code") not in ("z", "w") or tensors.keys() != TENSORS:
+        return False
+    vectors, deviations, mean = (tensors[name] for name in ("directions", "deviations", "mean"))
+    return vectors.dim() == 2 and vectors.shape == (*deviations.shape, *mean.shape)
+
+
 def weights_hash(generator: nn.Module) -> str:
     """Return the SHA-256 hash of the parameters and buffers of a generator."""
     return hashlib.sha256(tensors_to_bytes(generator.state_dict())).hexdigest()
@@ -253,7 +274,7 @@ def load_directions(path: str | Path, generator: nn.Module) -> Directions:
     if not path.is_file():
         raise InputError(f"there is no file of directions {path}; `gankit directions FILE` writes one")
     tensors, card = read_tensors(path)
-    if card.get("format") != FORMAT or tensors.keys() != {"directions", "deviations", "mean"}:
+    if not _is_complete(tensors, card):
         raise InputError(f"{path}: is not a file of directions; write one with `gankit directions FILE`")
     if card["generator"] != weights_hash(generator):
         raise InputError(

@@ -43,7 +43,8 @@ def find_directions(
     Args:
         sampler: sampler with the generator and the prior.
         method: `pca` or `sefa`.
-        count: number of directions, reduced to the length of the code if necessary.
+        count: number of directions. It is reduced to the length of the code if necessary, and for `pca` to
+            `samples` - 1, because N samples have at most N - 1 principal components.
         samples: number of samples for `pca` and for the standard deviations, at least 2.
         seed: random seed.
         wanted: condition of all samples, as in `Sampler.sample`.
@@ -58,7 +59,7 @@ def find_directions(
     generator = sampler.unmoved_generator
     with eval_mode(generator), fork_rng(sampler.device, seed), torch.no_grad():
         codes = _in_chunks(generator.map_latent, sampler, z, condition) if isinstance(generator, StyleBased) else z
-        count = min(count, *codes.shape)
+        count = min(count, codes.shape[1], len(codes) - 1 if method == "pca" else count)
         if method == "sefa":
             vectors = closed_form_directions(_first_weights(sampler, codes.shape[1], z[:1], condition), count)
         elif isinstance(generator, StyleBased):

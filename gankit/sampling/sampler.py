@@ -18,6 +18,7 @@ from gankit.errors import InputError, PluginError
 from gankit.images.grid import as_input, to_bytes, to_image
 from gankit.images.io import save_png
 from gankit.images.picture import as_pictures
+from gankit.plugin.base import Plugin
 from gankit.plugin.build import build_network, build_plugins, to_channels_last
 from gankit.plugin.condition import (
     Condition,
@@ -193,13 +194,7 @@ class Sampler:
         target = choose_device(device)
         sampler = cls(generator.to(target).eval(), hooks, spec, target, examples)
         sampler.card = card
-        sampler.settings = {
-            f"{key}.{name}": RangedSetting(
-                getattr(plugin.config, name), *bounds, plugin.Config.model_fields[name].description or ""
-            )
-            for key, plugin in built.items()
-            for name, bounds in plugin.sampling_ranges.items()
-        }
+        sampler.settings = ranged_settings(built)
         return sampler
 
     def conditions(
@@ -377,6 +372,24 @@ class Sampler:
         """
         condition = self.conditions(count, requested_by(wanted), seed, sources)
         return torch.cat(list(self.images(self.latent(count, condition, seed, truncation), condition))), condition
+
+
+def ranged_settings(plugins: Mapping[str, Plugin]) -> dict[str, RangedSetting]:
+    """Return the settings that plugins list in `sampling_ranges`, by key. Leave out settings that are not numbers.
+
+    Raises:
+        PluginError: a plugin lists a name that is not in its `Config`.
+    """
+    settings = {}
+    for key, plugin in plugins.items():
+        for name, (low, high) in plugin.sampling_ranges.items():
+            field = plugin.Config.model_fields.get(name)
+            if field is None:
+                raise PluginError(f"{key}: sampling_ranges: there is no setting {name!r} in Config; correct the name")
+            value = getattr(plugin.config, name)
+            if isinstance(value, int | float):
+                settings[f"{key}.{name}"] = RangedSetting(value, low, high, field.description or "")
+    return settings
 
 
 def safe_name(name: str) -> str:

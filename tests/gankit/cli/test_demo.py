@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gankit import InputError
-from gankit.cli.demo import directions_of
+from gankit.cli.demo import directions_of, loader
 from gankit.sampling.directions import Directions, save_directions
 from gankit.sampling.sampler import Sampler
 
@@ -80,6 +80,15 @@ def test_a_port_in_use_is_one_sentence(gankit, run):
         answer = gankit("demo", "run", "--trust", "--no-browser", "--port", port)
     assert (answer.code, answer.out) == (2, "")
     assert answer.err == f"error: --port {port}: is in use; choose another port\n"
+
+
+def test_changed_settings_keep_the_weights_of_the_start(toy_run):
+    run, other = toy_run("run", "train.iterations=2"), toy_run("other", "train.iterations=3")
+    load = loader(run, "cpu", True, ())
+    before = load(()).generator.state_dict()
+    (other / "generator.safetensors").replace(run / "generator.safetensors")  # the run continues
+    after = load(("latent.size=4",)).generator.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 def test_missing_package_is_one_sentence(gankit, run, monkeypatch):

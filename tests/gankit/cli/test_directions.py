@@ -84,28 +84,29 @@ def test_mistakes(gankit, directions, run, toy):
         (given, "--directions d.safetensors: is for moves; add --direction, or leave it out"),
         (("--direction", "3"), "'3': give a direction and its standard deviations, such as 3=2.5"),
         (("--direction", "3=nan"), "'3=nan': give a direction and its standard deviations"),
+        (
+            ("--direction", "0=-1e300", *given),
+            "'0=-1e300': give a direction and its standard deviations, such as 3=2.5; at most 1e+06",
+        ),
         (("--direction", "0=1", "--directions", "none"), "there is no file of directions none"),
     ):
         answer = sample(*more)
         assert answer.code == 2
         assert message in answer.err
     (toy / "file").touch()
+    shutil.copy(run / "generator.safetensors", run / "best.safetensors")
+    before = (run / "best.safetensors").read_bytes()
     for more, message in (
         (("--out", "file"), "--out file: choose a folder, or a file that ends in .safetensors"),
-        (("--out", "run/generator.safetensors"), "is the generator itself; choose another name"),
+        (("--out", "run/generator.safetensors"), "generator.safetensors has other tensors than directions; choose"),
+        (("--out", "run/best.safetensors"), "run/best.safetensors has other tensors than directions; choose"),
         (("--class", "z"), "there are a, b"),
         (("--range", "0"), "--range"),
     ):
         answer = directions(*more)
         assert (answer.code, message in answer.err) == (2, True), answer.err
     assert not (run / "directions.png").exists()
-
-
-def test_as_a_process(run, start_process):
-    process = start_process("directions", "run", "--trust", "--samples", "20", "--method", "sefa")
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, "")
-    assert out == "4 directions of z: run/directions.safetensors and run/directions.png\n"
+    assert (run / "best.safetensors").read_bytes() == before
 
 
 def test_directions_of_other_weights_are_refused(gankit, directions, toy_run):

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from gankit.images.grid import to_image
-from gankit.sampling.demo_page import FROM_DATA, Control, demo_page, request_of
+from gankit.sampling.demo_page import FROM_DATA, Control, Request, demo_page, draw_request, request_of
 from gankit.sampling.directions import Directions
 from gankit.sampling.generator_file import save_generator
 from gankit.sampling.grid import draw_grid, grid_layout
@@ -121,6 +121,15 @@ def test_moves_along_directions_are_those_of_the_sampler(page_of):
     drawn = page.draw(**{"Direction 0": -1.5, "Direction 2": 3})
     assert same(drawn, page.expected(4, moves=(directions, {0: -1.5, 2: 3.0})))
     assert not same(drawn, page.expected(4))
+
+
+def test_numbers_between_the_steps_are_rounded_and_empty_fields_are_not_set(tmp_path):
+    run = train_iterations(tiny_run({}, {"data": {"condition": "vector"}}), 1)
+    save_generator(run, tmp_path / "generator.safetensors")
+    sampler = Sampler.load(tmp_path / "generator.safetensors", "cpu", registry=tiny_registry({}))
+    whole = draw_request(lambda changed: sampler, None, Request(seed=3, count=4))
+    odd = Request(seed=3.2, count=3.8, fixed=["hue"], numbers={"hue": None})
+    assert same(draw_request(lambda changed: sampler, None, odd), whole)
 
 
 def test_a_request_has_the_value_of_each_control():

@@ -23,6 +23,7 @@ from gankit.sampling.directions import (
 )
 from gankit.sampling.find_directions import direction_rows, find_directions
 from gankit.sampling.sampler import Sampler
+from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
 
 GAINS = torch.tensor([0.5, 3.0, 1.0, 2.0])
 ORDER = [1, 3, 2, 0]  # numbers of GAINS from large to small
@@ -184,6 +185,11 @@ def test_known_directions_of_generators(sampler, generator, method):
     torch.testing.assert_close(again.vectors, directions.vectors[:2], atol=1e-4, rtol=0)
 
 
+def test_samples_limit_the_components_but_not_the_closed_form(sampler):
+    assert len(find_directions(sampler(TwoLayers()), "pca", samples=3).vectors) == 2
+    assert len(find_directions(sampler(TwoLayers()), "sefa", samples=3).vectors) == 4
+
+
 def test_deviations_of_w_do_not_depend_on_truncation(sampler):
     one, other = (find_directions(sampler(StyleGenerator(psi)), "pca", 3, 100) for psi in (1.0, 0.0))
     assert torch.equal(one.deviations, other.deviations)
@@ -258,6 +264,18 @@ def test_file_belongs_to_its_generator(tmp_path):
         load_directions(path, generator)
     with pytest.raises(InputError, match="there is no file of directions"):
         load_directions(tmp_path / "none.safetensors", generator)
+
+
+@pytest.mark.parametrize("card", [[], {"generator": None}, {"code": "y"}, {"vectors": torch.ones(2, 3)}])
+def test_incomplete_file_is_refused(tmp_path, card):
+    tensors = {"directions": torch.ones(2, 4), "deviations": torch.ones(2), "mean": torch.ones(4)}
+    if isinstance(card, dict):
+        tensors["directions"] = card.pop("vectors", tensors["directions"])
+        card = {"format": 1, "method": "pca", "code": "z", "generator": ""} | card
+        card = {name: value for name, value in card.items() if value is not None}
+    write_bytes(tmp_path / "x.safetensors", tensors_to_bytes(tensors, card))
+    with pytest.raises(InputError, match="is not a file of directions"):
+        load_directions(tmp_path / "x.safetensors", TwoLayers())
 
 
 def test_generator_file_is_no_file_of_directions(file):

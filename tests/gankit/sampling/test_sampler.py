@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from gankit import InputError, Plugin, hookimpl
+from gankit import InputError, Plugin, Settings, hookimpl
+from gankit.errors import PluginError
 from gankit.plugin.condition import ClassCondition
 from gankit.sampling.generator_file import read_generator_file
-from gankit.sampling.sampler import REDRAWS, Sampler
+from gankit.sampling.sampler import REDRAWS, RangedSetting, Sampler, ranged_settings
 
 
 def test_samples_depend_on_the_seed(file):
@@ -120,3 +121,20 @@ def test_image_files_are_named_by_class_and_stay_in_the_folder(file, tmp_path):
 def test_a_missing_device_is_refused(file):
     with pytest.raises(InputError, match="'cuda:77' cannot be used here"):
         Sampler.load(file(), device="cuda:77")
+
+
+def test_ranges_of_settings_need_names_of_settings_and_numbers():
+    class Ranged(Plugin):
+        name = "ranged"
+        sampling_ranges = {"strength": (0.0, 2.0), "limit": (0.0, 1.0)}
+
+        class Config(Settings):
+            strength: float = 1.0
+            limit: float | None = None
+
+    assert ranged_settings({"tricks.ranged": Ranged(Ranged.Config())}) == {
+        "tricks.ranged.strength": RangedSetting(1.0, 0.0, 2.0, "")
+    }
+    Ranged.sampling_ranges = {"strenght": (0.0, 2.0)}
+    with pytest.raises(PluginError, match=r"tricks.ranged: sampling_ranges: there is no setting 'strenght' in Config"):
+        ranged_settings({"tricks.ranged": Ranged(Ranged.Config())})
