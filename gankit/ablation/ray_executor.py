@@ -35,12 +35,12 @@ START_POLL_SECONDS = 1.0  # minimum time, in seconds, between two checks for new
 FOLDER_NOT_VISIBLE = -1000  # exit code that a Ray task returns if its machine cannot access the study's folder
 
 
-def run_task(command: list[str], output: str, study_file: str, folder: str, environment: dict[str, str]) -> int:
+def run_task(command: list[str], output: str, recipe_file: str, folder: str, environment: dict[str, str]) -> int:
     """Start the process of a run, wait until it ends, and return its exit code.
 
     If the Ray task is cancelled, stop the run and wait until it has written a checkpoint.
     """
-    if not Path(study_file).exists():
+    if not Path(recipe_file).exists():
         return FOLDER_NOT_VISIBLE
     # The run starts in the folder in which the user started the study, because data paths may be relative to this
     # folder.
@@ -106,7 +106,7 @@ class RayExecutor:
     def start(self, run: StudyRun) -> None:
         # `running` lists only runs with an output file. Delete the output file of an earlier process of this run.
         run.output_file.unlink(missing_ok=True)
-        files = [str(path.absolute()) for path in (run.output_file, run.study / "study.json", Path())]
+        files = [str(path.absolute()) for path in (run.output_file, run.recipe_file, Path())]
         self.tasks[run] = self.task.remote(worker_command(run), *files, {"OMP_NUM_THREADS": str(self.threads)})
 
     def running(self) -> list[StudyRun]:

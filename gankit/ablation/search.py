@@ -32,7 +32,7 @@ import tomli_w
 
 from gankit.ablation.results import metrics_at
 from gankit.ablation.scheduler import Failure, error_kind
-from gankit.ablation.search_space import Choices, Value, Variation, from_json, to_json
+from gankit.ablation.search_space import Choices, Value, Variation, changes_of, from_json, own_values, to_json
 from gankit.ablation.study import StudyRun, value_text
 from gankit.ablation.variants import Variant
 from gankit.errors import GankitError, InputError
@@ -185,6 +185,10 @@ class Search:
             storage=storage, study_name="search", direction=direction, pruner=MedianPruner(), load_if_exists=True
         )
         trials = self.study.get_trials(deepcopy=False)
+        if not trials and (values := own_values(self.settings.base, self.settings.space)) is not None:
+            # The first trial has the values of the recipe, so the others can be compared with it.
+            self.study.enqueue_trial(values)
+        trials = [trial for trial in trials if trial.state != TrialState.WAITING]
         if len(trials) > self.settings.trials:
             raise InputError(
                 f"--trials: the search in {self.path} has {len(trials)} trials; give {len(trials)} or more"
@@ -255,9 +259,7 @@ class Search:
     def trial_recipe(self, values: dict[str, Value]) -> str:
         """Return the recipe of a trial as TOML text. `values` contains the value of each varied setting."""
         # The median is taken over trials at the same iteration, so no evaluation may be skipped to save time.
-        tables: Raw = {"evaluation": {"budget": 1.0}}
-        for variation in self.settings.space:
-            tables = merge(tables, variation.changes(values[variation.key]))
+        tables: Raw = changes_of(self.settings.space, values) | {"evaluation": {"budget": 1.0}}
         try:
             return self.settings.base.merged(tables).to_toml()
         except InputError:
@@ -335,7 +337,8 @@ class Search:
         outcome = outcome | {"failed": reason}
         trial.set_user_attr("failed", reason)
         write_json(run.outcome_file, outcome)
-        self.study.tell(trial, state=TrialState.FAIL)
+        # As in `ended`, the sampler must avoid values with a NaN.
+        self.study.tell(trial, state=TrialState.FAIL if value is None else TrialState.PRUNED)
         return outcome
 
     def _write_pruned(self, run: StudyRun, iteration: int, value: float) -> dict[str, Any]:
@@ -414,6 +417,8 @@ def _check_same(path: Path, before: SearchSettings, now: SearchSettings) -> None
         if then.get(key) != new.get(key):
             texts = [one[key].describe() if key in one else "missing" for one in (then, new)]
             raise InputError(f"--vary {key}: {texts[0]} in the search in {path}, and {texts[1]} now; {help_text}")
+    if list(then) != list(new):
+        raise InputError(f"--vary: the order is {', '.join(then)} in the search in {path}; {help_text}")
     for name in ("metric", "seed"):
         if getattr(before, name) != getattr(now, name):
             values = f"{getattr(before, name)} in the search in {path}, and {getattr(now, name)} now"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from gankit.ablation.results import read_last_rows
 from gankit.ablation.search import Search
-from gankit.ablation.search_space import Value
+from gankit.ablation.search_space import Value, changes_of
 from gankit.formatting import brief, plural
-from gankit.recipe.toml import merge
 
 TrialState = Literal["complete", "pruned", "failed", "not finished"]
 
@@ -25,7 +25,7 @@ class TrialResult:
     number: int
     values: dict[str, Value]  # value of each varied setting
 
-    metric: float | None  # at the last evaluation, or None if there is none
+    metric: float | None  # at the last evaluation, or None if there is none or it is NaN or infinite
 
     iterations: int  # number of iterations that the trial has trained, or the iteration at which it was pruned
     state: TrialState
@@ -80,6 +80,7 @@ def _result(search: Search, trial: Any) -> TrialResult:
     # A failed trial may have metrics from before the failure, which say nothing about its values.
     reported = trial.intermediate_values if state != "failed" else {}
     metric = trial.value if state == "complete" else reported[max(reported)] if reported else None
+    metric = metric if metric is not None and math.isfinite(metric) else None
     rows = read_last_rows(run.path / "log.jsonl")
     iterations = outcome["iterations"] if outcome is not None else None
     iterations = iterations if iterations is not None else rows[-1]["iteration"] if rows else 0
@@ -101,10 +102,8 @@ def best_result(results: Sequence[TrialResult]) -> TrialResult | None:
 
 def best_recipe(search: Search, results: Sequence[TrialResult], best: TrialResult) -> str:
     """Return the recipe with the values of the best trial as TOML text. Comments at the top describe the search."""
-    settings, tables = search.settings, dict[str, Any]()
-    for variation in settings.space:
-        tables = merge(tables, variation.changes(best.values[variation.key]))
-    recipe = settings.base.merged(tables)
+    settings = search.settings
+    recipe = settings.base.merged(changes_of(settings.space, best.values))
     assert best.metric is not None
     complete = sum(result.state == "complete" for result in results)
     lines = [

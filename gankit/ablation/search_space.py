@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from gankit.errors import InputError
 from gankit.formatting import brief
 from gankit.recipe.diff import WITHOUT_EFFECT, flattened
 from gankit.recipe.recipe import Recipe
-from gankit.recipe.toml import Raw, overrides_from_here
+from gankit.recipe.toml import Raw, merge, overrides_from_here
 
 LOG_FACTOR = 10
 """Minimum ratio of the bounds for a logarithmic range. `log:` or `linear:` before a range overrides this rule."""
@@ -124,6 +124,9 @@ def _parse(recipe: Recipe, option: str) -> Variation:
         raise InputError(f"--vary {option}: {repeated} is given twice; give each value once")
     choices = Choices(key, {value: overrides_from_here([f"{key}={value}"]) for value in values})
     for value in values:
+        # A table may contain settings that cannot be varied, such as `train={iterations=100}`.
+        if fixed := next((name for name in flattened(choices.tables[value]) if name.startswith(NOT_COMPARABLE)), None):
+            raise InputError(f"--vary {option}: trials with different values of {fixed} cannot be compared")
         changed(recipe, choices, value)
     return choices
 
@@ -156,6 +159,35 @@ def changed(recipe: Recipe, variation: Variation, value: Value) -> Recipe:
     """Return the recipe with one setting at a value. If the recipe rejects the value, the error names --vary."""
     with variant_errors(f"--vary {variation.key}={value}"):
         return recipe.merged(variation.changes(value))
+
+
+def changes_of(space: Iterable[Variation], values: Mapping[str, Value]) -> Raw:
+    """Return nested tables with all varied settings at the given values.
+
+    The choice of a plugin drops the settings of another plugin, so it is merged before the settings of the plugin.
+    """
+    tables: Raw = {}
+    for variation in sorted(space, key=lambda one: one.key.removesuffix(".use").count(".")):
+        tables = merge(tables, variation.changes(values[variation.key]))
+    return tables
+
+
+def own_values(recipe: Recipe, space: Iterable[Variation]) -> dict[str, Value] | None:
+    """Return the values that a recipe has for the varied settings, or None if one of them cannot be chosen."""
+    tables, values = recipe.to_dict(), dict[str, Value]()
+    for variation in space:
+        value: Value | None
+        if isinstance(variation, Choices):
+            same = (text for text, changes in variation.tables.items() if recipe.merged(changes).to_dict() == tables)
+            value = next(same, None)
+        else:
+            value = flattened(tables).get(variation.key)
+            # A setting may also be a word, such as `auto`.
+            value = value if isinstance(value, int | float) and variation.low <= value <= variation.high else None
+        if value is None:
+            return None
+        values[variation.key] = value
+    return values
 
 
 def checked_recipes(recipe: Recipe, space: Iterable[Variation]) -> list[tuple[str, Recipe]]:

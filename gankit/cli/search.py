@@ -63,10 +63,11 @@ def command(
 ) -> None:
     """Train RECIPE with different values of some settings, and find the values with the best metric.
 
-    Optuna chooses the values of each trial from the results of the trials before. A trial whose metric is worse than
-    the median of the others at the same iteration is stopped early. A range is logarithmic if HIGH is at least 10 times
-    LOW; KEY=log:LOW..HIGH and KEY=linear:LOW..HIGH override this rule. At the end, there is a table of the trials, a
-    picture, and best.toml, the recipe with the best values.
+    Trial 0 has the values of RECIPE, if they are in the ranges and lists. Optuna chooses the values of each other trial
+    from the results of the trials before. A trial whose metric is worse than the median of the others at the same
+    iteration is stopped early. A range is logarithmic if HIGH is at least 10 times LOW; KEY=log:LOW..HIGH and
+    KEY=linear:LOW..HIGH override this rule. At the end, there is a table of the trials, a picture, and best.toml, the
+    recipe with the best values.
 
     After Ctrl-C, every trial writes a checkpoint and ends. To resume the search, repeat the command, or use
     `gankit search SEARCH`, where SEARCH is the folder of the search. Requires Optuna: pip install 'gankit[search]'.

@@ -59,6 +59,13 @@ def submit(runs):
     return executor
 
 
+def test_a_task_checks_that_its_machine_sees_a_file_that_exists(ray, runs):
+    """A study and a search have the recipe of a run before it starts, and name their other files differently."""
+    submit(runs[:1])
+    (_, _, recipe_file, *_), _ = ray.remote.return_value.return_value.remote.call_args
+    assert recipe_file == str(runs[0].recipe_file.absolute())
+
+
 def test_a_run_is_running_once_its_process_has_started(ray, runs):
     """All runs are submitted at once. Most wait until there is room."""
     executor = submit(runs)

@@ -7,6 +7,7 @@ import signal
 import sys
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,12 @@ from gankit.ablation.scheduler import StudyReporter, run_plan
 from gankit.ablation.search_results import best_recipe, best_result, results_record, trial_results
 from gankit.ablation.search_space import parse_variations
 from gankit.ablation.worker import INTERRUPTED
-from gankit.cli.search_table import cells, markdown
+from gankit.cli.search_table import cells, markdown, picture
 from gankit.recipe.bundled import find_recipe
 
 pytest.importorskip("optuna")
+
+from optuna.storages import InMemoryStorage
 
 from gankit.ablation.search import Search, SearchSettings, require_optuna
 
@@ -31,6 +34,24 @@ STEPS = (500, 1000, 1500, 2000)
 def no_pause(monkeypatch):
     monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.0)
     monkeypatch.setattr("gankit.ablation.search.CHECK_SECONDS", 0.0)
+
+
+class MemoryStorage:
+    """Constructor of a storage that keeps its trials in memory between the searches of a test. Its file is empty."""
+
+    def __new__(cls, url):
+        Path(url.removeprefix("sqlite:///")).touch()
+        return cls.known.setdefault(url, InMemoryStorage())
+
+
+@pytest.fixture
+def storage_in_memory(monkeypatch):
+    """Replace the database. Its creation takes longer than a search with the fake executor."""
+    monkeypatch.setattr(MemoryStorage, "known", {}, raising=False)
+    monkeypatch.setattr("optuna.storages.RDBStorage", MemoryStorage)
+
+
+IN_MEMORY = pytest.mark.usefixtures("storage_in_memory")
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +147,7 @@ def table(search):
     return [(one.number, one.values, one.metric, one.iterations, one.state) for one in trial_results(search)]
 
 
+@IN_MEMORY
 def test_a_search_prunes_bad_trials_and_finds_good_values(begin, base):
     search = begin(trials=10)
     ending, executor = run(search)
@@ -158,11 +180,15 @@ def test_a_search_prunes_bad_trials_and_finds_good_values(begin, base):
     assert markdown(search, results).splitlines()[4].startswith(f"| {best.number} | ")
 
 
+@IN_MEMORY
 def test_the_seed_decides_the_trials_and_a_killed_search_goes_on_with_them(begin):
-    whole, other = begin(name="whole", trials=5), begin(name="other", seed=1, trials=1)
+    whole, other = begin(name="whole", trials=5), begin(name="other", seed=1, trials=2)
     run(whole)
     run(other)
-    assert {one.number: one.values for one in trial_results(whole)}[0] != trial_results(other)[0].values
+    first, second = ({one.number: one.values for one in trial_results(search)} for search in (whole, other))
+    # Trial 0 has the values of the recipe.
+    assert first[0] == second[0] == {LR: 1e-3, "loss": "non_saturating"}
+    assert first[1] != second[1]
 
     for number, last in ((0, 500), (3, 1000)):
         killed = begin(name="killed", trials=5)
@@ -202,6 +228,7 @@ def test_ctrl_c_stops_the_trials_and_they_go_on(begin):
     assert [one.state for one in trial_results(again)] == ["complete"] * 3
 
 
+@IN_MEMORY
 @pytest.mark.parametrize("pruned", [False, True])
 def test_a_kill_while_a_result_is_recorded_loses_and_repeats_nothing(begin, monkeypatch, pruned):
     """Kill the search before Optuna records the value of a trial, or after it records that a trial is pruned."""
@@ -231,6 +258,7 @@ def test_a_kill_while_a_result_is_recorded_loses_and_repeats_nothing(begin, monk
     assert results[6].state == "complete"
 
 
+@IN_MEMORY
 def test_failed_trials_are_shown_and_do_not_stop_the_search(begin):
     search = begin(trials=6)
 
@@ -246,6 +274,8 @@ def test_failed_trials_are_shown_and_do_not_stop_the_search(begin):
     assert [(by_number[n].state, by_number[n].metric) for n in range(3)] == [("failed", None)] * 3
     assert [by_number[n].reason for n in range(3)] == ["error is nan at the end", reasons[1], reasons[2]]
     assert [by_number[n].iterations for n in (0, 2)] == [2000, 0]
+    # The sampler avoids the values of trials with a NaN, but ignores trials with another error.
+    assert [trial.state.name for trial in search.study.trials[:3]] == ["PRUNED", "FAIL", "PRUNED"]
     assert [one.number for one in results[-3:]] == [0, 1, 2]
     assert cells(by_number[1])[-1] == "failed: the memory is full"
     assert cells(by_number[1], 10)[-1] == "failed: the memor…"
@@ -254,6 +284,23 @@ def test_failed_trials_are_shown_and_do_not_stop_the_search(begin):
     assert run(begin(trials=6))[1].started == []
 
 
+@IN_MEMORY
+def test_a_metric_that_is_not_finite_is_shown_as_missing(begin):
+    search = begin(trials=7)
+
+    def metric(raw, step):
+        number = len(list(search.path.glob("trial-*.toml"))) - 1
+        return {5: math.inf, 6: math.nan}.get(number, 1.0)
+
+    run(search, FakeExecutor(metric))
+    results = {one.number: one for one in trial_results(search)}
+    # A trial with a NaN or infinite metric is worse than the median.
+    assert [(results[n].state, results[n].metric, results[n].iterations) for n in (5, 6)] == [("pruned", None, 500)] * 2
+    assert picture(search, trial_results(search)).size == (1840, 580)
+    assert "Infinity" not in json.dumps(results_record(search, trial_results(search)))
+
+
+@IN_MEMORY
 def test_a_search_whose_trials_all_fail_ends(begin):
     search = begin()
     ending, executor = run(search, FakeExecutor(fails=lambda run: f"a bug in {run.path}"))
@@ -261,6 +308,7 @@ def test_a_search_whose_trials_all_fail_ends(begin):
     assert best_result(trial_results(search)) is None
 
 
+@IN_MEMORY
 def test_parallel_trials_are_limited(begin):
     search = begin(jobs=3, trials=5)
     executor = FakeExecutor(jobs=100)
@@ -282,6 +330,7 @@ def test_another_search_in_the_folder_is_refused(begin, base, space):
     for options, message in (
         ({"space": [replace(space[0], low=1e-4), space[1]]}, f"--vary {LR}: 1e-05 to 0.1, .* and 0.0001 to"),
         ({"space": space[:1]}, "--vary loss: hinge or non_saturating in the search in .*, and missing now"),
+        ({"space": space[::-1]}, f"--vary: the order is {LR}, loss in the search in"),
         ({"seed": 1}, "--seed: 0 in the search in .*, and 1 now; `gankit search .*` resumes the search"),
         ({"metric": "modes"}, "--metric: error in the search in .*, and modes now"),
         ({"trials": 1}, "--trials: the search in .* has 2 trials; give 2 or more"),
@@ -301,6 +350,7 @@ def test_another_search_in_the_folder_is_refused(begin, base, space):
         begin()
 
 
+@IN_MEMORY
 def test_values_that_do_not_fit_together_are_left_to_the_trial(begin, base, tmp_path):
     space = parse_variations(base, ["train.accumulate=1,2,64", "train.batch_size=32,128"])
     search = begin(space=space)
@@ -316,6 +366,7 @@ def test_values_that_do_not_fit_together_are_left_to_the_trial(begin, base, tmp_
             assert (train.batch_size, train.accumulate) == (int(batch_size), int(accumulate))
 
 
+@IN_MEMORY
 def test_folders_that_cannot_be_used_are_refused(begin, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
@@ -328,6 +379,7 @@ def test_folders_that_cannot_be_used_are_refused(begin, tmp_path):
     search.release()
 
 
+@IN_MEMORY
 def test_a_plugin_must_not_change_after_a_result(begin):
     record = {"loss": {"use": "hinge", "distribution": "gankit", "version": "1", "origin": "x:X", "sha256": "a"}}
     newer = {"loss": record["loss"] | {"sha256": "b"}}

@@ -5,7 +5,16 @@ import json
 import pytest
 
 from gankit import InputError, Recipe
-from gankit.ablation.search_space import Choices, Range, checked_recipes, from_json, parse_variations, to_json
+from gankit.ablation.search_space import (
+    Choices,
+    Range,
+    changes_of,
+    checked_recipes,
+    from_json,
+    own_values,
+    parse_variations,
+    to_json,
+)
 from gankit.recipe.bundled import find_recipe
 from gankit.recipe.diff import flattened
 
@@ -79,6 +88,8 @@ def test_variations(recipe, option, expected, described):
         ("evaluation.count=100,200", "trials with different values of evaluation.count cannot be compared"),
         ("train.iterations=100..200", "trials with different values of train.iterations cannot be compared"),
         ("data.std=0.1..0.2", "cannot be compared"),
+        ("train={iterations=5},{iterations=9}", "trials with different values of train.iterations cannot be compared"),
+        ("evaluation={every=5},{every=9}", "trials with different values of evaluation.every cannot be compared"),
     ],
 )
 def test_refusals(recipe, option, message):
@@ -90,3 +101,20 @@ def test_refusals(recipe, option, message):
 def test_a_key_is_varied_once(recipe):
     with pytest.raises(InputError, match=f"--vary {LR}: given twice"):
         parse_variations(recipe, [f"{LR}=1e-5..1e-3", f"{LR}=1e-3,1e-2"])
+
+
+@pytest.mark.parametrize("plugin", ["optimizer.generator.use", "optimizer.generator"])
+def test_a_plugin_and_its_settings_are_varied_in_any_order(recipe, plugin):
+    options = [f"{LR}=1e-5..1e-3", f"{plugin}=adam,rmsprop"]
+    for space in (parse_variations(recipe, options), parse_variations(recipe, options[::-1])):
+        merged = recipe.merged(changes_of(space, {LR: 5e-4, plugin: "rmsprop"}))
+        assert merged.use_of("optimizer.generator") == "rmsprop"
+        assert merged.components["optimizer.generator"].config.lr == 5e-4
+
+
+def test_values_of_the_recipe(recipe):
+    lr = recipe.components["optimizer.generator"].config.lr
+    space = parse_variations(recipe, [f"{LR}=1e-5..1e-1", "loss=hinge,non_saturating", "train.batch_size=16..512"])
+    assert own_values(recipe, space) == {LR: lr, "loss": "non_saturating", "train.batch_size": recipe.train.batch_size}
+    for option in (f"{LR}={lr * 2}..1", "loss=hinge,wasserstein", "tricks.r1.gamma=1..2"):
+        assert own_values(recipe, parse_variations(recipe, [option])) is None
