@@ -89,6 +89,7 @@ def command(
     from gankit.sampling.projection_file import read_projection, save_projection
     from gankit.sampling.projection_path import ProjectionPath
     from gankit.sampling.sampler import Sampler
+    from gankit.storage.atomic_io import disk_errors
 
     overrides = tuple(one for one in arguments if "=" in one and not Path(one).exists())
     paths = list(dict.fromkeys(Path(one) for one in arguments if one not in overrides))
@@ -114,9 +115,10 @@ def command(
         path: [(unused_name(stem, used), image) for stem, image in read_targets(path, sampler.spec.shape)]
         for path in files
     }
+    names = [name for images in targets.values() for name, _ in images]
     inputs = [generator_file(file), *files]
     suffixes = [".safetensors", ".png", *([] if video is None else [f".{video}"])]
-    results = [] if out is None else [out / f"{name}{suffix}" for name in used for suffix in suffixes]
+    results = [] if out is None else [out / f"{name}{suffix}" for name in names for suffix in suffixes]
     check_replaced("--out", results, inputs)
     if interpolate is not None:
         check_replaced("--interpolate", [interpolate], [*inputs, *results])
@@ -125,6 +127,9 @@ def command(
         raise InputError("--interpolate: needs two or more images")
     encode = encoder_of(file, device or "auto", trust) if files else None
     projector = Projector(sampler, label, seed, encode) if files else None
+    if out is not None:
+        with disk_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
     points = {path: [point] for path, point in earlier.items()}
     for path in files:
         assert projector is not None

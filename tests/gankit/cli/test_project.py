@@ -126,3 +126,10 @@ def test_inputs_and_other_results_are_not_replaced(gankit, run, pictures, argume
     assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
     assert expected in answer.err
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_folder_that_cannot_be_created_is_an_error_before_the_search(gankit, run, pictures, monkeypatch):
+    monkeypatch.setattr("gankit.cli.project.search", None)
+    answer = gankit("project", "run", pictures, "--out", "toy.py/x", *FAST)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err == "error: toy.py/x could not be written: Not a directory\n"
