@@ -83,11 +83,13 @@ def command(
     from gankit.formatting import plural
     from gankit.images.io import save_png
     from gankit.images.video import require_ffmpeg
+    from gankit.sampling.directions import weights_hash
     from gankit.sampling.generator_file import generator_file
     from gankit.sampling.projection import Projector
-    from gankit.sampling.projection_file import generator_digest, read_projection, save_projection
+    from gankit.sampling.projection_file import read_projection, save_projection
     from gankit.sampling.projection_path import ProjectionPath
     from gankit.sampling.sampler import Sampler
+    from gankit.storage.atomic_io import disk_errors
 
     overrides = tuple(one for one in arguments if "=" in one and not Path(one).exists())
     paths = list(dict.fromkeys(Path(one) for one in arguments if one not in overrides))
@@ -106,22 +108,34 @@ def command(
         if target is not None and target.suffix.lower() == ".mp4":
             require_ffmpeg(option, target)
     sampler = Sampler.load(file, device or "auto", trust, overrides=overrides)
-    digest = generator_digest(generator_file(file))
+    digest = weights_hash(sampler.generator)
+    used: set[str] = set()
     # Read all files before the search, so that an error is reported at once.
-    targets = {path: read_targets(path, sampler.spec.shape) for path in files}
+    targets = {
+        path: [(unused_name(stem, used), image) for stem, image in read_targets(path, sampler.spec.shape)]
+        for path in files
+    }
+    names = [name for images in targets.values() for name, _ in images]
+    inputs = [generator_file(file), *files]
+    suffixes = [".safetensors", ".png", *([] if video is None else [f".{video}"])]
+    results = [] if out is None else [out / f"{name}{suffix}" for name in names for suffix in suffixes]
+    check_replaced("--out", results, inputs)
+    if interpolate is not None:
+        check_replaced("--interpolate", [interpolate], [*inputs, *results])
     earlier = {path: read_projection(path, digest) for path in paths if path not in targets}
     if interpolate is not None and len(earlier) + sum(map(len, targets.values())) < 2:
         raise InputError("--interpolate: needs two or more images")
     encode = encoder_of(file, device or "auto", trust) if files else None
     projector = Projector(sampler, label, seed, encode) if files else None
+    if out is not None:
+        with disk_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
     points = {path: [point] for path, point in earlier.items()}
-    used: set[str] = set()
     for path in files:
         assert projector is not None
         assert out is not None
         points[path] = []
-        for stem, image in targets[path]:
-            name = unused_name(stem, used)
+        for name, image in targets[path]:
             projection = search(projector, image, steps, name)
             if video is not None:
                 write_video(out / f"{name}.{video}", frames_of(sampler, projection))
@@ -152,6 +166,18 @@ def unused_name(stem: str, used: set[str]) -> str:
         name = f"{stem}-{number}"
     used.add(name)
     return name
+
+
+def check_replaced(option: str, results: Sequence[Path], kept: Sequence[Path]) -> None:
+    """Raise InputError if one of the results would replace a file in `kept`, which are files and folders."""
+    from gankit.errors import InputError
+
+    files = {file.resolve() for path in kept for file in (path.rglob("*") if path.is_dir() else [path])}
+    for result in results:
+        if result.resolve() in files:
+            raise InputError(
+                f"{option}: {result} would replace an image, the generator or another result; choose another name"
+            )
 
 
 def encoder_of(file: Path, device: str, trust: bool) -> Encode | None:

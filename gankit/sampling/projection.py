@@ -293,7 +293,8 @@ class Projector:
             paths = descend(draw, first, on_device, steps, self._rate, self._noise, limit, seed, on_step)
         ends = torch.cat([paths[-1], starts])
         images = draw_points(sampler, self.space, ends, None if condition is None else condition.repeat(2))
-        distances = pyramid_distance(images, target)
+        # `argmin` treats NaN as the smallest number. A search that fails must not be the result.
+        distances = pyramid_distance(images, target).nan_to_num(math.inf)
         best = int(distances.argmin())
         row = best % len(starts)
         nearest = int(pyramid_distance(self._random, target).argmin())
@@ -322,7 +323,7 @@ class Projector:
             points, groups = self._means, torch.arange(self._groups)
         else:
             distances = pyramid_distance(self._random, target)
-            each = max(1, STARTS // self._groups)
+            each = math.ceil(STARTS / self._groups)
             ranked = distances.argsort()
             rows = torch.cat([ranked[self._random_group[ranked] == group][:each] for group in range(self._groups)])
             points, groups = self._random_z[rows], self._random_group[rows]

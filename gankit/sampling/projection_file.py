@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,13 @@ from gankit.storage.checkpoint import read_tensors
 FORMAT = 1
 
 
-def generator_digest(path: Path) -> str:
-    """Return the SHA-256 hash of a generator file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def save_projection(projection: Projection, path: Path, generator: str, **facts: Any) -> None:
     """Write a projection to a file.
 
     Args:
         projection: projection.
         path: path of the file.
-        generator: hash of the generator file (`generator_digest`).
+        generator: hash of the generator (`weights_hash`).
         facts: further values for the metadata, such as the seed.
     """
     point = projection.point

@@ -1,6 +1,7 @@
 """`gankit project`."""
 
 import json
+import shutil
 
 import pytest
 from PIL import Image
@@ -26,12 +27,11 @@ def pictures(toy):
     return toy / "pictures"
 
 
-def test_files_of_a_projection_and_interpolation_as_a_process(run, pictures, start_process):
+def test_files_of_a_projection_and_interpolation(gankit, run, pictures):
     arguments = ("pictures/a.png", "pictures/b.png", "--out", "new/out", "--video", "gif", "--interpolate", "i.gif")
-    process = start_process("project", "run/generator.safetensors", *arguments, "--class", "1", *FAST)
-    out, err = process.communicate(timeout=100)
-    assert (process.returncode, err) == (0, "")
-    lines = out.splitlines()
+    answer = gankit("project", "run/generator.safetensors", *arguments, "--class", "1", *FAST)
+    assert (answer.code, answer.err) == (0, "")
+    lines = answer.out.splitlines()
     assert lines[0].startswith("a: mean squared error 0.")
     assert " dB) in z, class b, nearest of 256 random images 0." in lines[0]
     assert lines[0].endswith(" dB): new/out/a.png")
@@ -107,3 +107,29 @@ def test_errors(gankit, run, pictures, arguments, expected):
     assert answer.err.count("\n") == 1
     assert expected in answer.err
     assert not (run.parent / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["pictures/a.png", "--out", "pictures"], "--out: pictures/a.png would replace"),
+        (["pictures", "--out", "pictures"], "--out: pictures/a.png would replace"),
+        (["generator.png", "--out", "run"], "--out: run/generator.safetensors would replace"),
+        (["pictures", "--out", "x", "--interpolate", "pictures/b.png"], "--interpolate: pictures/b.png would replace"),
+        (["pictures", "--out", "x", "--interpolate", "x/b.png"], "--interpolate: x/b.png would replace"),
+    ],
+)
+def test_inputs_and_other_results_are_not_replaced(gankit, run, pictures, arguments, expected):
+    shutil.copy(pictures / "a.png", "generator.png")
+    before = {path: path.read_bytes() for path in [*pictures.iterdir(), run / "generator.safetensors"]}
+    answer = gankit("project", "run", *arguments, "--steps", "0", *FAST[:3])
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert expected in answer.err
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_folder_that_cannot_be_created_is_an_error_before_the_search(gankit, run, pictures, monkeypatch):
+    monkeypatch.setattr("gankit.cli.project.search", None)
+    answer = gankit("project", "run", pictures, "--out", "toy.py/x", *FAST)
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err == "error: toy.py/x could not be written: Not a directory\n"
