@@ -114,6 +114,22 @@ def requested_by(label: str | None, numbers: tuple[str, ...], text: str | None) 
     return requested | {name: one for name, one in (("class", label), ("text", text)) if one is not None}
 
 
+def load_with_content(file: Path, trust: bool, overrides: tuple[str, ...] = ()) -> tuple[Sampler, bytes]:
+    """Load a generator on the CPU. Return its sampler, and the content of the generator file.
+
+    A run in progress replaces its generator file. If this happens during the call, the file is loaded again.
+    """
+    from gankit.sampling.generator_file import generator_file, read_generator_file
+    from gankit.sampling.sampler import Sampler
+
+    path = generator_file(file)
+    while True:
+        sampler = Sampler.load(path, "cpu", trust, overrides=overrides)
+        content = path.read_bytes()
+        if read_generator_file(path)[0]["iteration"] == sampler.card["iteration"]:
+            return sampler, content
+
+
 def sources_of(sampler: Sampler, path: Path) -> SourceImages:
     """Return the source images at a path, which are inputs of the image-to-image generator in `sampler`.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gankit.cli.arguments import check_output_file
+from gankit.cli.arguments import check_output_file, load_with_content
 from gankit.cli.status_line import StatusLine
 
 
@@ -51,17 +51,14 @@ def command(
     with StatusLine() as status:
         status.show("importing torch")
         from gankit.sampling.export import FORMATS, export, note_of, require_onnx
-        from gankit.sampling.generator_file import generator_file
-        from gankit.sampling.sampler import Sampler
         from gankit.storage.atomic_io import write_bytes
 
         for name, path in files.items():
             check_output_file(f"--{name}", path, FORMATS[name].suffix)
         if onnx is not None:
             require_onnx()
-        sampler = Sampler.load(file, "cpu", trust, overrides=overrides)
-        digest = hashlib.sha256(generator_file(file).read_bytes()).hexdigest()
-        facts = {"generator_sha256": digest, "settings": list(overrides)}
+        sampler, content = load_with_content(file, trust, overrides)
+        facts = {"generator_sha256": hashlib.sha256(content).hexdigest(), "settings": list(overrides)}
         for name, path in files.items():
             status.show(f"exporting to {name}")
             result = export(sampler, name, facts)

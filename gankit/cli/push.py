@@ -6,17 +6,33 @@ from pathlib import Path
 
 import click
 
+from gankit.cli.arguments import load_with_content, sources_of
 from gankit.cli.status_line import StatusLine
 
 
 @click.command("push")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.argument("address", metavar="hf://USER/NAME")
-@click.option("--private", is_flag=True, help="Create a private repository.")
+@click.option("--private", is_flag=True, help="Create a private repository. A public one is refused.")
 @click.option("--message", metavar="TEXT", help="Message of the commit. Default: the recipe and the iteration.")
 @click.option("--replace-card", is_flag=True, help="Replace an existing README.md.")
+@click.option(
+    "--input",
+    "sources",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Source images for samples.png, if the generator takes source images.",
+)
 @click.option("--trust", is_flag=True, help="Import the Python files and modules that FILE names.")
-def command(file: Path, address: str, private: bool, message: str | None, replace_card: bool, trust: bool) -> None:
+def command(
+    file: Path,
+    address: str,
+    private: bool,
+    message: str | None,
+    replace_card: bool,
+    sources: Path | None,
+    trust: bool,
+) -> None:
     """Upload the generator in FILE, a generator.safetensors file or a run directory, to the Hugging Face Hub.
 
     The repository gets four files in one commit: generator.safetensors, recipe.toml, samples.png (a grid that is drawn
@@ -43,18 +59,17 @@ def command(file: Path, address: str, private: bool, message: str | None, replac
 
         from gankit.images.io import png_bytes
         from gankit.report.model_card import metrics_at, model_card
-        from gankit.sampling.generator_file import generator_file
         from gankit.sampling.grid import draw_grid, grid_layout
-        from gankit.sampling.sampler import Sampler
 
-        sampler = Sampler.load(file, "cpu", trust)
+        sampler, content = load_with_content(file, trust)
         card = sampler.card
         status.show("drawing samples")
-        layout = grid_layout(sampler, 64)
+        given = None if sources is None else sources_of(sampler, sources).images
+        layout = grid_layout(sampler, 64 if given is None else len(given), sources=given)
         grid = draw_grid(sampler, sampler.latent(layout.total, layout.condition, seed=0), layout)
         text = model_card(str(target), card, sampler.condition, metrics_at(file, card["iteration"]))
     files = {
-        GENERATOR: generator_file(file).read_bytes(),
+        GENERATOR: content,
         "recipe.toml": tomli_w.dumps(card["recipe"]).encode(),
         "samples.png": png_bytes(grid),
         CARD: text.encode(),

@@ -8,7 +8,7 @@ from typing import Any
 
 import tomli_w
 
-from gankit.plugin.condition import Condition
+from gankit.plugin.condition import Condition, ImageCondition
 from gankit.report.run_record import Metric, read_run
 
 HEADER = """\
@@ -74,7 +74,7 @@ shape {shape} from {_line(inputs)}. The weights are those of iteration {card["it
 
 ```
 pip install "gankit[hub]"
-gankit sample {address} --out samples.png
+gankit sample {address} {"--input images " * isinstance(condition, ImageCondition)}--out samples.png
 ```
 
 The file `generator.safetensors` contains weights and JSON, and no code.

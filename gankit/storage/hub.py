@@ -70,16 +70,21 @@ def upload(
         address: repository, without a revision.
         files: content of each file, by name.
         message: message of the commit.
-        private: True to create a private repository. The visibility of an existing repository does not change.
+        private: True to create a private repository. The visibility of an existing repository does not change, so a
+            public one is refused.
         replace_card: True to replace an existing model card. If False, an existing model card is kept.
 
     Raises:
-        InputError, GankitError: the files cannot be uploaded.
+        InputError, GankitError: the files cannot be uploaded, or `private` is true and the repository is public.
     """
     library = _library()
     client, addition = library.HfApi(library_name="gankit"), library.CommitOperationAdd
     with hub_errors(address):
         client.create_repo(address.repository, private=private or None, exist_ok=True)
+        public = private and not client.repo_info(address.repository).private
+    if public:
+        raise InputError(f"{address}: is public; make it private on {PAGE}{address.repository}, or omit --private")
+    with hub_errors(address):
         if not replace_card and client.file_exists(address.repository, CARD):
             files = {name: data for name, data in files.items() if name != CARD}
         operations = [addition(path_in_repo=name, path_or_fileobj=data) for name, data in files.items()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import time
 import tomllib
@@ -38,7 +37,7 @@ from gankit_plugins.command.recipe_choice import (
     iterations_in,
     with_length,
 )
-from gankit_plugins.command.recipe_text import recipe_text
+from gankit_plugins.command.recipe_text import printable, recipe_text
 from gankit_plugins.command.this_machine import Machine, this_machine
 
 TIMED_SECONDS = 3.0
@@ -49,6 +48,9 @@ TIMED_ITERATIONS = 10
 
 HARDLY_ANY = 50
 """Number of iterations below which no recipe is written."""
+
+MOST_MINUTES = 60 * 24 * 365
+"""Largest time for the training, in minutes: a year."""
 
 LEAST_BATCH = 4
 """Smallest batch size that is chosen to save memory."""
@@ -94,8 +96,8 @@ def command(folder: Path, minutes: float, out: Path | None, force: bool, resolut
     gankit new-recipe photos
     gankit new-recipe photos.zip --minutes 120 --out long.toml
     """
-    if not (math.isfinite(minutes) and minutes > 0):
-        raise InputError(f"--minutes {minutes}: give a number of minutes above 0")
+    if not 0 < minutes <= MOST_MINUTES:
+        raise InputError(f"--minutes {minutes}: give a number of minutes above 0, at most {MOST_MINUTES:,}")
     out = out or Path(f"{folder.resolve().stem}.toml")
     check_output(out, force)
     machine = this_machine(device)
@@ -168,7 +170,7 @@ def print_table(rows: Sequence[tuple[str, str]]) -> None:
     """Print rows of a name and a text as a table."""
     table = Table(show_header=False)
     for name, text in rows:
-        table.add_row(name, text)
+        table.add_row(name, printable(text))
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=WIDE)

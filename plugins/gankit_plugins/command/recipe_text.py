@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,9 @@ from gankit_plugins.command.recipe_choice import Plan
 
 WIDTH = 110
 """Largest length of a line of comments, in characters."""
+
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters and lone surrogates. Names of files may contain them, and comments in TOML must not."""
 
 
 def recipe_text(plan: Plan, name: str, head: Sequence[str]) -> str:
@@ -38,7 +42,12 @@ def commented(text: str) -> list[str]:
     wrapped = []
     for line in text.splitlines():
         wrapped += [line] if line.startswith(" ") else textwrap.wrap(line, WIDTH, break_on_hyphens=False)
-    return [f"# {line}" for line in wrapped]
+    return [f"# {printable(line)}" for line in wrapped]
+
+
+def printable(text: str) -> str:
+    """Return a text with a question mark for each control character and each lone surrogate."""
+    return UNPRINTABLE.sub("?", text)
 
 
 def value_text(value: Any) -> str:

@@ -4,7 +4,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 
 @dataclass
@@ -35,7 +35,7 @@ def error_classes():
 def install_fake_hub(monkeypatch):
     """Replace huggingface_hub. Return the module; its `repositories` maps each name to its commits, files by name."""
     hub, folder = ModuleType("huggingface_hub"), Path(tempfile.mkdtemp())
-    hub.repositories, hub.calls, hub.errors = {}, [], error_classes()
+    hub.repositories, hub.private, hub.calls, hub.errors = {}, set(), [], error_classes()
     hub.CommitOperationAdd = CommitOperationAdd
 
     class HfApi:
@@ -45,7 +45,12 @@ def install_fake_hub(monkeypatch):
         def create_repo(self, repo_id, *, private=None, exist_ok=False):
             assert exist_ok
             hub.calls.append(("create_repo", repo_id, private))
-            hub.repositories.setdefault(repo_id, [])
+            if repo_id not in hub.repositories:
+                hub.repositories[repo_id] = []
+                hub.private |= {repo_id} if private else set()
+
+        def repo_info(self, repo_id):
+            return SimpleNamespace(private=repo_id in hub.private)
 
         def file_exists(self, repo_id, filename):
             return any(filename in commit for commit in hub.repositories[repo_id])

@@ -9,9 +9,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from gankit.cli.arguments import load_with_content
 from gankit.evaluation.standalone import sampler_of
+from gankit.plugin.registry import Registry
 from gankit.report.model_card import metrics_table
 from gankit.report.run_record import Metric
+from gankit.sampling.generator_file import save_generator
+from gankit.sampling.sampler import Sampler
+from gankit.storage.atomic_io import tensors_to_bytes
+from gankit.storage.checkpoint import read_tensors
+from gankit.testing import tiny_run, train_iterations
+from gankit.testing.harness import tiny_registry
 from tests.gankit.cli.fake_hub import install_fake_hub
 
 FILES = {"generator.safetensors", "recipe.toml", "samples.png", "README.md"}
@@ -83,6 +91,46 @@ def test_an_existing_model_card_is_kept_unless_it_is_to_be_replaced(gankit, run,
     assert hub.repositories["ann/shapes"][-1]["README.md"] == b"mine"
     assert gankit("push", "run", "hf://ann/shapes", "--trust", "--replace-card").code == 0
     assert hub.repositories["ann/shapes"][-1]["README.md"] != b"mine"
+
+
+def test_a_public_repository_is_refused_if_a_private_one_is_requested(gankit, run, hub):
+    hub.repositories["ann/shapes"] = [{}]
+    answer = gankit("push", "run", "hf://ann/shapes", "--trust", "--private")
+    assert (answer.code, answer.out) == (2, "")
+    assert "hf://ann/shapes: is public; make it private on https://huggingface.co/ann/shapes" in answer.err
+    assert hub.repositories["ann/shapes"] == [{}]
+
+
+def test_source_images_for_the_grid_of_an_image_to_image_generator(gankit, tmp_path, hub, monkeypatch):
+    changes = {"data": {"condition": "image"}}
+    save_generator(train_iterations(tiny_run({}, changes), 1), tmp_path / "g.safetensors")
+    monkeypatch.setattr(Registry, "installed", lambda: tiny_registry({}))
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    arguments = "push", str(tmp_path / "g.safetensors"), "hf://ann/edges", "--trust"
+    assert "needs source images; name a folder of them with --input" in gankit(*arguments).err
+    answer = gankit(*arguments, "--input", str(tmp_path / "a.png"))
+    assert (answer.code, answer.err) == (0, "")
+    assert (
+        "gankit sample hf://ann/edges --input images --out s" in hub.repositories["ann/edges"][0]["README.md"].decode()
+    )
+
+
+def test_the_file_is_loaded_again_if_the_run_replaces_it(run, monkeypatch):
+    path, load = run / "generator.safetensors", Sampler.load
+    content, loaded = path.read_bytes(), []
+
+    def load_and_replace(*arguments, **more):
+        sampler = load(*arguments, **more)
+        loaded.append(sampler.card["iteration"])
+        tensors, card = read_tensors(path)
+        path.write_bytes(tensors_to_bytes(tensors, card | {"iteration": 13}))
+        return sampler
+
+    monkeypatch.setattr(Sampler, "load", load_and_replace)
+    sampler, read = load_with_content(run, trust=True)
+    assert loaded == [12, 13]
+    assert sampler.card["iteration"] == 13
+    assert read == path.read_bytes() != content
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Command `gankit new-recipe`: findings about images, choices, the text of the recipe, and a recipe that trains."""
 
+import os
 import tomllib
 import zipfile
 from collections import Counter
@@ -250,6 +251,17 @@ def test_a_recipe_is_written_once_and_trains(folder, quick, tmp_path):
     assert (tmp_path / "photos.toml").read_text() == text
 
 
+def test_names_of_files_with_characters_that_toml_forbids(folder, quick, tmp_path):
+    content = (folder / "cats" / "0.png").read_bytes()
+    for name in (b"a\x01.png", b"b\x1b[31m.png", b"b\xff.png"):
+        with open(os.path.join(os.fsencode(folder), b"cats", name), "wb") as file:
+            file.write(content)
+    said = run_command("photos", "--minutes", "20", "--device", "cpu").output
+    assert "4: cats/a?.png, cats/b?[31m.png, cats/b?.png and 1 more" in said
+    assert "cats/a?.png, cats/b?[31m.png, cats/b?.png and 1 more" in (tmp_path / "photos.toml").read_text()
+    Recipe.load(tmp_path / "photos.toml")
+
+
 def test_a_smaller_system_and_batch_if_time_and_memory_are_short(folder, quick):
     tried, cost, monkeypatch = quick
     monkeypatch.setattr(new_recipe, "step_memory", lambda recipe: StepMemory(100, 8, 170))
@@ -284,6 +296,7 @@ def test_real_measurements(folder, tmp_path, monkeypatch):
         ({"a.png": 0}, [], "pictures: different usable images: 1; a GAN needs at least 2"),
         ({"a.png": 0, "b.png": 0}, [], "pictures: different usable images: 1"),
         ({"a.png": 0, "b.png": 1}, ["--minutes", "nan"], "--minutes nan: give a number of minutes above 0"),
+        ({"a.png": 0, "b.png": 1}, ["--minutes", "1e308"], r"--minutes 1e\+308: give a number .* at most 525,600"),
         (
             {"a.png": 0, "b.png": 1},
             ["--out", "x.json"],
