@@ -128,7 +128,7 @@ def run_command(command, folder):
     """Run a command of a page, if it is one of gankit or pytest, as a small run in this process."""
     program, *arguments = shlex.split(command) or [""]
     if program in ("", "pip", "ssh") or any(
-        a in ("photos", "photos.toml")
+        a in ("new-recipe", "photos.toml")
         or "path=photos" in a
         or "data.path=" in a
         or "data.hub=" in a
