@@ -159,6 +159,7 @@ class LiveProgress(RunProgress):
         super().__init__(status)
         self.bars = LiveBars(console, self.update)
         self.stop_requested = False
+        self.evaluates = False
 
     def __exit__(self, *error: object) -> None:
         self.bars.stop()
@@ -173,6 +174,13 @@ class LiveProgress(RunProgress):
         self.status.clear()
         # `console.print` writes above the live display. The display would overwrite the output of `click.echo`.
         self.bars.console.print(Text(f"warning: {sentence}"))
+
+    def evaluating(self) -> None:
+        self.evaluates = True
+
+    def trained(self, run: TrainingRun) -> None:
+        super().trained(run)
+        self.evaluates = False
 
     def stopping(self) -> None:
         self.stop_requested = True
@@ -189,7 +197,8 @@ class LiveProgress(RunProgress):
             lines.add_row(Text(player, "cyan"), Text("   ").join([rate, *_values(self.losses[player])]))
         if self.metrics:
             lines.add_row(Text("metrics", "cyan"), Text("   ").join(_values(self.metrics)))
-        state = f"iteration {self.iteration}/{self.total}  {self.speed_and_time_left()}"
+        activity = "computing the metrics" if self.evaluates else self.speed_and_time_left()
+        state = f"iteration {self.iteration}/{self.total}  {activity}"
         # The last line is short, so that it does not wrap when the terminal appends "^C" to it.
         return lines, Text(STOPPING if self.stop_requested else state)
 

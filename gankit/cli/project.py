@@ -33,7 +33,7 @@ SHOWN_EVERY = 10
 @click.command("project")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.argument("arguments", metavar="IMAGE... [KEY=VALUE]...", nargs=-1, required=True)
-@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder for the results.")
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder for the results. Required with images.")
 @click.option(
     "--steps", default=500, show_default=True, type=click.IntRange(min=0), help="Gradient steps for each image."
 )
@@ -80,6 +80,16 @@ def command(
     gankit project RUN projected/a.safetensors projected/b.safetensors --interpolate a-b.gif
     """
     from gankit.errors import InputError
+
+    overrides = tuple(one for one in arguments if "=" in one and not Path(one).exists())
+    paths = list(dict.fromkeys(Path(one) for one in arguments if one not in overrides))
+    files = [path for path in paths if path.suffix.lower() != ".safetensors"]
+    # Check these before the slow imports.
+    if not paths:
+        raise InputError("gankit project: name an image, after FILE")
+    if out is None and files:
+        raise InputError("--out DIR: is missing; name the folder for the results")
+
     from gankit.formatting import plural
     from gankit.images.io import save_png
     from gankit.images.video import require_ffmpeg
@@ -91,17 +101,10 @@ def command(
     from gankit.sampling.sampler import Sampler
     from gankit.storage.atomic_io import disk_errors
 
-    overrides = tuple(one for one in arguments if "=" in one and not Path(one).exists())
-    paths = list(dict.fromkeys(Path(one) for one in arguments if one not in overrides))
-    files = [path for path in paths if path.suffix.lower() != ".safetensors"]
-    if not paths:
-        raise InputError("gankit project: name an image, after FILE")
     if interpolate is not None:
         check_output_file("--interpolate", interpolate, ".png", ".gif", ".mp4")
     elif len(files) < len(paths):
         raise InputError(f"{next(p for p in paths if p not in files)}: is a projection already; add --interpolate")
-    if out is None and files:
-        raise InputError("--out DIR: is missing; name the folder for the results")
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is not a folder; choose another name")
     for option, target in (("--video", Path(f"NAME.{video}")), ("--interpolate", interpolate)):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LOCAL = "127.0.0.1"
 PORT = 8787
 LEAST_WAIT = 1.0  # time between two updates of the terminal, in seconds
+PIPE_WIDTH = 200  # width of the output in a pipe or a file, in characters
 
 
 @click.command("watch")
@@ -106,7 +107,8 @@ def watch_in_terminal(watched: WatchedRun, grid: bool) -> None:
 
     console = live_console(quiet=False)
     if console is None:
-        plain = Console(highlight=False)
+        # Without a terminal, rich assumes 80 columns, which would cut off the command to resume the run.
+        plain = Console(highlight=False, width=PIPE_WIDTH)
         plain.print(watch_display(watched.record, watched.refresh(), plain, grid))
         return
     with Live(console=console, auto_refresh=False) as live, suppress(KeyboardInterrupt):

@@ -328,6 +328,7 @@ def evaluate(run: TrainingRun, directory: RunDir, evaluator: Evaluator, reporter
     If a metric fails, show a warning and continue. If the generator is the best so far by `output.keep_best`, write it
     to `best.safetensors`.
     """
+    reporter.evaluating()
     row = evaluator.row(strict=False)
     pass_on_warnings(run, directory, reporter)
     improved = include_in_best(run, row["metrics"])

@@ -49,6 +49,9 @@ class Reporter:
     def logged(self, row: dict[str, Any]) -> None:
         """Handle a row of losses. The row has already been written to `log.jsonl`."""
 
+    def evaluating(self) -> None:
+        """Handle the start of an evaluation of the generator."""
+
     def evaluated(self, iteration: int, metrics: dict[str, float], seconds: float) -> None:
         """Handle new metrics of the generator, given by name. `seconds` is the computation time in seconds."""
 

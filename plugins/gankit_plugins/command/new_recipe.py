@@ -197,13 +197,16 @@ def measured_plan(plans: Sequence[Plan], folder: Path, minutes: float, device: s
             possible = iterations_in(minutes, 0, seconds, 0)
             if possible >= plan.least:
                 return fitting, measured_times(recipe_of(fitting, out))
-            last, rejected = fitting, f"{label} needs {plan.least:,} iterations, and {possible:,} fit"
+            last, rejected = fitting, f"{label} needs {plan.least:,} iterations, and at most {possible:,} fit"
         click.echo(rejected, err=True)
     if last is None or possible < HARDLY_ANY:
         raise InputError(
             f"--minutes {minutes:g}: no system fits; {rejected}; give more minutes or a lower --resolution"
         )
-    note = f"{rejected} into {minutes:g} minutes: expect blurred images; give more --minutes."
+    note = (
+        f"{last.system} needs {last.least:,} iterations, and fewer fit into {minutes:g} minutes: expect images that are "
+        "blurred or all alike; give more --minutes."
+    )
     return replace(last, notes=(*last.notes, note)), measured_times(recipe_of(last, out))
 
 

@@ -65,7 +65,11 @@ BadLimit = Annotated[
 
 PREPARED = ".safetensors"
 CHUNK_BYTES = 1 << 24
-"""Maximum size of a chunk of decoded images, in bytes. A chunk always has at least one image."""
+CHUNK_IMAGES = 256
+"""Maximum size of a chunk of decoded images, in bytes and in images. A chunk always has at least one image.
+
+The progress bar moves with each chunk.
+"""
 
 SLOW = 10.0
 """Time in seconds. If reading all images takes longer, a message recommends `gankit prepare`."""
@@ -315,7 +319,8 @@ class UnpreparedImages:
                 files were added or removed since they were listed.
         """
         listing, outcome = self.listing, Outcome(self.path, self.listing, self.bad_limit)
-        chunk_size = max(1, CHUNK_BYTES // (self.dtype.itemsize * self.channels * math.prod(self.size)))
+        image_bytes = self.dtype.itemsize * self.channels * math.prod(self.size)
+        chunk_size = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // image_bytes))
         images: list[Tensor] = []
         indices: list[int] = []
 
