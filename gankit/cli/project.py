@@ -33,7 +33,9 @@ SHOWN_EVERY = 10
 @click.command("project")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.argument("arguments", metavar="IMAGE... [KEY=VALUE]...", nargs=-1, required=True)
-@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder for the results. Required with images.")
+@click.option(
+    "--out", metavar="DIR", type=click.Path(path_type=Path), help="Folder for the results. Required with images."
+)
 @click.option(
     "--steps", default=500, show_default=True, type=click.IntRange(min=0), help="Gradient steps for each image."
 )

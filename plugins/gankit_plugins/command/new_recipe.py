@@ -204,8 +204,8 @@ def measured_plan(plans: Sequence[Plan], folder: Path, minutes: float, device: s
             f"--minutes {minutes:g}: no system fits; {rejected}; give more minutes or a lower --resolution"
         )
     note = (
-        f"{last.system} needs {last.least:,} iterations, and fewer fit into {minutes:g} minutes: expect images that are "
-        "blurred or all alike; give more --minutes."
+        f"{last.system} needs {last.least:,} iterations, and fewer fit into {minutes:g} minutes: expect images that "
+        "are blurred or all alike; give more --minutes."
     )
     return replace(last, notes=(*last.notes, note)), measured_times(recipe_of(last, out))
 
