@@ -221,7 +221,8 @@ def fitting_plan(plan: Plan, out: Path) -> Plan | None:
             return None
         batch //= 2
     reason = plan.reasons["train.batch_size"] if batch == plan.batch else "the largest batch that fits"
-    reason += f"; a step needs about {memory.at(batch) / 1e9:.1f} GB of {memory.available / 1e9:.1f} GB of free memory"
+    needed, free = (f"{size / 1e6:,.0f} MB" for size in (memory.at(batch), memory.available))
+    reason += f"; a step needs about {needed} of {free} of free memory"
     return plan.changed("train.batch_size", batch, reason)
 
 
