@@ -68,9 +68,11 @@ def peak_of_iteration(run: TrainingRun) -> int:
     run.step_counts = dict.fromkeys(PLAYERS, 0)
     module = accelerator_module(run.device.type)
     if module is not None and hasattr(module, "max_memory_allocated"):
+        # Other runs of this process may have tensors on the device, such as the run whose recipe is measured.
+        others = module.memory_allocated(run.device) - _persistent_bytes(run)
         module.reset_peak_memory_stats(run.device)
         _iterate(run)
-        return int(module.max_memory_allocated(run.device))
+        return int(module.max_memory_allocated(run.device)) - others
     with TensorMemory() as memory:
         train_iteration(run)
     return _persistent_bytes(run) + memory.peak

@@ -1,12 +1,13 @@
 """A step that cannot fit into the memory is refused, and the message names the batch size that fits."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from gankit import GankitError, InputError
-from gankit.training import launch, memory_check
+from gankit.training import cost, launch, memory_check
 from gankit.training.assembly import assemble, assemble_unchecked
 from gankit.training.cost import measure_cost
 from gankit.training.memory_check import StepMemory, estimated_bytes, measure_memory
@@ -51,6 +52,21 @@ def test_the_prediction_is_near_the_memory_of_a_large_batch(toy_recipe):
     measured = measure_cost(run_of(128)).memory
     assert memory.at(128) / memory_check.HEADROOM == pytest.approx(measured, rel=0.1)
     assert measured / memory_check.ROUGH < estimated_bytes(run_of(128)) < 3 * measured
+
+
+def test_tensors_of_other_runs_on_an_accelerator_do_not_count(toy_recipe, monkeypatch):
+    """Use numbers of a stand-in for `torch.cuda`: 500 bytes belong to others, and the peak is 300 bytes higher."""
+    run = assemble_unchecked(toy_recipe(), torch.device("cpu"))
+    cost.load_random_images(run)
+    run.start()
+
+    def own():
+        return cost._persistent_bytes(run)
+
+    numbers = {"memory_allocated": lambda device: own() + 500, "max_memory_allocated": lambda device: own() + 800}
+    module = SimpleNamespace(reset_peak_memory_stats=lambda device: None, **numbers)
+    monkeypatch.setattr(cost, "accelerator_module", lambda kind: module)
+    assert cost.peak_of_iteration(run) == own() + 300
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
