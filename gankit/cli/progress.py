@@ -76,7 +76,7 @@ class RunProgress(Reporter):
         self.status = status or StatusLine(quiet=True)
         self.directory: RunDir | None = None
         self.pace = Pace()
-        self.iteration = self.total = 0
+        self.first = self.iteration = self.total = 0
         self.metrics: dict[str, float] = {}
 
     def __enter__(self) -> RunProgress:
@@ -93,6 +93,8 @@ class RunProgress(Reporter):
         self.status.show(stage)
 
     def started(self, run: TrainingRun, directory: RunDir) -> None:
+        if self.directory is None:
+            self.first = run.iteration
         self.directory = directory
         self.name, self.total = run.recipe.name, run.recipe.train.iterations
         self.batch_size = run.recipe.train.batch_size

@@ -46,7 +46,7 @@ def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, s
     if outcome.stop_reason is not None:
         click.echo(f"ended at iteration {outcome.iterations}: {outcome.stop_reason}")
     else:
-        click.echo(f"done: {outcome.iterations} iterations in {duration(outcome.seconds)}")
+        click.echo(f"done: {outcome.iterations} iterations{_time_of(outcome, progress.first)}")
     click.echo(f"  images     {directory.newest_grid() or directory.samples}")
     click.echo(f"  generator  {directory.generator_file}")
     if outcome.best is not None:
@@ -61,3 +61,11 @@ def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, s
         f"gankit sample {quoted(directory.path)} --out samples.png{sources}{trust}",
         *further,
     )
+
+
+def _time_of(outcome: Outcome, first: int) -> str:
+    """Return the training time of a process as text. `first` is the iteration from which the process trained."""
+    if not first:
+        return f" in {duration(outcome.seconds)}"
+    trained = outcome.iterations - first
+    return f"; the last {trained} took {duration(outcome.seconds)}" if trained > 0 else ""

@@ -59,9 +59,11 @@ def test_a_run_prints_its_files_and_the_next_commands(gankit, toy):
     assert "resuming from my run/checkpoints/000012" in longer.out
     assert "into my run, from iteration 12" in longer.out
     assert iterations(toy / "my run")[-1] == 24
+    assert "\ndone: 24 iterations; the last 12 took " in longer.out
     complete = gankit("resume", "my run")
     assert complete.code == 0
     assert "the run is complete: 24 iterations" in complete.out
+    assert "\ndone: 24 iterations\n" in complete.out
     before = (toy / "my run" / "recipe.toml").read_bytes()
     fewer = gankit("resume", "my run", "train.iterations=5")
     assert (fewer.code, fewer.err) == (
