@@ -61,6 +61,9 @@ class StudyProgress(StudyReporter):
         # time.
         self._start: tuple[float, int] | None = None
 
+        # Time at which the total number of iterations last changed, and this number.
+        self._newest = (0.0, -1)
+
     def __enter__(self) -> StudyProgress:
         return self
 
@@ -71,6 +74,7 @@ class StudyProgress(StudyReporter):
         self.done.add(run)
         self.iterations[run] = outcome["iterations"] or self.iterations[run]
         self.failed_runs += outcome["failed"] is not None
+        self._note_progress()
 
     def failed(self, run: StudyRun, error: GankitError) -> None:
         self.failures.add(run)
@@ -88,19 +92,21 @@ class StudyProgress(StudyReporter):
             self.paces[run] = seconds_per_iteration(rows)
         if self._start is None and running:
             self._start = now, self._trained()
+        self._note_progress()
 
     def seconds_left(self) -> float | None:
         """Return the estimated time in seconds until all runs end, or None if no estimate is possible.
 
-        The estimate uses the average speed so far. This speed includes the time to start and end processes.
+        The estimate uses the average speed until the newest known iteration. This speed includes the time to start and
+        end processes. Afterwards, the estimate falls with the time.
         """
         left = sum(self._left(run) for run in self.totals)
         if self._start is None or left == 0:
             return None
-        (start, before), trained = self._start, self._trained()
+        (start, before), (newest, trained) = self._start, self._newest
         if trained <= before:
             return None
-        return (self.now() - start) / (trained - before) * left
+        return max(0.0, (newest - start) / (trained - before) * left - (self.now() - newest))
 
     def run_seconds_left(self, run: StudyRun) -> float | None:
         """Return the estimated time in seconds until a run ends, or None if the speed of the run is not known yet."""
@@ -116,6 +122,10 @@ class StudyProgress(StudyReporter):
         parts += [f"{len(self.running)} running", f"{waiting} waiting"]
         left = self.seconds_left()
         return ", ".join(parts) + (f"  {duration(left)} left" if left is not None else "")
+
+    def _note_progress(self) -> None:
+        if (trained := self._trained()) != self._newest[1]:
+            self._newest = self.now(), trained
 
     def _trained(self) -> int:
         return sum(self.iterations.values())

@@ -49,6 +49,10 @@ def test_the_display_fits_its_terminal_and_shows_the_time_left(study, clock, wid
     # 80 of 800 iterations in 40 s: 360 s for the others. The first run needs 40 more, of half a second each.
     assert progress.seconds_left() == pytest.approx(360)
     assert progress.run_seconds_left(first) == pytest.approx(20)
+    # Without new iterations, for example during an evaluation, the time left falls.
+    clock.time += 30
+    progress.polled([first, second])
+    assert progress.seconds_left() == pytest.approx(330)
     lines = lines_of(progress)
     assert all(len(line) <= width for line in lines)
     assert "10%" in lines[0]
