@@ -337,7 +337,7 @@ class Search:
         outcome = outcome | {"failed": reason}
         trial.set_user_attr("failed", reason)
         write_json(run.outcome_file, outcome)
-        # As in `ended`, the sampler must avoid values with a NaN.
+        # The sampler must avoid values with a NaN, as in `ended`.
         self.study.tell(trial, state=TrialState.FAIL if value is None else TrialState.PRUNED)
         return outcome
 
