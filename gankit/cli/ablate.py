@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gankit.cli.arguments import drop_option, overrides_argument
+from gankit.cli.arguments import drop_option, overrides_argument, ray_option
 
 if TYPE_CHECKING:
     from gankit.ablation.scheduler import Executor
@@ -49,7 +49,7 @@ class Seeds(click.ParamType):
 @click.option(
     "--jobs", metavar="N", type=click.IntRange(min=1), help="Runs at a time. [default: one for each GPU, or 2 cores]"
 )
-@click.option("--ray", "address", metavar="ADDRESS", help="Train on a Ray cluster: HOST:PORT, auto, or local.")
+@ray_option
 @drop_option
 @click.option("--quiet", is_flag=True, help="Print a line when a run starts or ends; no live display.")
 @overrides_argument

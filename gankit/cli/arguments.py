@@ -68,6 +68,10 @@ overrides_argument = click.argument("overrides", metavar="[KEY=VALUE]...", nargs
 
 quiet_option = click.option("--quiet", is_flag=True, help="Print a line for each row of log.jsonl; no live display.")
 
+ray_option = click.option(
+    "--ray", "address", metavar="ADDRESS", help="Train on a Ray cluster: HOST:PORT, auto, or local."
+)
+
 device_option = click.option("--device", metavar="D", help="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gankit.cli.arguments import drop_option, overrides_argument
+from gankit.cli.arguments import drop_option, overrides_argument, ray_option
 
 if TYPE_CHECKING:
     from gankit.ablation.scheduler import Executor
@@ -44,7 +44,7 @@ DEFAULT_TRIALS = 20
     type=click.IntRange(min=1),
     help="Trials at a time. [default: one for each GPU, or 2 cores; with --ray, as many as the cluster has room for]",
 )
-@click.option("--ray", "address", metavar="ADDRESS", help="Train on a Ray cluster: HOST:PORT, auto, or local.")
+@ray_option
 @drop_option
 @click.option("--quiet", is_flag=True, help="Print a line when a trial starts or ends; no live display.")
 @overrides_argument
