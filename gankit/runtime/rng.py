@@ -13,7 +13,7 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from gankit.runtime.device import accelerator_module
+from gankit.runtime.device import accelerator_module, accelerators
 
 
 def derived_seed(seed: int, purpose: str) -> int:
@@ -31,7 +31,11 @@ def training_seed(seed: int, rank: int) -> int:
 
 def seed_all(seed: int) -> None:
     """Seed all global random number generators of Python, NumPy and torch (on all devices)."""
-    torch.manual_seed(seed)
+    if accelerators():
+        torch.manual_seed(seed)
+    else:
+        # torch.manual_seed also prepares accelerators that are absent, which takes a hundred times as long.
+        torch.default_generator.manual_seed(seed)
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
 

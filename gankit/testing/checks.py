@@ -114,7 +114,10 @@ def check_plugin(
             train = {"train": {"device": device, "precision": precision, "deterministic": True}}
             with nullcontext() if device == "cpu" else deterministic_algorithms():
                 check_training(parts, merge(class_changes, train), unreached=unreached, linear_output=linear_output)
-                check_resume(parts, merge(class_changes, train))
+                # A plugin's state depends on the classes or on the precision, hardly on both together. The last
+                # table in fp32 has the longer check below.
+                if device != "cpu" or (table is tables[-1]) == (precision == "bf16"):
+                    check_resume(parts, merge(class_changes, train))
     usual = merge(tables[-1], changes)
     check_resume(parts, usual, before=3, after=8)
     check_samples(parts, usual)

@@ -34,7 +34,7 @@ def fragile(train_toy):
         return train_toy(
             out,
             train={"iterations": 8, "rollbacks": rollbacks} | changes.pop("train", {}),
-            output={"log_every": 1, "sample_every": 1, "checkpoint_every": 2, "keep_checkpoints": 9}
+            output={"log_every": 1, "sample_every": 8, "checkpoint_every": 2, "keep_checkpoints": 9}
             | changes.pop("output", {}),
             tricks=tricks,
             **changes,
@@ -53,7 +53,7 @@ def state_of(run, iteration):
 
 @pytest.mark.parametrize(("tricks", "to"), [(NAN, 4), (COLLAPSE, 2)])
 def test_a_run_returns_to_the_last_good_checkpoint(fragile, tricks, to):
-    run = fragile(tricks=tricks)
+    run = fragile(tricks=tricks, output={"sample_every": 1})
     outcome = run.reporter.outcome
     assert (outcome.iterations, outcome.stop_reason, outcome.rolled_back) == (8, None, False)
     assert rollbacks_in(run) == [{"number": 1, "from": 5, "to": to}]
@@ -274,8 +274,8 @@ def test_a_kill_in_the_operations_on_the_disk(tmp_path):
     with running_killer(recipe, tmp_path / "whole") as killer:
         operations = killer("start", tmp_path / "counted")["operations"]
         assert RunDir(tmp_path / "whole").read_rollbacks() == RunDir(tmp_path / "counted").read_rollbacks() != []
-        # The operations after the start of the run directory; one kill in five shows every kind of operation.
-        for moment in range(12, operations + 1, 5):
+        # The operations after the start of the run directory; one kill in seven shows every kind of operation.
+        for moment in range(12, operations + 1, 7):
             run = tmp_path / str(moment)
             assert killer("start", run, kill=moment)["code"] == KILLED
             result = killer("resume", run)
