@@ -1,4 +1,4 @@
-"""`gankit video`: write a video of samples whose z moves along a closed path."""
+"""`gankit video`: write a video of samples whose z or w moves along a closed path."""
 
 from __future__ import annotations
 
@@ -55,6 +55,13 @@ GIF_FPS = 50
     type=AboveZero(),
     help="Redraw entries of z beyond T: less variety, more typical images.",
 )
+@click.option(
+    "--space",
+    default="z",
+    show_default=True,
+    type=click.Choice(["z", "w"]),
+    help="Space of the path. w, the space of styles, changes more evenly (StyleGAN).",
+)
 @device_option
 @click.option("--trust", is_flag=True, help="Import the Python files and modules that FILE names.")
 @click.pass_context
@@ -72,15 +79,16 @@ def command(
     text: str | None,
     sources: Path | None,
     truncation: float | None,
+    space: str,
     device: str | None,
     trust: bool,
 ) -> None:
-    """Write a video of generated images whose z moves along a closed path.
+    """Write a video of generated images whose z or w moves along a closed path.
 
     FILE is a generator.safetensors file or a run directory. Each frame is a grid of images. The z of each image moves
     through random points, in about 2 seconds from one point to the next. At the end, z returns to the first point, so
     the video can be played in a loop. The path between two points is an arc for a normal prior, and a line for other
-    priors.
+    priors and in w.
 
     Discrete codes in z, such as InfoGAN's categories, do not change. The condition of each image does not change
     either. The options for the condition are the same as in `gankit sample`. With --input, the default of --count is
@@ -92,6 +100,7 @@ def command(
     \b
     gankit video RUN --out walk.gif --count 9 --seconds 4
     gankit video RUN --out cats.mp4 --class cat
+    gankit video RUN --out smooth.gif --space w
     """
     from rich.progress import MofNCompleteColumn
 
@@ -103,7 +112,7 @@ def command(
     from gankit.runtime.progress_bar import progress_bar
     from gankit.sampling.grid import draw_grid, grid_layout
     from gankit.sampling.sampler import Sampler
-    from gankit.sampling.walk import key_points, loop_position
+    from gankit.sampling.walk import key_points, loop_position, to_styles
     from gankit.storage.atomic_io import write_parts
 
     check_output_file("--out", out, ".mp4", ".gif")
@@ -120,11 +129,14 @@ def command(
     layout = grid_layout(sampler, count, requested_by(label, numbers, text), seed, given)
     keys = max(FEWEST_KEYS, round(seconds / SECONDS_PER_KEY))
     points = key_points(sampler, layout.condition, layout.total, keys, seed, truncation)
+    spherical = sampler.spherical_prior and space == "z"
+    if space == "w":
+        sampler, points = to_styles(sampler, points, layout.condition)
     bar = progress_bar("drawing", frames, MofNCompleteColumn())
 
     def drawn() -> Iterator[Image]:
         for number in range(frames):
-            z = loop_position(points, number / frames, sampler.spherical_prior)
+            z = loop_position(points, number / frames, spherical)
             yield over_white(draw_grid(sampler, z, layout))
             bar.advance(bar.task_ids[0])
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gankit.errors import InputError
-from gankit.runtime.rng import derived_seed
+from gankit.plugin.protocols import StyleBased
+from gankit.runtime.rng import derived_seed, eval_mode, fork_rng
 from gankit.sampling.interpolation import lerp, slerp
 from gankit.sampling.sampler import Sampler
 
@@ -53,13 +56,43 @@ def key_points(
     raise InputError("z of the prior has too many different codes for a path between equal ones; use another prior")
 
 
+class Synthesis(nn.Module):
+    """Second part of a style-based generator: a network whose input is style vectors (B, L, W) in place of z."""
+
+    def __init__(self, network: StyleBased) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, styles: Tensor, condition: Tensor | None) -> Tensor:
+        """Return images (B, C, H, W). The condition has no effect, because the style vectors contain it."""
+        return self.network.synthesize(styles)
+
+
+@torch.no_grad()
+def to_styles(sampler: Sampler, points: Tensor, condition: Tensor | None) -> tuple[Sampler, Tensor]:
+    """Map the key points of z (keys, count, L) to style vectors, (keys, count, layers, W), after truncation.
+
+    Return a sampler that takes style vectors in place of z, and the style vectors on the CPU.
+
+    Raises:
+        InputError: the generator is not style-based.
+    """
+    if not isinstance(sampler.generator, StyleBased):
+        raise InputError("--space w: the generator has no w; use z, or a generator such as stylegan2")
+    with eval_mode(sampler.generator), fork_rng(sampler.device):
+        styles = [sampler.generator.styles(*sampler.inputs(z, condition)).float().cpu() for z in points]
+    moved = copy.copy(sampler)
+    moved.generator = Synthesis(sampler.generator)
+    return moved, torch.stack(styles)
+
+
 def loop_position(points: Tensor, t: float, spherical: bool) -> Tensor:
-    """Return z at position t in [0, 1) of closed paths through key points. Position 0 is the first key point.
+    """Return z or w at position t in [0, 1) of closed paths through key points. Position 0 is the first key point.
 
     A path connects consecutive key points by arcs or lines, and returns from the last key point to the first.
 
     Args:
-        points: key points, (keys, count, L).
+        points: key points, (keys, count, ...).
         t: position. Each arc or line covers an interval of length 1 / keys.
         spherical: True for `slerp`, False for `lerp`.
     """

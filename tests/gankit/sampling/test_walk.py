@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from gankit import InputError, Plugin, hookimpl
+from gankit import ClassCondition, InputError, Plugin, hookimpl
 from gankit.sampling.sampler import Sampler
-from gankit.sampling.walk import codes, key_points, loop_position
+from gankit.sampling.walk import codes, key_points, loop_position, to_styles
 from gankit.testing import tiny_run
+from tests.gankit.sampling.test_projection import Linear, Styled, sampler_of
 
 
 def test_loop_goes_through_all_key_points_and_is_closed():
@@ -98,3 +99,27 @@ def test_prior_whose_codes_never_repeat_is_refused(sampler, monkeypatch):
     monkeypatch.setattr("gankit.sampling.walk.DRAWS", 20)
     with pytest.raises(InputError, match="too many different codes"):
         key_points(sampler(NeverTwice), None, 2, 3, 0)
+
+
+def test_path_in_w_passes_the_key_points_and_is_a_line_between_them():
+    network, labels = Styled(), torch.tensor([0, 1])
+    sampler = sampler_of(network, condition=ClassCondition(("a", "b")))
+    points = key_points(sampler, labels, 2, 3, seed=0)
+    in_w, styles = to_styles(sampler, points, labels)
+    assert styles.shape == (3, 2, 2, 5)
+    for number, point in enumerate(points):
+        image, expected = (
+            torch.cat(list(one.outputs(loop_position(latents, number / 3, False), labels)))
+            for one, latents in ((in_w, styles), (sampler, points))
+        )
+        torch.testing.assert_close(image, expected)
+        torch.testing.assert_close(image, network(point, labels).detach())
+    middle = torch.cat(list(in_w.outputs(loop_position(styles, 1 / 6, False), labels)))
+    mean = (network.map_latent(points[0], labels) + network.map_latent(points[1], labels)) / 2
+    torch.testing.assert_close(middle, (mean @ network.A).detach().view(2, 1, 4, 4))
+
+
+def test_path_in_w_needs_a_w():
+    sampler = sampler_of(Linear())
+    with pytest.raises(InputError, match="--space w: the generator has no w"):
+        to_styles(sampler, key_points(sampler, None, 2, 3, seed=0), None)
