@@ -169,7 +169,7 @@ def recipe_page(by_kind: dict[Kind, list[Entry]]) -> str:
         "| --- | --- |",
         "| `name` | name of the run; default: the name of the file |",
         "| `seed` | seed of all random numbers; default: 0 |",
-        "| `extends` | another recipe, relative to this one; the tables of this one are merged into it |",
+        "| `extends` | another recipe: a path relative to this one, or the name of a recipe of gankit; the tables of this one are merged into it |",
         '| `drop` | keys of the extended recipe that this one removes: `["tricks.r1", "metrics"]` |',
         '| `order` | names of all tricks, in the order in which they are called: `["r1", "flip"]`; default: the order of the tables, '
         "those of the extended recipe first |",

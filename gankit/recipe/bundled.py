@@ -1,5 +1,6 @@
 """Recipes that come with gankit. The files are in `gankit/_recipes` in a wheel, and in `recipes/` in the repository."""
 
+import os
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,22 +47,22 @@ def bundled_recipe(name: str) -> Path:
     return recipes[name]
 
 
-def find_recipe(given: str) -> Path:
+def find_recipe(given: str, folder: Path = Path()) -> Path:
     """Return the path to a recipe. `given` is either a path, or the name of a recipe that comes with gankit.
 
-    If `given` is both a path and a name, the path takes precedence.
+    A relative path is relative to `folder`. If `given` is both a path and a name, the path takes precedence.
 
     Raises:
         InputError: there is no file at this path, and gankit has no recipe of this name.
     """
-    path = Path(given)
-    if path.exists():
+    path = folder / given
+    if os.path.exists(path):  # unlike Path.exists, False for a name that is too long
         return path
     recipes = bundled_recipes()
     if given in recipes:
         return recipes[given]
     hint = nearest(path.stem, recipes)
-    raise InputError(f"there is no recipe {given}; {hint}`gankit recipes` lists those that come with gankit")
+    raise InputError(f"there is no recipe {path}; {hint}`gankit recipes` lists those that come with gankit")
 
 
 def header(path: Path) -> Iterator[str]:
@@ -90,5 +91,5 @@ def with_bases(path: Path) -> list[Path]:
     """Return the path to a recipe, and the paths to all recipes that it extends, directly or indirectly."""
     chain = [path]
     while (base := tomllib.loads(chain[-1].read_text(encoding="utf-8")).get("extends")) is not None:
-        chain.append(chain[-1].parent / base)
+        chain.append(find_recipe(base, chain[-1].parent))
     return chain

@@ -82,7 +82,10 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
             "description": "name of the run; default: the name of the file",
         },
         "seed": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "description": "seed of all random numbers"},
-        "extends": {"type": "string", "description": "path of a recipe that this one extends, relative to this file"},
+        "extends": {
+            "type": "string",
+            "description": "recipe that this one extends: a path relative to this file, or a name from `gankit recipes`",
+        },
         "drop": {
             "type": "array",
             "items": {"type": "string"},

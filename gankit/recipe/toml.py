@@ -9,7 +9,7 @@ from typing import Any
 
 from gankit.errors import InputError, Problem, RecipeError
 from gankit.plugin.slots import DEFAULT_USE, NAMED_TABLES, PLAYER_SLOTS, PLAYERS, SINGLE_SLOTS
-from gankit.recipe.bundled import recipes_folder
+from gankit.recipe.bundled import find_recipe, recipes_folder
 from gankit.recipe.path import locate
 from gankit.suggest import nearest
 
@@ -59,16 +59,17 @@ def _read_extending(path: Path, chain: list[Path]) -> Raw:
             )
         return in_order(path, raw, order)
     if not isinstance(base, str):
-        raise RecipeError(path, [Problem("extends", f"{base!r} given; expected the path of one recipe")])
+        raise RecipeError(path, [Problem("extends", f"{base!r} given; expected the path or the name of one recipe")])
     try:
-        tables = _read_extending(path.parent / base, [*chain, path.resolve()])
+        extended = find_recipe(base, path.parent)
+        tables = _read_extending(extended, [*chain, path.resolve()])
     except RecipeError:
         raise
     except InputError as error:
         raise RecipeError(path, [Problem("extends", str(error))]) from None
     for key in drop:
         try:
-            drop_key(tables, key, path.parent / base)
+            drop_key(tables, key, extended)
         except InputError as error:
             raise RecipeError(path, [Problem("drop", str(error))]) from None
     # Combine the lists `requires` of both recipes. Any other list replaces the list with the same key in the extended

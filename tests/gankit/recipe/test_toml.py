@@ -7,6 +7,7 @@ import pytest
 
 from gankit import InputError, Recipe
 from gankit.errors import RecipeError
+from gankit.recipe.bundled import bundled_recipes, with_bases
 from gankit.recipe.toml import merge, parse_overrides, read_toml
 
 
@@ -51,6 +52,16 @@ def test_a_key_to_drop_that_does_not_exist_is_named_with_both_files(tmp_path):
     base = tmp_path / "base.toml"
     assert f"drop: {base} has no key 'tricks.flop' to drop; did you mean 'tricks.flip'?" in str(error.value)
     assert "top.toml" in str(error.value)
+
+
+def test_a_bundled_recipe_is_extended_by_its_name(tmp_path):
+    child = tmp_path / "igan_vn.toml"
+    child.write_text('extends = "igan_vn"\nseed = 7\n')
+    bundled = bundled_recipes()["igan_vn"]
+    assert read_toml(child) == read_toml(bundled) | {"seed": 7}
+    assert with_bases(child) == [child, bundled]
+    (tmp_path / "igan_vn").write_text("seed = 3\n")
+    assert read_toml(child) == {"seed": 7}
 
 
 @pytest.mark.parametrize("chain", ["aa", "aba", "abcb"])
@@ -162,7 +173,7 @@ def test_wrong_overrides_are_errors(overrides, message):
         ("order = [1]", 'order: [1] given; expected a list such as ["r1", "flip"]'),
         ('order = ["x"]\n[tricks.y]', "order: ['x'] given; it must name each trick of the recipe once: y"),
         ('order = ["x"]', "it must name each trick of the recipe once: there are none"),
-        ("extends = 3", "extends: 3 given; expected the path of one recipe"),
+        ("extends = 3", "extends: 3 given; expected the path or the name of one recipe"),
         ('extends = "a\\u0000b"', "extends: "),
         ('extends = "."', "extends: "),
         (f'extends = "{"x" * 400}"', "extends: "),
