@@ -84,7 +84,7 @@ def recipe_schema(entries: Iterable[Entry]) -> tuple[Schema, list[str]]:
         "seed": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "description": "seed of all random numbers"},
         "extends": {
             "type": "string",
-            "description": "recipe that this one extends: a path relative to this file, or a name from `gankit recipes`",
+            "description": "extended recipe: a path relative to this file, or a name from `gankit recipes`",
         },
         "drop": {
             "type": "array",
