@@ -150,7 +150,7 @@ def test_prepared_clips(tmp_path):
     assert torch.equal(again.read().images, data.read().images)
     assert dataset(file, classes=False).condition is None
     with pytest.raises(
-        InputError, match=r"frames: the clips in .* have frames 3, and the recipe requests 5; remove the"
+        InputError, match=r"frames: .* was prepared with frames=3, but 5 is requested; set data\.frames=3, or"
     ):
         dataset(file, frames=5)
     images = Dataset((1, 8, 8), None, lambda: (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), None))
