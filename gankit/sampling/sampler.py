@@ -110,9 +110,19 @@ class Sampler:
         self._truncate_latent = hooks.sole("truncate_latent")
         self._changes = hooks.calls("sampling_latent")
         self.draw_samples = hooks.sole("draw_samples")
-        """Function that plots samples (N, C, H, W) of data such as 2-D points, or None if no plugin provides one."""
+        """Function that draws a picture of samples, or None if no plugin provides one.
 
-        self._save_samples = hooks.sole("save_samples")
+        Its arguments are those of the hook `draw_samples`.
+        """
+
+        self.draws_rows = all("columns" in implementation.arguments for implementation in hooks.of("draw_samples"))
+        """True if pictures of samples have rows. False if a plugin draws all samples as one plot."""
+
+        self.save_samples = hooks.sole("save_samples")
+        """Function that writes samples to files that are not images, or None if no plugin provides one.
+
+        Its arguments are those of the hook `save_samples`.
+        """
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -336,19 +346,23 @@ class Sampler:
         contains a number and an element of `described`. By default, `described` contains the class name or text of each
         sample. If `described` has fewer elements than z, its elements are repeated.
         """
-        names = [f"{number:06d}" for number in range(len(z))]
-        if not described and self.condition is not None and condition is not None:
-            described = [self.condition.name_of(row) for row in condition]
-        if described:
-            names = [f"{name}_{safe_name(one)}".rstrip("_") for name, one in zip(names, cycle(described), strict=False)]
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        remaining = iter(names)
+        remaining = iter(self.file_names(len(z), condition, described))
         for samples in self.outputs(z, condition):
             chunk = [next(remaining) for _ in samples]
-            if self._save_samples is None or self._save_samples(samples, chunk, folder) is None:
+            if self.save_samples is None or self.save_samples(samples, chunk, folder) is None:
                 for name, picture in zip(chunk, to_bytes(as_pictures(samples)), strict=True):
                     save_png(to_image(picture), folder / f"{name}.png")
+
+    def file_names(self, count: int, condition: Tensor | None, described: Sequence[str] = ()) -> list[str]:
+        """Return a file name without suffix for each sample. The other arguments are those of `save`."""
+        names = [f"{number:06d}" for number in range(count)]
+        if not described and self.condition is not None and condition is not None:
+            described = [self.condition.name_of(row) for row in condition]
+        if not described:
+            return names
+        return [f"{name}_{safe_name(one)}".rstrip("_") for name, one in zip(names, cycle(described), strict=False)]
 
     def sample(
         self,
