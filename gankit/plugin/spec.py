@@ -110,3 +110,19 @@ class Spec:
                 f"{'x'.join(map(str, self.shape))}; choose other data or another plugin"
             )
         return self.shape[1], self.shape[2]
+
+    def video_size(self, owner: str) -> tuple[int, int, int]:
+        """Return the number of frames of a video clip, and the height and width of a frame in pixels.
+
+        Args:
+            owner: name of the plugin that needs video, for the error message.
+
+        Raises:
+            InputError: the shape of a sample is not (C, T, H, W).
+        """
+        if len(self.shape) != 4:
+            raise InputError(
+                f"{owner} needs video, with channels, frames, height and width, and a sample of the data has shape "
+                f"{'x'.join(map(str, self.shape))}; choose data such as videos, or another plugin"
+            )
+        return self.shape[1], self.shape[2], self.shape[3]

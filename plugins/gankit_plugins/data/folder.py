@@ -16,7 +16,7 @@ from typing import Protocol
 
 from gankit import InputError
 from gankit_plugins.data.brightness import ImageError
-from gankit_plugins.data.decode import ImageFile, check_size
+from gankit_plugins.data.decode import ClipFile, check_size
 
 EXTENSIONS = "png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga jp2 avif"
 """Extensions of image files, in lower case. Files with other extensions are ignored."""
@@ -36,8 +36,27 @@ class Files(Protocol):
     def names(self) -> Iterator[str]:
         """Return the names of all image files. Each call returns the names in the same order."""
 
-    def open(self, name: str) -> ImageFile:
-        """Return the path or the content of an image file. Raise `ImageError` if it cannot be read or is too large."""
+    def open(self, name: str) -> ClipFile:
+        """Return the path or the content of an image file, or the files of a clip.
+
+        Raise `ImageError` if it cannot be read or is too large.
+        """
+
+
+class Tree(Protocol):
+    """Interface (`typing.Protocol`) of a tree of folders with images or clips, such as a folder or a zip file."""
+
+    passed_over: Counter[str]
+    """Number of files that are not images, by extension."""
+
+    def names(self) -> Iterator[str]:
+        """Return the paths of all images or clips, relative to the top. Each call returns them in the same order."""
+
+    def subfolders(self, prefix: str) -> set[str]:
+        """Return the names of the folders directly in the folder `prefix`, which ends in a slash or is empty."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file that is not an image, or None if it does not exist."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +72,7 @@ class Selection:
         """Return the names of the files in the selection."""
         return filter(self.keep, self.files.names())
 
-    def open(self, name: str) -> ImageFile:
+    def open(self, name: str) -> ClipFile:
         """Return the path or the content of an image file. Raise `ImageError` if it cannot be read or is too large."""
         return self.files.open(name)
 

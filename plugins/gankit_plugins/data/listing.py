@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gankit import ClassCondition, Condition, InputError, VectorCondition
-from gankit_plugins.data.folder import EXTENSIONS, Folder, Zip
+from gankit_plugins.data.folder import EXTENSIONS, Tree
 from gankit_plugins.data.labels import NO_CLASSES, STYLEGAN, Labels, find_labels, natural_order, vectors_of
 
 PARTS = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing"))
@@ -94,7 +94,7 @@ class Listing:
         return name.removeprefix(self.outer).partition("/")[0] if name.startswith(self.outer) else None
 
 
-def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listing:
+def list_images(files: Tree, classes: bool | None, path: Path) -> Listing:
     """Count the image files, and find their classes.
 
     Each folder is a class and includes all images in its subfolders. A folder that contains all images is not a class;
@@ -153,7 +153,7 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
     return Listing(total, tuple(sorted(names, key=natural_order)), outer, None, counts, tuple(messages))
 
 
-def _labelled(files: Folder | Zip, labels: Labels, total: int, counts: Counter[str], path: Path) -> Listing:
+def _labelled(files: Tree, labels: Labels, total: int, counts: Counter[str], path: Path) -> Listing:
     """Return the listing of images whose labels are in a file."""
     without = [name for name in files.names() if name not in labels.by_image]
     if without:
