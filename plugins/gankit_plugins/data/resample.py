@@ -12,8 +12,8 @@ from torch.nn.functional import pad
 ZEROS = 24
 """Number of zero crossings of the filter on each side. More zero crossings give a sharper cutoff."""
 
-BETA = 5.65
-"""Shape of the Kaiser window. With this value, frequencies beyond the cutoff are attenuated by 60 dB (Kaiser 1974)."""
+BETA = 6.5
+"""Shape of the Kaiser window. With this value, the filter attenuates by about 60 dB or more (Kaiser 1974)."""
 
 CUTOFF = 0.925
 """Cutoff of the filter, as a proportion of half of the lower sample rate.
