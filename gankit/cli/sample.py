@@ -165,9 +165,9 @@ def command(
         sampler = moved_along(sampler, file, moves, directions)
     requested = requested_by(label, numbers, text)
     given, names = (None, []) if sources is None else sources_of(sampler, sources)
-    if sampler.draw_samples is not None and not (as_grid or as_file or sampler.saves_own_files):
+    if not sampler.draws_rows and not (as_grid or as_file or sampler.saves_own_files):
         raise InputError(f"--out {out}: a plugin draws all samples as one image; choose a file that ends in .png")
-    if sampler.draw_samples is not None and row_option is not None:
+    if not sampler.draws_rows and row_option is not None:
         raise InputError(f"{row_option}: a plugin draws all samples as one image, which has no rows; leave it out")
     truncation = thresholds[0] if thresholds else None
     if context.get_parameter_source("count") is ParameterSource.DEFAULT and (sweep or given is not None):

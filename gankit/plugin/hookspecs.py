@@ -41,7 +41,8 @@ This pseudocode shows where a run calls the hook points:
                                     condition = sampling_conditions(count, requested, generator)
                                     z = sampling_latent(sample_latent(...), redraw, generator, truncate)
                                     # `truncate` calls truncate_latent(z, redraw, threshold).
-                                    picture = draw_samples(images)
+                                    picture = draw_samples(images, condition, columns, row_names)
+                                    save_samples(samples, names, folder)  # a few samples of the grid
                                     on_grid(run, picture)
                                     on_samples(run, samples, condition)
         every evaluation.every:     compute_metrics(comparison)
@@ -630,11 +631,17 @@ def sampling_generator(network: nn.Module, run: Run) -> nn.Module | None:
 
 
 @_hook("at most one")
-def draw_samples(images: Tensor, spec: Spec) -> Image | None:
-    """Return a plot of samples (N, C, H, W), for data that cannot be shown as images, such as 2D points.
+def draw_samples(
+    images: Tensor, condition: Tensor | None, columns: int, row_names: Sequence[str], spec: Spec
+) -> Image | None:
+    """Return a picture of samples (N, *shape) in [-1, 1], for data that cannot be shown as images, such as 2D points.
 
-    This hook is called for the sample grids of a run, and for samples of a saved generator. `spec` is the specification
-    from which the generator was built. `spec.encoding` contains what the data plugin found in the original data.
+    This hook is called for the sample grids of a run, and for samples of a saved generator. `condition` is the
+    condition of each sample, or None. The picture of a sample grid has `columns` samples in each row. `row_names`
+    contains the name of each row, such as its class, or is empty. Without the argument `columns`, the picture counts as
+    one plot of all samples. Options of `gankit sample` that need rows, such as `--interpolate`, are then refused.
+    `spec` is the specification from which the generator was built. `spec.encoding` contains what the data plugin found
+    in the original data.
 
     Example:
 
@@ -647,10 +654,11 @@ def draw_samples(images: Tensor, spec: Spec) -> Image | None:
 def save_samples(samples: Tensor, names: Sequence[str], folder: Path, spec: Spec) -> Sequence[Path] | None:
     """Write samples, (N, *shape) in [-1, 1] on the CPU, to files in an existing folder. Return the paths of the files.
 
-    This hook is called by `gankit sample`, for data that are not images, such as audio. `names` contains one file name
-    without suffix for each sample. Each name contains the number of the sample, and its class if there is one.
-    `spec` is the specification from which the generator was built. Without this hook, each sample is saved as a PNG
-    file.
+    This hook is for data that are not images, such as audio. `gankit sample` calls it, and a run calls it with a few
+    samples of each sample grid. The report of the run shows files with the suffixes .wav, .gif, .png, .txt and .csv.
+    `names` contains one file name without suffix for each sample. Each name contains the number of the sample, and its
+    class if there is one. `spec` is the specification from which the generator was built. Without this hook, each
+    sample is saved as a PNG file.
 
     Example:
 

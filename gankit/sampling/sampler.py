@@ -110,13 +110,26 @@ class Sampler:
 
         self._truncate_latent = hooks.sole("truncate_latent")
         self._changes = hooks.calls("sampling_latent")
-        draw_samples = hooks.sole("draw_samples")
-        self.draw_samples: Callable[[Tensor], Image | None] | None = (
-            None if draw_samples is None else lambda samples: draw_samples(samples, spec)
+        draw_samples, save_samples = hooks.sole("draw_samples"), hooks.sole("save_samples")
+        self.draw_samples: Callable[[Tensor, Tensor | None, int, Sequence[str]], Image | None] | None = (
+            None if draw_samples is None else lambda *arguments: draw_samples(*arguments, spec)
         )
-        """Function that plots samples (N, C, H, W) of data such as 2-D points, or None if no plugin provides one."""
+        """Function that draws a picture of samples, or None if no plugin provides one.
 
-        self._save_samples = hooks.sole("save_samples")
+        Its arguments are those of the hook `draw_samples`, without `spec`.
+        """
+
+        self.draws_rows = all("columns" in implementation.arguments for implementation in hooks.of("draw_samples"))
+        """True if pictures of samples have rows. False if a plugin draws all samples as one plot."""
+
+        self.save_samples: Callable[[Tensor, Sequence[str], Path], Sequence[Path] | None] | None = (
+            None if save_samples is None else lambda *arguments: save_samples(*arguments, spec)
+        )
+        """Function that writes samples to files that are not images, or None if no plugin provides one.
+
+        Its arguments are those of the hook `save_samples`, without `spec`.
+        """
+
         self._save_sample_file = hooks.sole("save_sample_file")
         self.file_suffixes = tuple(
             suffix for one in hooks.of("save_sample_file") for suffix in one.plugin.sample_suffixes
@@ -126,7 +139,7 @@ class Sampler:
     @property
     def saves_own_files(self) -> bool:
         """True if a plugin writes each sample to a file of its own type."""
-        return self._save_samples is not None
+        return self.save_samples is not None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -350,19 +363,23 @@ class Sampler:
         contains a number and an element of `described`. By default, `described` contains the class name or text of each
         sample. If `described` has fewer elements than z, its elements are repeated.
         """
-        names = [f"{number:06d}" for number in range(len(z))]
-        if not described and self.condition is not None and condition is not None:
-            described = [self.condition.name_of(row) for row in condition]
-        if described:
-            names = [f"{name}_{safe_name(one)}".rstrip("_") for name, one in zip(names, cycle(described), strict=False)]
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        remaining = iter(names)
+        remaining = iter(self.file_names(len(z), condition, described))
         for samples in self.outputs(z, condition):
             chunk = [next(remaining) for _ in samples]
-            if self._save_samples is None or self._save_samples(samples, chunk, folder, self.spec) is None:
+            if self.save_samples is None or self.save_samples(samples, chunk, folder) is None:
                 for name, picture in zip(chunk, to_bytes(as_pictures(samples)), strict=True):
                     save_png(to_image(picture), folder / f"{name}.png")
+
+    def file_names(self, count: int, condition: Tensor | None, described: Sequence[str] = ()) -> list[str]:
+        """Return a file name without suffix for each sample. The other arguments are those of `save`."""
+        names = [f"{number:06d}" for number in range(count)]
+        if not described and self.condition is not None and condition is not None:
+            described = [self.condition.name_of(row) for row in condition]
+        if not described:
+            return names
+        return [f"{name}_{safe_name(one)}".rstrip("_") for name, one in zip(names, cycle(described), strict=False)]
 
     def save_file(self, z: Tensor, condition: Tensor | None, path: Path) -> None:
         """Generate samples from z and `condition`, and write all samples to one file, such as the rows of a CSV file.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,27 @@ def write_parts(path: Path, parts: Iterable[bytes], shared: bool = False) -> Non
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def write_folder(path: Path, write: Callable[[Path], object]) -> None:
+    """Replace a folder atomically. `write` takes an empty folder and writes files into it.
+
+    If `write` writes no files, there is no folder afterwards. If it raises an error, the old folder is kept.
+    """
+    temporary, old = path.with_name(f"{TEMPORARY}{path.name}"), path.with_name(f"{TEMPORARY}old-{path.name}")
+    with disk_errors(path):
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        try:
+            temporary.mkdir(parents=True)
+            write(temporary)
+            if path.exists():
+                path.rename(old)
+            if any(temporary.iterdir()):
+                temporary.rename(path)
+        finally:
+            for leftover in (temporary, old):
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextmanager

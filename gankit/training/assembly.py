@@ -368,7 +368,6 @@ def resolve_hooks(run: TrainingRun) -> None:
     run.step_order = hooks.sole("step_order")
     run.draw_step = hooks.sole("draw_step")
     run.backward = hooks.sole("backward")
-    run.draw_samples = hooks.sole("draw_samples")
     sample_latent = hooks.sole("sample_latent")
     if sample_latent is None:
         message = f"{run.recipe.use_of('latent')!r} does not implement sample_latent, so there is no z"

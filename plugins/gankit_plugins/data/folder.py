@@ -79,9 +79,12 @@ class Selection:
 
 @dataclass(frozen=True)
 class Folder:
-    """Image files in a folder and its subfolders. Symbolic links are followed."""
+    """Image files, or files with other suffixes, in a folder and its subfolders. Symbolic links are followed."""
 
     top: Path
+
+    suffixes: tuple[str, ...] = SUFFIXES
+    """Suffixes of the files, in lower case."""
 
     passed_over: Counter[str] = field(default_factory=Counter)
     """Number of files that are not images, by extension. The method `names` counts these files."""
@@ -118,7 +121,7 @@ class Folder:
         for name in sorted_names(lambda: _entries(folder)):
             if name.endswith("/"):
                 yield from self._below(folder / name, prefix + name, (*parents, real))
-            elif is_image(name):
+            elif has_suffix(name, self.suffixes):
                 yield prefix + name
             else:
                 self.passed_over[extension_of(name)] += 1
@@ -156,13 +159,14 @@ def sorted_names(names: Callable[[], Iterator[str]]) -> Iterator[str]:
 
 
 class Zip:
-    """Image files in a zip file, without hidden files.
+    """Image files, or files with other suffixes, in a zip file, without hidden files.
 
     Args:
         archive: zip file, open for reading.
+        suffixes: suffixes of the files, in lower case.
     """
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
+    def __init__(self, archive: zipfile.ZipFile, suffixes: tuple[str, ...] = SUFFIXES) -> None:
         self.archive = archive
         self.passed_over: Counter[str] = Counter()
         self.entries: dict[str, zipfile.ZipInfo] = {}
@@ -174,7 +178,7 @@ class Zip:
                 continue
             if name.endswith("/"):
                 self.folders.add(name)
-            elif is_image(name):
+            elif has_suffix(name, suffixes):
                 self.entries[name] = info
             else:
                 self.others[name] = info
@@ -223,18 +227,20 @@ class Zip:
 
 
 @contextmanager
-def open_files(path: Path) -> Iterator[Folder | Zip]:
-    """Open a folder or a zip file of images (a context manager). A zip file is closed when the context ends.
+def open_files(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Folder | Zip]:
+    """Open the files with certain suffixes in a folder or a zip file, by default images (a context manager).
+
+    A zip file is closed when the context ends.
 
     Raises:
         InputError: `path` is not a folder or a zip file, or cannot be read.
     """
     try:
         if path.is_dir():
-            yield Folder(path)
+            yield Folder(path, suffixes)
             return
         with zipfile.ZipFile(path) as archive:
-            yield Zip(archive)
+            yield Zip(archive, suffixes)
     except FileNotFoundError as error:
         raise InputError(f"path: {error.filename or path} does not exist") from None
     except zipfile.BadZipFile as error:
@@ -258,7 +264,12 @@ def open_selection(path: Path, keep: Callable[[str], bool]) -> Iterator[Selectio
 
 def is_image(name: str) -> bool:
     """Return True if a file name has the extension of an image format."""
-    return name.lower().endswith(SUFFIXES)
+    return has_suffix(name, SUFFIXES)
+
+
+def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Return True if a file name ends in one of the suffixes. The suffixes are in lower case."""
+    return name.lower().endswith(suffixes)
 
 
 def is_hidden(name: str) -> bool:

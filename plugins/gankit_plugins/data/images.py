@@ -25,7 +25,7 @@ from gankit_plugins.data.decode import Channels, ClipFrames, Size, note
 from gankit_plugins.data.decode_all import decode_all
 from gankit_plugins.data.file_facts import inspect_files
 from gankit_plugins.data.folder import Files, open_files
-from gankit_plugins.data.listing import MAX_NAMED, Listing, list_images
+from gankit_plugins.data.listing import MAX_NAMED, Listing, as_listed, list_images
 from gankit_plugins.data.value_range import check_ascending
 
 RESOLUTION = 64
@@ -352,7 +352,7 @@ class UnpreparedImages:
             return torch.stack(images), listing.rows_of(indices)
 
         with self.open() as files:
-            names = self._as_listed(files.names())
+            names = as_listed(files.names(), listing, self.path)
             decoded_files = decode_all(
                 names, files.open, self.size, self.channels, self.crop, self.value_range, self.frames
             )
@@ -373,19 +373,6 @@ class UnpreparedImages:
         outcome.finish()
         if images:
             yield chunk()
-
-    def _as_listed(self, names: Iterator[str]) -> Iterator[str]:
-        """Yield the file names. Raise InputError if files or classes differ from the listing."""
-        # Do not store the names for this check, because ten million names take much memory.
-        listing, count = self.listing, 0
-        for count, name in enumerate(names, 1):
-            if count > listing.total or (listing.condition is not None and listing.index_of(name) is None):
-                break
-            yield name
-        else:
-            if count == listing.total:
-                return
-        raise InputError(f"path: files in {self.path} were added or removed while it was read; run the command again")
 
 
 class Outcome:
