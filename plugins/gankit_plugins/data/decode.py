@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -61,7 +62,8 @@ ClipFile = ImageFile | tuple[ImageFile, ...]
 """File of an animation, or a tuple with a file for each frame of a clip."""
 
 
-class ClipFrames(NamedTuple):
+@dataclass(frozen=True)
+class ClipFrames:
     """Choice of the frames of a clip: the first frame and every `stride`-th frame after it, `count` frames in total."""
 
     count: int

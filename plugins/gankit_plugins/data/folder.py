@@ -46,8 +46,9 @@ class Files(Protocol):
 class Tree(Protocol):
     """Interface (`typing.Protocol`) of a tree of folders with images or clips, such as a folder or a zip file."""
 
-    passed_over: Counter[str]
-    """Number of files that are not images, by extension."""
+    @property
+    def passed_over(self) -> Counter[str]:
+        """Number of files that are not images, by extension."""
 
     def names(self) -> Iterator[str]:
         """Return the paths of all images or clips, relative to the top. Each call returns them in the same order."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from gankit import Dataset, InputError, RecipePath, hookimpl, read_prepared
 from gankit_plugins.data.clip_files import open_clips
 from gankit_plugins.data.clip_output import ClipData, ClipSettings
-from gankit_plugins.data.decode import ClipFrames
+from gankit_plugins.data.decode import Channels, ClipFrames
 from gankit_plugins.data.images import (
     PREPARED,
     BadLimit,
@@ -22,7 +22,8 @@ from gankit_plugins.data.images import (
 )
 from gankit_plugins.data.listing import list_images
 
-FRAMES, RESOLUTION, CHANNELS = 16, 64, 3
+FRAMES, RESOLUTION = 16, 64
+CHANNELS: Channels = 3
 
 
 class Videos(ClipData):

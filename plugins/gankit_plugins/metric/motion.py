@@ -61,13 +61,15 @@ class Motion(Plugin):
             "motion_deviation": deviation.mean().item(),
             "speed_distance": distance_of_distributions(velocity.norm(dim=1), real.norm(dim=1)).item(),
         }
-        fake, described = comparison.fake, comparison.fake.described
-        if fake.class_names == DIRECTIONS and fake.labels is not None:
-            accuracy = (direction_of(velocity) == fake.labels).double().mean()
+        fake, described, condition = comparison.fake, comparison.fake.described, comparison.fake.condition
+        if condition is None:
+            return metrics
+        if fake.class_names == DIRECTIONS:
+            accuracy = (direction_of(velocity) == condition).double().mean()
             metrics["direction_accuracy"] = accuracy.item()
         elif isinstance(described, VectorCondition) and described.names == VELOCITY:
             low, high = torch.tensor(described.ranges, dtype=torch.float64).T
-            requested = (fake.condition.double() * (high - low) + low + high) / 2
+            requested = (condition.double() * (high - low) + low + high) / 2
             metrics["velocity_error"] = (velocity - requested).norm(dim=1).mean().item()
         return metrics
 
