@@ -117,7 +117,7 @@ class MovingShapes(ClipData):
         if c.channels == 1:  # shapes of all hues are equally bright
             background, colour = (one.amax(1, keepdim=True) for one in (sketch.background, sketch.colour))
             sketch = sketch._replace(background=background.expand(-1, 3, -1, -1), colour=colour.expand(-1, 3, -1, -1))
-        # In the coordinates of a sketch, the side of a frame is 2. The path has its middle at `centre`, such that both
+        # The side of a frame is 2 in the coordinates of a sketch. The middle of the path is at `centre`, such that both
         # ends stay inside.
         step = velocity * (2 / c.resolution)
         space = 0.98 - c.size - step.abs() * (c.frames - 1) / 2
