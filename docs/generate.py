@@ -317,6 +317,9 @@ PLUGIN_NAMES = [
     "progress_bar",
     "cache_folder",
     "write_bytes",
+    "write_gif",
+    "to_bytes",
+    "to_image",
 ]
 """Names of the package for plugins, and the classes that are reached through them, with their modules."""
 

@@ -98,7 +98,7 @@ def command(
     from gankit.sampling.directions import directions_file, has_other_tensors, save_directions
     from gankit.sampling.find_directions import direction_rows, find_directions
     from gankit.sampling.generator_file import generator_file
-    from gankit.sampling.grid import sample_grid
+    from gankit.sampling.grid import Layout, picture_of
     from gankit.sampling.sampler import Sampler
 
     tensors = directions_file(generator_file(file))
@@ -109,7 +109,7 @@ def command(
     if tensors.exists() and has_other_tensors(tensors):
         raise InputError(f"--out {out}: {tensors} has other tensors than directions; choose another name")
     sampler = Sampler.load(file, device or "auto", trust, overrides=overrides)
-    if sampler.draw_samples is not None:
+    if not sampler.draws_rows:
         raise InputError(f"{file}: a plugin draws all samples as one image, which has no rows for directions")
     requested = requested_by(label, numbers, text)
     given = None if sources is None else sources_of(sampler, sources)[0]
@@ -122,8 +122,8 @@ def command(
         for row in direction_rows(sampler, directions, z, condition, reach, steps):
             rows.append(row)
             bar.advance(bar.task_ids[0])
-    names = [str(number) for number in range(found)]
-    picture = sample_grid(torch.cat(rows), steps, names)
+    names = tuple(map(str, range(found)))
+    picture = picture_of(sampler, torch.cat(rows), Layout(found * steps, steps, None, names))
     save_directions(directions, tensors, sampler.generator, seed=seed, samples=samples, condition=requested)
     save_png(picture, tensors.with_suffix(".png"))
     click.echo(f"{plural(found, 'direction')} of {directions.code}: {tensors} and {tensors.with_suffix('.png')}")

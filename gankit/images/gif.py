@@ -14,6 +14,7 @@ from typing import TypeVar
 from PIL import Image, ImageDraw, ImageFont
 
 from gankit.images.io import read_image
+from gankit.storage.atomic_io import write_parts
 
 T = TypeVar("T")
 
@@ -97,6 +98,17 @@ def gif(frames: Iterable[Image.Image], seconds: Iterable[float]) -> Iterator[byt
         yield b"\x21\xf9\x04" + struct.pack("<BHBB", 0, round(duration * 100), 0, 0)
         yield _image_block(frame)
     yield b"\x3b"
+
+
+def write_gif(path: Path, frames: Sequence[Image.Image], fps: float) -> None:
+    """Write an animated GIF that loops forever. An existing file is replaced only when the new file is complete.
+
+    Args:
+        path: file to write.
+        frames: grey or colour images of equal size.
+        fps: frames per second. A GIF stores the duration of a frame in hundredths of a second.
+    """
+    write_parts(path, gif(frames, [1 / fps] * len(frames)))
 
 
 def _image_block(frame: Image.Image) -> bytes:

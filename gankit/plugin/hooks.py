@@ -39,6 +39,9 @@ class Implementation:
 
     plugin: Plugin
 
+    arguments: tuple[str, ...] = ()
+    """Names of the arguments that the implementation takes."""
+
 
 class Hooks:
     """Hook implementations of all plugins of one run, grouped by hook point.
@@ -72,6 +75,7 @@ class Hooks:
                         _select_arguments(arguments, impl.argnames, impl.function),
                     ),
                     impl.plugin,
+                    tuple(impl.argnames),
                 )
                 for impl in implementations
             ]

@@ -41,7 +41,8 @@ This pseudocode shows where a run calls the hook points:
                                     condition = sampling_conditions(count, requested, generator)
                                     z = sampling_latent(sample_latent(...), redraw, generator, truncate)
                                     # `truncate` calls truncate_latent(z, redraw, threshold).
-                                    picture = draw_samples(images)
+                                    picture = draw_samples(images, condition, columns, row_names)
+                                    save_samples(samples, names, folder)  # a few samples of the grid
                                     on_grid(run, picture)
                                     on_samples(run, samples, condition)
         every evaluation.every:     compute_metrics(comparison)
@@ -366,13 +367,16 @@ def sample_latent(
 
 
 @_hook("at most one")
-def sampling_conditions(count: int, requested: Mapping[str, str | float], generator: torch.Generator) -> Tensor | None:
+def sampling_conditions(
+    count: int, requested: Mapping[str, str | float], generator: torch.Generator, spec: Spec
+) -> Tensor | None:
     """Return the condition that a user requests for `count` samples, as a tensor in the form that G takes as input.
 
     `requested` contains the values that the user requests, by name. For example, it is `{"class": "cat"}` for
     `gankit sample --class cat`, `{"age": "30"}` for `--set age=30`, and `{"text": "a red circle"}` for `--text`. For
     the sample grids of a run, `requested` is empty. Draw random numbers with `generator`, on the CPU. This hook is
-    called with gradients disabled, and is not called if the user gives source images.
+    called with gradients disabled, and is not called if the user gives source images. `spec` is the specification from
+    which the generator was built.
 
     If no plugin returns a tensor, `spec.condition` creates the conditions. If `requested` is empty, the conditions
     cycle through the classes, or are copies of the conditions of real images. Numbers that the user requests, such as
@@ -627,10 +631,17 @@ def sampling_generator(network: nn.Module, run: Run) -> nn.Module | None:
 
 
 @_hook("at most one")
-def draw_samples(images: Tensor) -> Image | None:
-    """Return a plot of samples (N, C, H, W), for data that cannot be shown as images, such as 2D points.
+def draw_samples(
+    images: Tensor, condition: Tensor | None, columns: int, row_names: Sequence[str], spec: Spec
+) -> Image | None:
+    """Return a picture of samples (N, *shape) in [-1, 1], for data that cannot be shown as images, such as 2D points.
 
-    This hook is called for the sample grids of a run, and for samples of a saved generator.
+    This hook is called for the sample grids of a run, and for samples of a saved generator. `condition` is the
+    condition of each sample, or None. The picture of a sample grid has `columns` samples in each row. `row_names`
+    contains the name of each row, such as its class, or is empty. Without the argument `columns`, the picture counts as
+    one plot of all samples. Options of `gankit sample` that need rows, such as `--interpolate`, are then refused.
+    `spec` is the specification from which the generator was built. `spec.encoding` contains what the data plugin found
+    in the original data.
 
     Example:
 
@@ -640,12 +651,14 @@ def draw_samples(images: Tensor) -> Image | None:
 
 
 @_hook("at most one")
-def save_samples(samples: Tensor, names: Sequence[str], folder: Path) -> Sequence[Path] | None:
+def save_samples(samples: Tensor, names: Sequence[str], folder: Path, spec: Spec) -> Sequence[Path] | None:
     """Write samples, (N, *shape) in [-1, 1] on the CPU, to files in an existing folder. Return the paths of the files.
 
-    This hook is called by `gankit sample`, for data that are not images, such as audio. `names` contains one file name
-    without suffix for each sample. Each name contains the number of the sample, and its class if there is one. Without
-    this hook, each sample is saved as a PNG file.
+    This hook is for data that are not images, such as audio. `gankit sample` calls it, and a run calls it with a few
+    samples of each sample grid. The report of the run shows files with the suffixes .wav, .gif, .png, .txt and .csv.
+    `names` contains one file name without suffix for each sample. Each name contains the number of the sample, and its
+    class if there is one. `spec` is the specification from which the generator was built. Without this hook, each
+    sample is saved as a PNG file.
 
     Example:
 
@@ -654,6 +667,23 @@ def save_samples(samples: Tensor, names: Sequence[str], folder: Path) -> Sequenc
             for path, row in zip(paths, samples.tolist()):
                 path.write_text(",".join(map(str, row)))
             return paths
+    """
+
+
+@_hook("at most one")
+def save_sample_file(samples: Tensor, condition: Tensor | None, path: Path, spec: Spec) -> Path | None:
+    """Write all samples, (N, *shape) in [-1, 1] on the CPU, to one file, and return `path`.
+
+    This hook is called by `gankit sample` if the path of `--out` has a suffix that the plugin's `sample_suffixes`
+    contains, such as `rows.json`. `condition` is the condition of the samples, (N, ...), or None. `spec` is the
+    specification from which the generator was built. gankit renames the file after this call, so that the user's file
+    is complete or unchanged. Return None for a path that the plugin does not write.
+
+    Example:
+
+        def save_sample_file(self, samples, path):
+            path.write_text(json.dumps(samples.tolist()))
+            return path
     """
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -42,6 +43,12 @@ class Spec:
     """Names of the dataset's further tensors, in addition to the images and their condition.
 
     In a training step, `step.fields` contains these tensors.
+    """
+
+    encoding: Mapping[str, Any] = field(default_factory=dict)
+    """Description of how the samples encode the original data, from `Dataset.encoding`.
+
+    The generator file contains it. A plugin can thus convert samples back to the form of the original data.
     """
 
     latent_size: int = 100
@@ -103,3 +110,19 @@ class Spec:
                 f"{'x'.join(map(str, self.shape))}; choose other data or another plugin"
             )
         return self.shape[1], self.shape[2]
+
+    def video_size(self, owner: str) -> tuple[int, int, int]:
+        """Return the number of frames of a video clip, and the height and width of a frame in pixels.
+
+        Args:
+            owner: name of the plugin that needs video, for the error message.
+
+        Raises:
+            InputError: the shape of a sample is not (C, T, H, W).
+        """
+        if len(self.shape) != 4:
+            raise InputError(
+                f"{owner} needs video, with channels, frames, height and width, and a sample of the data has shape "
+                f"{'x'.join(map(str, self.shape))}; choose data such as videos, or another plugin"
+            )
+        return self.shape[1], self.shape[2], self.shape[3]

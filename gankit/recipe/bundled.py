@@ -14,6 +14,7 @@ PURPOSES = (
     "MNIST",
     "CIFAR-10",
     "Images of a requested class",
+    "Video",
     "Mode collapse",
     "Settings of papers, for GPUs",
 )

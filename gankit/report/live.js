@@ -9,9 +9,10 @@ for (const name of ["pointerdown", "pointerup", "pointercancel", "pointermove"])
   window.addEventListener(name, (event) => { pressed = event.buttons !== 0; });
 }
 
-// An update while the user drags the slider or selects text would end the drag or remove the selection.
+// An update would end the drag of the slider, remove the selection of text, or stop a sound.
 function isBusy() {
-  return document.hidden || pressed || !document.getSelection().isCollapsed;
+  const playing = Array.from(document.querySelectorAll("audio")).some((sound) => !sound.paused);
+  return document.hidden || pressed || playing || !document.getSelection().isCollapsed;
 }
 
 async function request(path) {
@@ -40,11 +41,12 @@ function replaceContent(after) {
   const summary = (details) => details.querySelector("summary").textContent;
   const open = new Map(Array.from(before.querySelectorAll("details"), (details) => [summary(details), details.open]));
   for (const details of after.querySelectorAll("details")) details.open = open.get(summary(details)) ?? details.open;
-  // Move images that are already decoded, so that they do not flicker. Two images may have the same pixels.
-  const images = new Map(Array.from(before.querySelectorAll("img"), (image) => [image.outerHTML, image]));
+  // Move images that are already decoded, so that they do not flicker. Two images may have the same pixels. Sounds keep
+  // their position.
+  const images = new Map(Array.from(before.querySelectorAll("img, audio"), (image) => [image.outerHTML, image]));
   const grids = [before, after].map((main) => main.querySelector("[data-iterations]"));
   if (grids[0] && grids[1]) grids[1].querySelector("input").setAttribute("value", sliderIndex(...grids));
-  for (const image of after.querySelectorAll("img")) image.replaceWith(images.get(image.outerHTML) ?? image);
+  for (const image of after.querySelectorAll("img, audio")) image.replaceWith(images.get(image.outerHTML) ?? image);
   // New tables and warnings may precede an element, so its position in the page does not identify it.
   const elements = (main, selector) => new Map(Array.from(main.querySelectorAll(selector), (e) => [nameOf(e), e]));
   const scrolled = Array.from(elements(before, ".scroll, pre"), ([name, box]) => [name, box.scrollLeft, box.scrollTop]);
@@ -63,7 +65,7 @@ async function update() {
     const status = await (await request("status")).json();
     line.textContent = status.activity;
     if (status.version !== version && isBusy()) {
-      line.textContent += " (new results appear when no text is selected)";
+      line.textContent += " (new results appear when no text is selected and no sound plays)";
     } else if (status.version !== version) {
       const next = new DOMParser().parseFromString(await (await request("./")).text(), "text/html");
       replaceContent(document.adoptNode(next.querySelector("main")));

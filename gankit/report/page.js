@@ -66,7 +66,10 @@ function activate() {
       for (const strip of section.querySelectorAll(".strip")) {
         const figures = [...strip.querySelectorAll("figure")];
         const shown = figures.filter((f) => Number(f.dataset.iteration) <= iteration).pop();
-        for (const figure of figures) figure.hidden = figure !== shown;
+        for (const figure of figures) {
+          figure.hidden = figure !== shown;
+          if (figure.hidden) for (const sound of figure.querySelectorAll("audio")) sound.pause();
+        }
       }
     }
     box.hidden = iterations.length < 2;

@@ -29,6 +29,8 @@ from gankit.report.comparison import (
 )
 from gankit.report.image_strips import image_strips
 from gankit.report.run_record import Metric, Points, RunRecord, read_run
+from gankit.report.sample_files import page_files
+from gankit.report.table import Table
 from gankit.storage.atomic_io import write_text
 from gankit.storage.run_dir import RunDir
 
@@ -110,20 +112,6 @@ def templates() -> Environment:
 
 def _asset(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-@dataclass(frozen=True)
-class Table:
-    """Table of the page, with the row names in the first column.
-
-    If `summary` is not empty, the table can be collapsed to the text `summary`. `open` is true if the table is
-    initially expanded.
-    """
-
-    headings: list[str]
-    rows: list[list[str]]
-    summary: str = ""
-    open: bool = False
 
 
 @dataclass(frozen=True)
@@ -301,14 +289,23 @@ def _gradient_norm_charts(runs: Sequence[tuple[RunRecord, str, int]]) -> list[Ch
 
 
 def _images(runs: Sequence[RunRecord], names: list[str]) -> dict[str, Any]:
-    """Return the variables of the jinja2 template for the sample grids: encoded grids, names of the runs, and notes."""
+    """Return the variables of the jinja2 template for the sample grids: encoded grids, files, names of runs, notes."""
     strips = image_strips(runs)
+    folders = [
+        {image.iteration: run.sample_files[image.iteration] for image in own if image.iteration in run.sample_files}
+        for run, own in zip(runs, strips.images, strict=True)
+    ]
+    media = page_files(folders)
     notes = [f"{SAME_Z_NOTES[strips.same_z]} The iteration of each image is under it."] if len(runs) > 1 else []
     if strips.damaged:
         notes.append(f"Left out because the file is damaged: {plural(len(strips.damaged), 'image')}.")
     if strips.num_other_z:
         notes.append(f"Left out because they show other z than the newest: {plural(strips.num_other_z, 'image')}.")
-    return {"strips": strips, "names": names, "notes": notes}
+    if media.only_newest:
+        notes.append("Files of samples are shown only for the newest sample grid, because of their size.")
+    if media.num_too_large:
+        notes.append(f"Left out because of their size: {plural(media.num_too_large, 'file')} of samples.")
+    return {"strips": strips, "files": media.files, "names": names, "notes": notes}
 
 
 def _differences(runs: Sequence[RunRecord], names: Sequence[str]) -> Table | None:

@@ -1,7 +1,7 @@
 """Functions that read a run directory: recipe, log, metrics, sample grids and final state."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,9 @@ class RunRecord:
     best: dict[str, Any] | None = None  # metric, value and iteration of the generator in best.safetensors
 
     rollbacks: Sequence[str] = ()  # one sentence about each rollback to an earlier checkpoint, oldest first
+
+    sample_files: Mapping[int, Path] = field(default_factory=dict)
+    """Folder with files of samples of each sample grid, by iteration. Empty for images, which have no such files."""
 
     @property
     def name(self) -> str:
@@ -189,6 +192,7 @@ def read_run(path: str | Path) -> RunRecord:
         _ending(directory, processes[-1], log),
         next((row["best"] for row in reversed(log) if "best" in row), None),
         [row["warning"] for row in log if "rollback" in row],
+        {int(path.stem): folder for path in directory.grids() if (folder := path.with_suffix("")).is_dir()},
     )
 
 

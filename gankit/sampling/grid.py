@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -17,10 +18,11 @@ from gankit.errors import InputError
 from gankit.images.grid import as_input, grid, to_bytes
 from gankit.images.picture import as_pictures
 from gankit.plugin.condition import ImageCondition, Requested, evenly_spaced
-from gankit.runtime.rng import derived_seed
+from gankit.runtime.rng import derived_seed, fork_rng
 from gankit.sampling.generator_file import SampledRun
 from gankit.sampling.interpolation import lerp, rows_of_paths
 from gankit.sampling.sampler import Sampler
+from gankit.storage.atomic_io import write_folder
 
 Names = tuple[str, ...]
 
@@ -143,18 +145,19 @@ def class_rows(
 
 
 def draw_grid(sampler: Sampler, z: Tensor, layout: Layout) -> Image.Image:
-    """Generate samples from z. Return an image grid, or the plot that a plugin's `draw_samples` returns."""
+    """Generate samples from z. Return an image grid, or the picture of a plugin's `draw_samples`."""
     return picture_of(sampler, torch.cat(list(sampler.outputs(z, layout.condition))), layout)
 
 
 def picture_of(sampler: Sampler, samples: Tensor, layout: Layout) -> Image.Image:
-    """Return a picture of samples (N, *shape) in [-1, 1]: an image grid, or a plot from a plugin's `draw_samples`.
+    """Return a picture of samples (N, *shape) in [-1, 1]: an image grid, or the picture of a plugin's `draw_samples`.
 
     If the generator takes source images, each source image is to the left of its sample.
     """
-    plot = sampler.draw_samples(samples) if sampler.draw_samples is not None else None
-    if plot is not None:
-        return plot
+    if sampler.draw_samples is not None:
+        picture = sampler.draw_samples(samples, layout.condition, layout.columns, layout.row_names)
+        if picture is not None:
+            return picture
     pictures = as_pictures(samples)
     if isinstance(sampler.condition, ImageCondition) and layout.condition is not None:
         pairs = torch.stack([like(as_input(layout.condition), pictures), pictures], 1).flatten(0, 1)
@@ -186,6 +189,9 @@ def like(sources: Tensor, pictures: Tensor) -> Tensor:
 class GridSampler:
     """Sampler for the sample grids of a run. All grids of the run have the same z and the same conditions."""
 
+    MAX_FILES = 8
+    """Maximum number of samples of a grid that are written to files, for data that are not images."""
+
     def __init__(self, run: SampledRun) -> None:
         self.run = run
         sampler = Sampler.of_run(run)
@@ -193,6 +199,11 @@ class GridSampler:
         self.layout = grid_layout(sampler, run.recipe.output.sample_count, seed=seed)
         condition = self.layout.condition
         self.z = sampler.latent(self.layout.total, condition, seed)
+        self.save_samples = sampler.save_samples
+        # Evenly spaced samples show several classes, because a class fills a row.
+        self.chosen = evenly_spaced(self.layout.total, min(self.MAX_FILES, self.layout.total))
+        names = sampler.file_names(self.layout.total, condition)
+        self.names = [names[number] for number in self.chosen.tolist()]
         digest = hashlib.sha256(repr(self.layout.columns).encode())
         for tensor in (self.z, condition):
             if tensor is not None:
@@ -211,3 +222,13 @@ class GridSampler:
         sampler = Sampler.of_run(self.run)
         samples = torch.cat(list(sampler.outputs(self.z, self.layout.condition)))
         return picture_of(sampler, samples, self.layout), samples
+
+    def save_files(self, samples: Tensor, folder: Path) -> None:
+        """Write a few samples of a grid, (N, *shape), to files in a folder, if a plugin writes files of samples.
+
+        Without such a plugin, the folder is not created. Otherwise, an older folder is replaced.
+        """
+        save = self.save_samples
+        if save is not None:
+            with fork_rng(self.run.device):
+                write_folder(folder, lambda temporary: save(samples[self.chosen], self.names, temporary))

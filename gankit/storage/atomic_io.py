@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,45 @@ def write_parts(path: Path, parts: Iterable[bytes], shared: bool = False) -> Non
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def write_folder(path: Path, write: Callable[[Path], object]) -> None:
+    """Replace a folder atomically. `write` takes an empty folder and writes files into it.
+
+    If `write` writes no files, there is no folder afterwards. If it raises an error, the old folder is kept.
+    """
+    temporary, old = path.with_name(f"{TEMPORARY}{path.name}"), path.with_name(f"{TEMPORARY}old-{path.name}")
+    with disk_errors(path):
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        try:
+            temporary.mkdir(parents=True)
+            write(temporary)
+            if path.exists():
+                path.rename(old)
+            if any(temporary.iterdir()):
+                temporary.rename(path)
+        finally:
+            for leftover in (temporary, old):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path with the same suffix. After the `with` block, rename this file to `path`.
+
+    If the block raises an exception, the temporary file is removed, and an existing file `path` is unchanged.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    with disk_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

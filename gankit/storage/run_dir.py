@@ -5,7 +5,7 @@ Example of a run directory:
 runs/igan_vn/2026-11-20T12-00-00/
   recipe.toml  environment.json  init.json  log.jsonl  evaluations.jsonl  rollbacks.json  report.html
   generator.safetensors  best.safetensors
-  samples/000100.png
+  samples/000100.png  samples/000100/  (the folder: a few samples of the grid as files, for data that are not images)
   checkpoints/000100/{generator,discriminator,optimizer,plugins,random}.safetensors + state.json
 """
 
@@ -204,6 +204,8 @@ class RunDir:
                 _delete_folder(checkpoint)
         for grid in reversed(self.grids()):
             if int(grid.stem) > iteration:
+                if (files := self.sample_files(int(grid.stem))).exists():
+                    _delete_folder(files)
                 grid.unlink()
 
     def rewind(self, iteration: int) -> None:
@@ -214,10 +216,9 @@ class RunDir:
         """
         rows = [row for row in self.read_log() if row["iteration"] <= iteration]
         write_text(self.log_file, "".join(json.dumps(row) + "\n" for row in rows))
-        for leftover in [*self.path.glob(f"{TEMPORARY}*"), *self.samples.glob(f"{TEMPORARY}*")]:
-            leftover.unlink()
-        for leftover in self.checkpoints.glob(f"{TEMPORARY}*"):
-            shutil.rmtree(leftover)
+        for folder in (self.path, self.samples, self.checkpoints):
+            for leftover in folder.glob(f"{TEMPORARY}*"):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         for damaged in self.saved_checkpoints():
             if int(damaged.name) > iteration:
                 aside = damaged.with_name(f"damaged-{damaged.name}")
@@ -227,6 +228,13 @@ class RunDir:
     def grid(self, iteration: int) -> Path:
         """Return the path of the sample grid for an iteration. The file may not exist yet."""
         return self.samples / f"{iteration:06d}.png"
+
+    def sample_files(self, iteration: int) -> Path:
+        """Return the path of the folder with a few samples of a grid as files, for data that are not images.
+
+        The folder may not exist.
+        """
+        return self.grid(iteration).with_suffix("")
 
     def grids(self) -> list[Path]:
         """Return the paths of all saved sample grids, oldest first."""

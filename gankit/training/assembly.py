@@ -174,7 +174,7 @@ def describe_data(run: TrainingRun) -> None:
         # Training and metrics both use the images, so read them only once and keep them in memory.
         dataset = loaded_once(dataset)
     spec.shape = dataset.shape
-    spec.condition, spec.fields = dataset.condition, dataset.fields
+    spec.condition, spec.fields, spec.encoding = dataset.condition, dataset.fields, dataset.encoding
     spec.class_balanced = recipe.train.class_balanced
     for implementation in hooks.of("adjust_spec"):
         with recipe_errors(recipe.source, implementation.key):
@@ -368,7 +368,6 @@ def resolve_hooks(run: TrainingRun) -> None:
     run.step_order = hooks.sole("step_order")
     run.draw_step = hooks.sole("draw_step")
     run.backward = hooks.sole("backward")
-    run.draw_samples = hooks.sole("draw_samples")
     sample_latent = hooks.sole("sample_latent")
     if sample_latent is None:
         message = f"{run.recipe.use_of('latent')!r} does not implement sample_latent, so there is no z"

@@ -314,8 +314,13 @@ def pass_on_warnings(
 
 
 def save_grid(run: TrainingRun, directory: RunDir, grids: GridSampler) -> None:
-    """Draw and save a sample grid. Pass the image to the `on_grid` hooks and the samples to the `on_samples` hooks."""
+    """Draw and save a sample grid. Pass the image to the `on_grid` hooks and the samples to the `on_samples` hooks.
+
+    For data that are not images, a few samples of the grid are also saved as files, before the image. So a saved image
+    has all its files.
+    """
     image, samples = grids.draw()
+    grids.save_files(samples, directory.sample_files(run.iteration))
     save_png(image, directory.grid(run.iteration), {"z": grids.digest})
     with fork_rng(run.device):
         run.on_grid(run, image)

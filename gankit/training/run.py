@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL.Image import Image
 from torch import Tensor, nn
 
 from gankit.data.batches import BatchSource, make_batch_source
@@ -118,7 +117,6 @@ class TrainingRun(Run):
     step_order: Callable[[Run], StepOrder | None] | None
     backward: Callable[[Run, Step, Player, Sequence[LossTerm]], dict[str, Tensor] | None] | None
     sample_latent: Callable[[int, Tensor | None, torch.device, torch.Generator | None], Tensor]
-    draw_samples: Callable[[Tensor], Image | None] | None
     input_hooks: list[Callable[..., tuple[Tensor, Tensor | None]]]
     metrics: dict[str, Callable[[Comparison], Mapping[str, float] | None]]
     """Implementations of the hook `compute_metrics`, by the plugin's key in the recipe."""

@@ -332,7 +332,7 @@ class Study:
         count = COLUMNS if plot is None else count
         parts = [generator.draw(count, seed).images for generator in self.generators]
         mixture = draw_mixture(self.generators, self.shares(), count, seed).images
-        plots = None if plot is None else [plot(samples) for samples in (*parts, mixture)]
+        plots = None if plot is None else [plot(samples, None, COLUMNS, ()) for samples in (*parts, mixture)]
         if plots is None or None in plots:
             picture = sample_grid(torch.cat([*parts, mixture]), count, names)
         else:

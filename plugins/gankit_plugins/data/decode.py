@@ -11,12 +11,15 @@ import multiprocessing
 import os
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from PIL import Image, ImageOps
+from PIL import ImageFile as PillowFile
 
 from gankit_plugins.data.brightness import (
     ImageError,
@@ -54,6 +57,30 @@ Pillow can read other formats, but some need external programs (Ghostscript for 
 
 ImageFile = str | bytes
 """Path of an image file (str), or its content (bytes)."""
+
+ClipFile = ImageFile | tuple[ImageFile, ...]
+"""File of an animation, or a tuple with a file for each frame of a clip."""
+
+
+@dataclass(frozen=True)
+class ClipFrames:
+    """Choice of the frames of a clip: the first frame and every `stride`-th frame after it, `count` frames in total."""
+
+    count: int
+    stride: int
+
+    @property
+    def indices(self) -> range:
+        """Indices of the chosen frames."""
+        return range(0, self.count * self.stride, self.stride)
+
+    def check_length(self, length: int) -> None:
+        """Raise `ImageError` if a clip with `length` frames is too short."""
+        if length <= self.indices[-1]:
+            raise ImageError(
+                f"{length} frames, and {self.indices[-1] + 1} are needed for frames = {self.count} and stride = "
+                f"{self.stride}"
+            )
 
 
 class Decoded(NamedTuple):
@@ -107,33 +134,68 @@ def decode(
         ImageError: the file is not an image, is damaged or too large, has values without a known range, or is smaller
             than `crop`.
     """
+    with _opened(data) as image:
+        width, height = image.size
+        if limits is None:
+            values = file_values(image, data)
+        else:
+            check_grey(image)
+        if crop is not None and crop > min(width, height):
+            raise ImageError(f"the image has {width} x {height} pixels; the crop needs {crop} x {crop}")
+        # Decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster. The sides of the centred rectangle stay at
+        # least twice as long as the sides of `size`, even if the image is rotated afterwards. If `crop` is given,
+        # decode at full size.
+        if crop is None and limits is None:
+            scale = 2 * max(size) / min(width, height)
+            image.draft("L" if channels == 1 else None, (round(width * scale), round(height * scale)))
+        upright = ImageOps.exif_transpose(image)
+        if crop is not None:
+            left, top = (upright.width - crop) // 2, (upright.height - crop) // 2
+            upright = upright.crop((left, top, left + crop, top + crop))
+        part = upright.crop(centre_box(upright.size, size))
+        if limits is not None:
+            numbers = scaled_values(part, limits).resize(size[::-1], Image.Resampling.LANCZOS)
+            return Decoded(numbers.tobytes(), None)
+        peak = largest_value(part, values) if values.sixteen_bits else None
+        pixels = eight_bits(part, values, MODES[channels]).resize(size[::-1], Image.Resampling.LANCZOS)
+    return Decoded(_planes(pixels), peak)
+
+
+def decode_clip(data: bytes | Sequence[bytes], size: Size, channels: Channels, frames: ClipFrames) -> Decoded:
+    """Decode the chosen frames of a clip, each as `decode` decodes an image. Return pixels (T, channels, H, W).
+
+    Args:
+        data: content of an animation (GIF, WebP or PNG), or the contents of the image files of the chosen frames.
+        size: height and width of the result.
+        channels: number of channels of the result.
+        frames: chosen frames.
+
+    Raises:
+        ImageError: the clip is too short, or a file cannot be used.
+    """
+    if not isinstance(data, bytes):
+        return Decoded(b"".join(decode(frame, size, channels).pixels for frame in data), None)
+    pixels = []
+    with _opened(data) as image:
+        frames.check_length(getattr(image, "n_frames", 1))
+        values = file_values(image, data)
+        box = centre_box(image.size, size)
+        for index in frames.indices:
+            image.seek(index)
+            frame = eight_bits(image.crop(box), values, MODES[channels])
+            pixels.append(_planes(frame.resize(size[::-1], Image.Resampling.LANCZOS)))
+    return Decoded(b"".join(pixels), None)
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[PillowFile.ImageFile]:
+    """Open the content of an image file (a context manager). Errors in the context become `ImageError`."""
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ImageError(f"the image has {width} x {height} pixels; at most {MAX_PIXELS} are read")
-            if limits is None:
-                values = file_values(image, data)
-            else:
-                check_grey(image)
-            if crop is not None and crop > min(width, height):
-                raise ImageError(f"the image has {width} x {height} pixels; the crop needs {crop} x {crop}")
-            # Decode a JPEG at 1/2, 1/4 or 1/8 of its size, which is faster. The sides of the centred rectangle stay at
-            # least twice as long as the sides of `size`, even if the image is rotated afterwards. If `crop` is given,
-            # decode at full size.
-            if crop is None and limits is None:
-                scale = 2 * max(size) / min(width, height)
-                image.draft("L" if channels == 1 else None, (round(width * scale), round(height * scale)))
-            upright = ImageOps.exif_transpose(image)
-            if crop is not None:
-                left, top = (upright.width - crop) // 2, (upright.height - crop) // 2
-                upright = upright.crop((left, top, left + crop, top + crop))
-            part = upright.crop(centre_box(upright.size, size))
-            if limits is not None:
-                numbers = scaled_values(part, limits).resize(size[::-1], Image.Resampling.LANCZOS)
-                return Decoded(numbers.tobytes(), None)
-            peak = largest_value(part, values) if values.sixteen_bits else None
-            pixels = eight_bits(part, values, MODES[channels]).resize(size[::-1], Image.Resampling.LANCZOS)
+            yield image
     except ImageError:
         raise
     except Image.DecompressionBombError:
@@ -142,7 +204,11 @@ def decode(
         raise ImageError("not an image, or not of a supported format") from None
     except Exception as error:  # for damaged files, Pillow raises exceptions of many types
         raise ImageError(" ".join(str(error).split()) or type(error).__name__) from error
-    return Decoded(b"".join(band.tobytes() for band in pixels.split()), peak)
+
+
+def _planes(image: Image.Image) -> bytes:
+    """Return the pixels of an image, one channel after the other."""
+    return b"".join(band.tobytes() for band in image.split())
 
 
 def centre_box(image_size: tuple[int, int], size: Size) -> tuple[int, int, int, int]:
@@ -186,32 +252,50 @@ def _exit_with_parent() -> None:
 
 
 def decode_batch(
-    files: Sequence[ImageFile | ImageError],
+    files: Sequence[ClipFile | ImageError],
     size: Size,
     channels: Channels,
     crop: int | None = None,
     limits: Limits | None = None,
+    frames: ClipFrames | None = None,
 ) -> list[Decoded | ImageError]:
-    """Decode several files. For each file, return the decoded image, or an error if the file cannot be used."""
+    """Decode several files, or several clips if `frames` is given.
+
+    For each file or clip, return the decoded image or frames, or an error if it cannot be used.
+    """
     with warnings.catch_warnings():
         # Suppress Pillow's warnings about images with more than `MAX_PIXELS` / 2 pixels and about unusual EXIF data.
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        return [_decode_or_error(file, size, channels, crop, limits) for file in files]
+        return [_decode_or_error(file, size, channels, crop, limits, frames) for file in files]
 
 
 def _decode_or_error(
-    file: ImageFile | ImageError, size: Size, channels: Channels, crop: int | None, limits: Limits | None
+    file: ClipFile | ImageError,
+    size: Size,
+    channels: Channels,
+    crop: int | None,
+    limits: Limits | None,
+    frames: ClipFrames | None,
 ) -> Decoded | ImageError:
     if isinstance(file, ImageError):
         return file
     try:
         if _stop.value:
             raise ImageError("cancelled")
-        if isinstance(file, str):
-            check_size(os.stat(file).st_size)
-            file = Path(file).read_bytes()
-        return decode(file, size, channels, crop, limits)
+        if frames is not None:
+            content = tuple(map(_content, file)) if isinstance(file, tuple) else _content(file)
+            return decode_clip(content, size, channels, frames)
+        assert not isinstance(file, tuple), "only clips consist of several files"
+        return decode(_content(file), size, channels, crop, limits)
     except (ImageError, OSError) as error:
         # Return a new error without the original cause, because the cause may not be picklable.
         return (type(error) if isinstance(error, ImageError) else ImageError)(str(error))
+
+
+def _content(file: ImageFile) -> bytes:
+    """Return the content of a file. Raise `ImageError` if the file is too large."""
+    if isinstance(file, bytes):
+        return file
+    check_size(os.stat(file).st_size)
+    return Path(file).read_bytes()

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gankit import GankitError
 from gankit_plugins.data.brightness import ImageError, Limits, RangeError
-from gankit_plugins.data.decode import Channels, Decoded, ImageFile, Size, decode_batch, start_worker
+from gankit_plugins.data.decode import Channels, ClipFile, ClipFrames, Decoded, Size, decode_batch, start_worker
 
 BATCH = 32
 """Maximum number of files in a batch. A batch is decoded by one worker process. Smaller batches have more overhead."""
@@ -41,11 +41,12 @@ For images that do not have 16 bits, the last item is None.
 
 def decode_all(
     names: Iterable[str],
-    open_file: Callable[[str], ImageFile],
+    open_file: Callable[[str], ClipFile],
     size: Size,
     channels: Channels,
     crop: int | None = None,
     limits: Limits | None = None,
+    frames: ClipFrames | None = None,
 ) -> Generator[DecodedFile, None, None]:
     """Decode all files in parallel, and yield each name with its image or error, in the order of `names`.
 
@@ -54,10 +55,14 @@ def decode_all(
     `ImageError`. Memory use is bounded. `crop` has the same meaning as in `decode`. Images are uint8. If `limits` is
     given, they are float32 in [-1, 1], and the limits become -1 and 1.
 
+    If `frames` is given, the files are clips. `open_file` returns an animation or a tuple with the file of each chosen
+    frame, and a decoded clip is (channels, T, height, width).
+
     Raises:
         GankitError: a worker process cannot be started, or has died.
     """
     dtype = torch.uint8 if limits is None else torch.float32
+    shape = (channels, *size) if frames is None else (frames.count, channels, *size)
 
     def tensors(names: Iterable[str], decoded: list[Decoded | ImageError]) -> Iterator[DecodedFile]:
         for name, result in zip(names, decoded, strict=True):
@@ -69,13 +74,14 @@ def decode_all(
                 if limits is not None and image.clamp_(-1, 1).isnan().any():
                     yield name, RangeError("values that are not numbers (NaN); correct or remove the file"), None
                 else:
-                    yield name, image.view(channels, *size), result.peak
+                    image = image.view(shape)
+                    yield name, image if frames is None else image.transpose(0, 1), result.peak
 
-    batches = split_into_batches(names, open_file, dtype.itemsize * channels * math.prod(size))
+    batches = split_into_batches(names, open_file, dtype.itemsize * math.prod(shape))
     first = list(islice(batches, 2))
     if len(first) < 2:
         for batch in first:
-            yield from tensors(batch, decode_batch(list(batch.values()), size, channels, crop, limits))
+            yield from tensors(batch, decode_batch(list(batch.values()), size, channels, crop, limits, frames))
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Spawn the processes, because forked processes would inherit torch's memory and the locks that torch's threads
@@ -92,7 +98,7 @@ def decode_all(
         while True:
             for batch in islice(batches, AHEAD * cores + 1 - len(pending)):
                 with starting_processes():
-                    future = pool.submit(decode_batch, list(batch.values()), size, channels, crop, limits)
+                    future = pool.submit(decode_batch, list(batch.values()), size, channels, crop, limits, frames)
                 pending.append((list(batch), future))
             if not pending:
                 break
@@ -138,20 +144,20 @@ def starting_processes() -> Iterator[None]:
 
 
 def split_into_batches(
-    names: Iterable[str], open_file: Callable[[str], ImageFile], image_bytes: int
-) -> Iterator[dict[str, ImageFile | ImageError]]:
+    names: Iterable[str], open_file: Callable[[str], ClipFile], image_bytes: int
+) -> Iterator[dict[str, ClipFile | ImageError]]:
     """Open the files, and yield batches of at most `BATCH` files. A batch maps each name to its file or to an error.
 
     `image_bytes` is the size of a decoded image. The decoded images of a batch have at most `BATCH_BYTES` bytes in
     total, unless a single image is larger. A batch also ends when its file contents exceed `BATCH_BYTES`.
     """
     size = max(1, min(BATCH, BATCH_BYTES // image_bytes))
-    batch: dict[str, ImageFile | ImageError] = {}
+    batch: dict[str, ClipFile | ImageError] = {}
     content = 0
     for name in names:
         try:
             file = batch[name] = open_file(name)
-            content += len(file) if isinstance(file, bytes) else 0
+            content += sum(len(one) for one in (file if isinstance(file, tuple) else (file,)) if isinstance(one, bytes))
         except ImageError as error:
             batch[name] = error
         if len(batch) == size or content > BATCH_BYTES:

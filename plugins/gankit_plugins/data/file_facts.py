@@ -40,9 +40,11 @@ def inspect_files(files: Files, listing: Listing) -> Iterator[FileFacts]:
 
 def _opened(files: Files, name: str) -> ImageFile | ImageError:
     try:
-        return files.open(name)
+        file = files.open(name)
     except ImageError as error:
         return error
+    assert not isinstance(file, tuple), "clips have no file facts"
+    return file
 
 
 def facts_of(name: str, file: ImageFile | ImageError, class_name: str | None) -> FileFacts:

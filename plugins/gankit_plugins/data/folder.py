@@ -16,7 +16,7 @@ from typing import Protocol
 
 from gankit import InputError
 from gankit_plugins.data.brightness import ImageError
-from gankit_plugins.data.decode import ImageFile, check_size
+from gankit_plugins.data.decode import ClipFile, check_size
 
 EXTENSIONS = "png jpg jpeg jpe jfif webp bmp gif tif tiff ppm pgm pbm pnm tga jp2 avif"
 """Extensions of image files, in lower case. Files with other extensions are ignored."""
@@ -36,8 +36,28 @@ class Files(Protocol):
     def names(self) -> Iterator[str]:
         """Return the names of all image files. Each call returns the names in the same order."""
 
-    def open(self, name: str) -> ImageFile:
-        """Return the path or the content of an image file. Raise `ImageError` if it cannot be read or is too large."""
+    def open(self, name: str) -> ClipFile:
+        """Return the path or the content of an image file, or the files of a clip.
+
+        Raise `ImageError` if it cannot be read or is too large.
+        """
+
+
+class Tree(Protocol):
+    """Interface (`typing.Protocol`) of a tree of folders with images or clips, such as a folder or a zip file."""
+
+    @property
+    def passed_over(self) -> Counter[str]:
+        """Number of files that are not images, by extension."""
+
+    def names(self) -> Iterator[str]:
+        """Return the paths of all images or clips, relative to the top. Each call returns them in the same order."""
+
+    def subfolders(self, prefix: str) -> set[str]:
+        """Return the names of the folders directly in the folder `prefix`, which ends in a slash or is empty."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file that is not an image, or None if it does not exist."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +73,19 @@ class Selection:
         """Return the names of the files in the selection."""
         return filter(self.keep, self.files.names())
 
-    def open(self, name: str) -> ImageFile:
+    def open(self, name: str) -> ClipFile:
         """Return the path or the content of an image file. Raise `ImageError` if it cannot be read or is too large."""
         return self.files.open(name)
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Image files in a folder and its subfolders. Symbolic links are followed."""
+    """Image files, or files with other suffixes, in a folder and its subfolders. Symbolic links are followed."""
 
     top: Path
+
+    suffixes: tuple[str, ...] = SUFFIXES
+    """Suffixes of the files, in lower case."""
 
     passed_over: Counter[str] = field(default_factory=Counter)
     """Number of files that are not images, by extension. The method `names` counts these files."""
@@ -99,7 +122,7 @@ class Folder:
         for name in sorted_names(lambda: _entries(folder)):
             if name.endswith("/"):
                 yield from self._below(folder / name, prefix + name, (*parents, real))
-            elif is_image(name):
+            elif has_suffix(name, self.suffixes):
                 yield prefix + name
             else:
                 self.passed_over[extension_of(name)] += 1
@@ -137,13 +160,14 @@ def sorted_names(names: Callable[[], Iterator[str]]) -> Iterator[str]:
 
 
 class Zip:
-    """Image files in a zip file, without hidden files.
+    """Image files, or files with other suffixes, in a zip file, without hidden files.
 
     Args:
         archive: zip file, open for reading.
+        suffixes: suffixes of the files, in lower case.
     """
 
-    def __init__(self, archive: zipfile.ZipFile) -> None:
+    def __init__(self, archive: zipfile.ZipFile, suffixes: tuple[str, ...] = SUFFIXES) -> None:
         self.archive = archive
         self.passed_over: Counter[str] = Counter()
         self.entries: dict[str, zipfile.ZipInfo] = {}
@@ -155,7 +179,7 @@ class Zip:
                 continue
             if name.endswith("/"):
                 self.folders.add(name)
-            elif is_image(name):
+            elif has_suffix(name, suffixes):
                 self.entries[name] = info
             else:
                 self.others[name] = info
@@ -204,18 +228,20 @@ class Zip:
 
 
 @contextmanager
-def open_files(path: Path) -> Iterator[Folder | Zip]:
-    """Open a folder or a zip file of images (a context manager). A zip file is closed when the context ends.
+def open_files(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[Folder | Zip]:
+    """Open the files with certain suffixes in a folder or a zip file, by default images (a context manager).
+
+    A zip file is closed when the context ends.
 
     Raises:
         InputError: `path` is not a folder or a zip file, or cannot be read.
     """
     try:
         if path.is_dir():
-            yield Folder(path)
+            yield Folder(path, suffixes)
             return
         with zipfile.ZipFile(path) as archive:
-            yield Zip(archive)
+            yield Zip(archive, suffixes)
     except FileNotFoundError as error:
         raise InputError(f"path: {error.filename or path} does not exist") from None
     except zipfile.BadZipFile as error:
@@ -239,7 +265,12 @@ def open_selection(path: Path, keep: Callable[[str], bool]) -> Iterator[Selectio
 
 def is_image(name: str) -> bool:
     """Return True if a file name has the extension of an image format."""
-    return name.lower().endswith(SUFFIXES)
+    return has_suffix(name, SUFFIXES)
+
+
+def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Return True if a file name ends in one of the suffixes. The suffixes are in lower case."""
+    return name.lower().endswith(suffixes)
 
 
 def is_hidden(name: str) -> bool:

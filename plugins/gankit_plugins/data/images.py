@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import torch
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -21,11 +21,11 @@ from torch import Tensor
 
 from gankit import Dataset, FileFacts, InputError, Plugin, RecipePath, Settings, hookimpl, progress_bar, read_prepared
 from gankit_plugins.data.brightness import MAXIMUM, ImageError, Limits, RangeError
-from gankit_plugins.data.decode import Channels, Size, note
+from gankit_plugins.data.decode import Channels, ClipFrames, Size, note
 from gankit_plugins.data.decode_all import decode_all
 from gankit_plugins.data.file_facts import inspect_files
 from gankit_plugins.data.folder import Files, open_files
-from gankit_plugins.data.listing import MAX_NAMED, Listing, list_images
+from gankit_plugins.data.listing import MAX_NAMED, Listing, as_listed, list_images
 from gankit_plugins.data.value_range import check_ascending
 
 RESOLUTION = 64
@@ -179,7 +179,17 @@ def prepared_dataset(config: Images.Config) -> Dataset:
     return with_classes(dataset, config)
 
 
-def with_classes(dataset: Dataset, config: Images.Config) -> Dataset:
+class PreparedSettings(Protocol):
+    """Interface (`typing.Protocol`) of settings for a prepared file: its path, and whether its classes are used."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def classes(self) -> bool | None: ...
+
+
+def with_classes(dataset: Dataset, config: PreparedSettings) -> Dataset:
     """Return the dataset unchanged, or without its condition if the setting `classes` is false.
 
     Raises:
@@ -262,6 +272,19 @@ class UnpreparedImages:
     None if the images are decoded as uint8.
     """
 
+    frames: ClipFrames | None = None
+    """Chosen frames of each clip, or None for still images."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a decoded image (C, H, W), or of a decoded clip (C, T, H, W)."""
+        return (self.channels, *([] if self.frames is None else [self.frames.count]), *self.size)
+
+    @property
+    def things(self) -> str:
+        """Word for the samples in messages: images or clips."""
+        return "images" if self.frames is None else "clips"
+
     @property
     def dtype(self) -> torch.dtype:
         """Data type of the decoded images."""
@@ -269,15 +292,16 @@ class UnpreparedImages:
 
     def dataset(self) -> Dataset:
         """Return the dataset without decoding any image."""
+        clips = self.frames is not None
         return Dataset(
-            (self.channels, *self.size),
+            self.shape,
             self.listing.condition,
             self.load,
             self.stream,
             self.listing.total,
             note=note(self.channels, self.size, self.crop, self.value_range),
-            contents=self.listing.contents,
-            inspect=self.inspect,
+            contents=f"{self.listing.total:,} clips" if clips else self.listing.contents,
+            inspect=None if clips else self.inspect,
         )
 
     def inspect(self) -> Iterator[FileFacts]:
@@ -292,7 +316,7 @@ class UnpreparedImages:
         """
         start = time.monotonic()
         total = self.listing.total
-        images = torch.empty(total, self.channels, *self.size, dtype=self.dtype)
+        images = torch.empty(total, *self.shape, dtype=self.dtype)
         conditions: list[Tensor] = []
         count = 0
         with progress_bar(f"reading {self.path.name}", total, MofNCompleteColumn()) as bar:
@@ -304,8 +328,8 @@ class UnpreparedImages:
                 bar.update(bar.task_ids[0], completed=count)
         if (seconds := time.monotonic() - start) > SLOW:
             print(
-                f"reading the images took {seconds:.0f} s; `{self.command}` saves this time, with data.use=images and "
-                "data.path=FILE",
+                f"reading the images took {seconds:.0f} s; `{self.command}` saves this time, with "
+                f"data.use={'images' if self.frames is None else 'videos'} and data.path=FILE",
                 file=sys.stderr,
                 flush=True,
             )
@@ -318,8 +342,8 @@ class UnpreparedImages:
             InputError: too many files are unusable, a class has no usable file, values are outside of the range, or
                 files were added or removed since they were listed.
         """
-        listing, outcome = self.listing, Outcome(self.path, self.listing, self.bad_limit)
-        image_bytes = self.dtype.itemsize * self.channels * math.prod(self.size)
+        listing, outcome = self.listing, Outcome(self.path, self.listing, self.bad_limit, self.things)
+        image_bytes = self.dtype.itemsize * math.prod(self.shape)
         chunk_size = max(1, min(CHUNK_IMAGES, CHUNK_BYTES // image_bytes))
         images: list[Tensor] = []
         indices: list[int] = []
@@ -328,8 +352,10 @@ class UnpreparedImages:
             return torch.stack(images), listing.rows_of(indices)
 
         with self.open() as files:
-            names = self._as_listed(files.names())
-            decoded_files = decode_all(names, files.open, self.size, self.channels, self.crop, self.value_range)
+            names = as_listed(files.names(), listing, self.path)
+            decoded_files = decode_all(
+                names, files.open, self.size, self.channels, self.crop, self.value_range, self.frames
+            )
             with closing(decoded_files):
                 for file, image, peak in decoded_files:
                     if isinstance(image, RangeError):
@@ -348,19 +374,6 @@ class UnpreparedImages:
         if images:
             yield chunk()
 
-    def _as_listed(self, names: Iterator[str]) -> Iterator[str]:
-        """Yield the file names. Raise InputError if files or classes differ from the listing."""
-        # Do not store the names for this check, because ten million names take much memory.
-        listing, count = self.listing, 0
-        for count, name in enumerate(names, 1):
-            if count > listing.total or (listing.condition is not None and listing.index_of(name) is None):
-                break
-            yield name
-        else:
-            if count == listing.total:
-                return
-        raise InputError(f"path: files in {self.path} were added or removed while it was read; run the command again")
-
 
 class Outcome:
     """Record of the decoded images and of the unusable files, for messages to the user.
@@ -369,10 +382,11 @@ class Outcome:
         path: folder or zip file of the images.
         listing: listing of the image files in `path`.
         limit: largest accepted proportion of unusable files. None if all files must be usable.
+        things: word for the samples in messages: images or clips.
     """
 
-    def __init__(self, path: Path, listing: Listing, limit: float | None) -> None:
-        self.path, self.listing, self.limit = path, listing, limit
+    def __init__(self, path: Path, listing: Listing, limit: float | None, things: str = "images") -> None:
+        self.path, self.listing, self.limit, self.things = path, listing, limit, things
         self.allowed = max(ALWAYS_ALLOWED, int(limit * listing.total)) if limit else 0
         self.taken = self.unusable = 0
         self.named: list[str] = []
@@ -397,8 +411,8 @@ class Outcome:
             raise InputError(f"path: {self.path}: {self._names()} cannot be used; get this file again")
         if self.unusable > self.allowed:
             raise InputError(
-                f"path: more than {self.allowed} of the {self.listing.total} images in {self.path} cannot be used: "
-                f"{self._names()}; remove them, or raise data.bad_limit from {self.limit:g}"
+                f"path: more than {self.allowed} of the {self.listing.total} {self.things} in {self.path} cannot be "
+                f"used: {self._names()}; remove them, or raise data.bad_limit from {self.limit:g}"
             )
 
     def finish(self) -> None:
@@ -409,10 +423,10 @@ class Outcome:
         """
         if self.empty_classes or not self.taken:
             some = f"of class {', '.join(sorted(self.empty_classes))} " if self.taken else ""
-            raise InputError(f"path: none of the images {some}in {self.path} can be used: {self._names()}")
+            raise InputError(f"path: none of the {self.things} {some}in {self.path} can be used: {self._names()}")
         messages = list(self.listing.messages)
         if self.unusable:
-            messages.append(f"skipped {self.unusable} of the {self.listing.total} images: {self._names()}")
+            messages.append(f"skipped {self.unusable} of the {self.listing.total} {self.things}: {self._names()}")
         if self.sixteen_bits and 0 < self.peak <= MAXIMUM // 2:
             bits = self.peak.bit_length()
             messages.append(

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import InputError, VectorCondition
-from gankit_plugins.data.folder import Folder, Zip
+from gankit_plugins.data.folder import Tree
 
 MAX_WORDS = 100
 """Maximum number of categories of an attribute whose values are words.
@@ -51,7 +51,7 @@ class Labels(NamedTuple):
     """
 
 
-def find_labels(files: Folder | Zip, outer: str, path: Path) -> Labels | None:
+def find_labels(files: Tree, outer: str, path: Path) -> Labels | None:
     """Search for a file with labels, such as `labels.csv`, and return its labels. Return None if there is no such file.
 
     The file is in the top folder or in a folder that contains all images.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gankit import ClassCondition, Condition, InputError, VectorCondition
-from gankit_plugins.data.folder import EXTENSIONS, Folder, Zip
+from gankit_plugins.data.folder import EXTENSIONS, Tree
 from gankit_plugins.data.labels import NO_CLASSES, STYLEGAN, Labels, find_labels, natural_order, vectors_of
 
 PARTS = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing"))
@@ -94,8 +94,10 @@ class Listing:
         return name.removeprefix(self.outer).partition("/")[0] if name.startswith(self.outer) else None
 
 
-def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listing:
-    """Count the image files, and find their classes.
+def list_images(
+    files: Tree, classes: bool | None, path: Path, things: str = "images", extensions_read: str = EXTENSIONS
+) -> Listing:
+    """Count the image files, or other files, and find their classes.
 
     Each folder is a class and includes all images in its subfolders. A folder that contains all images is not a class;
     the folders inside it are the classes. If there is a file with labels, the labels are the classes instead. Classes
@@ -106,6 +108,8 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
         classes: True if the images have classes, otherwise False. With None, they have classes if there are labels or
             class folders.
         path: path of the folder or zip file, for messages.
+        things: word for the files in messages.
+        extensions_read: extensions of these files, separated by spaces, for messages.
 
     Raises:
         InputError: there are no images, an image has no class, or the file with labels cannot be used.
@@ -116,7 +120,7 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
         folders.setdefault(name.rpartition("/")[0], name)
     if not total:
         raise InputError(
-            f"path: {path} contains no images; the extensions are {EXTENSIONS.replace(' ', ', ')}"
+            f"path: {path} contains no {things}; the extensions are {extensions_read.replace(' ', ', ')}"
             + (f", and these files are {extensions(files.passed_over)}" if files.passed_over else "")
         )
     outer = common_folder(folders)
@@ -129,7 +133,8 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
             return _labelled(files, found, total, +counts, path)
         if classes is None:  # without labels, the folders of StyleGAN's dataset are not classes
             message = (
-                f"{found.file} has no labels, so the images have no classes; with `classes = true`, folders are classes"
+                f"{found.file} has no labels, so the {things} have no classes; with `classes = true`, folders are "
+                "classes"
             )
             return Listing(total, (), outer, None, +counts, (message,))
     if classes and outer and len(folders) == 1:  # the folder that contains all images is the only class
@@ -139,21 +144,35 @@ def list_images(files: Folder | Zip, classes: bool | None, path: Path) -> Listin
         return Listing(total, (), outer, None, counts, ())
     if outer.rstrip("/") in folders:
         raise InputError(
-            f"path: {path}: {folders[outer.rstrip('/')]} is not in the folder of a class; move all images into such "
-            "folders, or set `classes = false` for images without classes"
+            f"path: {path}: {folders[outer.rstrip('/')]} is not in the folder of a class; move all {things} into "
+            f"such folders, or set `classes = false` for {things} without classes"
         )
     messages = []
     if empty := files.subfolders(outer) - names:
-        messages.append(f"folders with no images are not classes: {shortened(sorted(empty, key=natural_order))}")
+        messages.append(f"folders with no {things} are not classes: {shortened(sorted(empty, key=natural_order))}")
     if parts := {name for name in names if name.lower() in PARTS}:
         messages.append(
             f"the classes include {shortened(sorted(parts))}, which look like parts of a dataset; give the path of one "
-            "part, or set data.classes=false for images without classes"
+            f"part, or set data.classes=false for {things} without classes"
         )
     return Listing(total, tuple(sorted(names, key=natural_order)), outer, None, counts, tuple(messages))
 
 
-def _labelled(files: Folder | Zip, labels: Labels, total: int, counts: Counter[str], path: Path) -> Listing:
+def as_listed(names: Iterable[str], listing: Listing, path: Path) -> Iterator[str]:
+    """Yield the file names in `path`. Raise InputError if files or classes differ from the listing."""
+    # Do not store the names for this check, because ten million names take much memory.
+    count = 0
+    for count, name in enumerate(names, 1):
+        if count > listing.total or (listing.condition is not None and listing.index_of(name) is None):
+            break
+        yield name
+    else:
+        if count == listing.total:
+            return
+    raise InputError(f"path: files in {path} were added or removed while it was read; run the command again")
+
+
+def _labelled(files: Tree, labels: Labels, total: int, counts: Counter[str], path: Path) -> Listing:
     """Return the listing of images whose labels are in a file."""
     without = [name for name in files.names() if name not in labels.by_image]
     if without:

@@ -32,13 +32,14 @@ def embedded(condition: Tensor, table: Tensor) -> Tensor:
 
 
 def append_planes(images: Tensor, condition: Tensor, size: int) -> Tensor:
-    """Append a condition of N = `size` numbers to images (B, C, H, W), as N constant channels.
+    """Append a condition of N = `size` numbers to images (B, C, H, W) or clips (B, C, T, H, W), as N constant channels.
 
-    Return (B, C + N, H, W). Each added channel is filled with one number of the condition. Labels are one-hot: the
-    channel of the image's class contains ones, and the other added channels contain zeros.
+    The result has C + N channels. Each added channel is filled with one number of the condition. Labels are one-hot:
+    the channel of the image's class contains ones, and the other added channels contain zeros.
     """
-    B, _, H, W = images.shape
-    planes = numbers_of(condition, size).to(images.dtype)[:, :, None, None].expand(B, size, H, W)
+    pixels = images.shape[2:]
+    numbers = numbers_of(condition, size).to(images.dtype)
+    planes = numbers.view(*numbers.shape, *[1] * len(pixels)).expand(*numbers.shape, *pixels)
     return torch.cat([images, planes], dim=1)
 
 
@@ -57,6 +58,15 @@ def require_numbers(spec: Spec, name: str, other: str) -> int:
             f"{other}, or a network that takes them"
         )
     return spec.classes or spec.condition.shape[0]
+
+
+def optional_numbers(spec: Spec, name: str) -> int:
+    """Return the number of classes or the length of the condition vectors, or 0 for data without a condition.
+
+    Raises:
+        InputError: the data have another kind of condition.
+    """
+    return 0 if spec.condition is None else require_numbers(spec, name, "data without a condition")
 
 
 def require_labels(spec: Spec, name: str, other: str) -> None:

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from gankit import GankitError
 from gankit.storage import atomic_io
-from gankit.storage.atomic_io import disk_errors, tensors_to_bytes, write_bytes, write_json
+from gankit.storage.atomic_io import disk_errors, tensors_to_bytes, write_bytes, write_folder, write_json
 
 
 def names(folder):
@@ -99,3 +99,28 @@ def test_tensors_to_bytes_without_tensors(tmp_path):
     from safetensors.torch import load
 
     assert load(tensors_to_bytes({})) == {}
+
+
+def test_a_folder_is_replaced_when_it_is_complete(tmp_path):
+    path = tmp_path / "deep" / "x"
+    write_folder(path, lambda folder: (folder / "a").write_text("one"))
+
+    def interrupted(folder):
+        (folder / "a").write_text("two")
+        assert (path / "a").read_text() == "one"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(path, interrupted)
+    assert (path / "a").read_text() == "one"
+    assert names(path.parent) == ["x"]
+    write_folder(path, lambda folder: (folder / "b").write_text("three"))
+    assert (names(path), names(path.parent)) == (["b"], ["x"])
+    write_folder(path, lambda folder: None)
+    assert names(path.parent) == []
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GankitError, match="could not be written: Not a directory"):
+        write_folder(tmp_path / "file" / "x", lambda folder: None)
