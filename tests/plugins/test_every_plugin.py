@@ -41,6 +41,7 @@ SMALL = {
     "discriminator.cgan": {"image_units": 16, "label_units": 8, "joint_units": 16},
     "discriminator.maxout": {"units": [16, 16]},
     "shapes": {"count": 24, "resolution": 8},
+    "bars": {"count": 24, "resolution": 16},
     "ada": {"initial": 0.5},
     "generator.sngan": {"width": 4},
     "generator.biggan": {"width": 4, "embedding": 3},
