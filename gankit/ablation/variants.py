@@ -20,6 +20,7 @@ READ_ONLY_HOOKS = (
     "on_stop",
     "draw_samples",
     "save_samples",
+    "save_sample_file",
     "encode",
     "truncate_latent",
     "compute_metrics",

@@ -23,8 +23,11 @@ from gankit.cli.arguments import (
 if TYPE_CHECKING:
     from gankit.sampling.sampler import Sampler
 
-OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
-"""Suffixes of image formats that `gankit sample` cannot write. An `--out` path with such a suffix is an error."""
+OTHER_SUFFIXES = (
+    *(".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"),
+    *(".csv", ".parquet", ".txt", ".json", ".wav", ".mp4", ".npy", ".safetensors"),
+)
+"""Suffixes of files. A folder for `--out` with such a suffix is an error, because the user probably expects a file."""
 
 SWEEP_COLUMNS = 10  # default number of images for each threshold, if several truncation thresholds are given
 
@@ -50,7 +53,7 @@ class Thresholds(click.ParamType):
     metavar="PATH",
     required=True,
     type=click.Path(path_type=Path),
-    help="X.png for a grid, or a new folder for one file per image.",
+    help="X.png for a grid, or a new folder for one file per image. Tables, texts, ...: also one file, such as X.csv.",
 )
 @click.option("--count", default=64, show_default=True, type=click.IntRange(min=1), help="Number of images.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Random seed.")
@@ -123,7 +126,7 @@ def command(
     If the path of --out ends in .png, the command writes one image grid and replaces an existing file. For a
     class-conditional generator, the grid has a row for each class. Any other path is a folder, which must be new or
     empty. The command writes one PNG file for each image into this folder. For data such as audio, a plugin may write
-    other files instead.
+    other files instead, and may write all samples to one file, such as rows.csv.
 
     Without options for the condition, the classes are used in turn: 0, 1, 2, ..., 0, 1, 2, ... Conditions other than
     classes, such as attributes, are taken from the training data. For an image-to-image generator, a grid shows each
@@ -143,6 +146,7 @@ def command(
     gankit sample RUN --sweep hair=black,grey --sweep age=20..60 --out g.png    one row for each hair, with one z
     gankit sample RUN --direction 3=2.5 --out moved.png       move along direction 3 of `gankit directions`
     gankit sample RUN --input edges/ --out photos/            one image for each source image
+    gankit sample RUN --out rows.csv --count 1000             all rows of a table in one file
     """
     from gankit.errors import InputError
     from gankit.formatting import plural
@@ -151,10 +155,6 @@ def command(
     from gankit.sampling.sampler import Sampler
 
     as_grid = out.suffix.lower() == ".png"
-    if as_grid or out.suffix.lower() in OTHER_IMAGE_SUFFIXES:
-        check_output_file("--out", out, ".png")
-    if not as_grid and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: exists already; choose a new folder, or a file that ends in .png")
     several = len(thresholds) > 1
     chosen = {
         "--to-class": last is not None,
@@ -188,11 +188,16 @@ def command(
     if directions is not None and not moves:
         raise InputError(f"--directions {directions}: is for moves; add --direction, or leave it out")
     sampler = Sampler.load(file, device or "auto", trust, overrides=overrides)
+    as_file = not as_grid and out.suffix != "" and bool(sampler.file_suffixes)
+    if as_grid or as_file or out.suffix.lower() in OTHER_SUFFIXES:
+        check_output_file("--out", out, ".png", *sampler.file_suffixes)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out {out}: exists already; choose a new folder, or a file that ends in .png")
     if moves:
         sampler = moved_along(sampler, file, moves, directions)
     requested = requested_by(label, numbers, text)
     given, names = (None, []) if sources is None else sources_of(sampler, sources)
-    if sampler.draw_samples is not None and not as_grid:
+    if sampler.draw_samples is not None and not (as_grid or as_file or sampler.saves_own_files):
         raise InputError(f"--out {out}: a plugin draws all samples as one image; choose a file that ends in .png")
     if sampler.draw_samples is not None and row_option is not None:
         raise InputError(f"{row_option}: a plugin draws all samples as one image, which has no rows; leave it out")
@@ -219,8 +224,11 @@ def command(
     else:
         condition = sampler.conditions(count, requested, seed, given)
         z = sampler.latent(count, condition, seed, truncation)
-        sampler.save(z, condition, out, names)
-    click.echo(f"{plural(len(z), 'image')}: {out}")
+        if as_file:
+            sampler.save_file(z, condition, out)
+        else:
+            sampler.save(z, condition, out, names)
+    click.echo(f"{plural(len(z), 'sample' if as_file else 'image')}: {out}")
 
 
 def moved_along(sampler: Sampler, file: Path, moves: tuple[tuple[int, float], ...], directions: Path | None) -> Sampler:

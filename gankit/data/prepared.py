@@ -76,6 +76,7 @@ def prepare(dataset: Dataset, out: Path, source: str, progress: Callable[[int], 
         raise InputError(f"{out} is a folder; give the name of a file")
     card: Card = {"format": FORMAT, "gankit": __version__, "source": source, "note": dataset.note}
     card["condition"] = None if dataset.condition is None else dataset.condition.to_card()
+    card["encoding"] = dict(dataset.encoding)
     if dataset.stream is not None:
         assert dataset.at_most is not None, "a stream goes with at_most"
         chunks: Chunks = dataset.read_chunks()
@@ -194,8 +195,8 @@ def read_prepared(path: Path) -> Dataset:
             raise _unreadable(path, error) from error
         return tensors["images"], tensors.get("condition"), {name: tensors[FIELD + name] for name in fields}
 
-    note, contents = str(card.get("note", "")), plural(count, "image")
-    return Dataset(tuple(shape), condition, load, note=note, contents=contents, fields=fields)
+    note, contents, encoding = str(card.get("note", "")), plural(count, "image"), card.get("encoding", {})
+    return Dataset(tuple(shape), condition, load, note=note, contents=contents, fields=fields, encoding=encoding)
 
 
 @contextmanager

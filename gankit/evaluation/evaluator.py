@@ -75,7 +75,7 @@ class Evaluator:
         with self.budget.charged(), fork_rng(run.device):
             count = min(self.settings.count, run.batches.size)
             rows = run.batches.reference(count, 0, self.settings.seed)
-            real = samples_of(rows.map(Tensor.cpu), run.dataset.condition)
+            real = replace(samples_of(rows.map(Tensor.cpu), run.dataset.condition), encoding=run.dataset.encoding)
             # Without an extractor, there are no features. Metrics then compare the samples directly.
             self.reference = Reference(real)
             if "extractor" in run.recipe.components:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def evaluate(
     with recipe_errors(str(target), "data"):
         dataset = loaded_once(in_eight_bits(hooks.one("load_data", Spec())))
     real = select(dataset.read(), settings.count, settings.seed, dataset.condition)
+    real = replace(real, encoding=dataset.encoding)
     if sampler is None and real.images.is_floating_point():
         name = components["data"].plugin_class.name
         raise InputError(f"{target}: holds images, and {name} has points; name images with --against")

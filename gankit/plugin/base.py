@@ -115,6 +115,9 @@ class Plugin:
     Example: `{"psi": (0.0, 1.0)}` for the truncation of w. `gankit demo` shows a slider for each of these settings.
     """
 
+    sample_suffixes: ClassVar[tuple[str, ...]] = ()
+    """Suffixes of the files that the hook `save_sample_file` writes, in lower case, such as `(".csv", ".parquet")`."""
+
     state_scope: ClassVar[State] = "shared"
     """Scope of the plugin's state in a run with several ranks (the processes of a distributed run).
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -33,6 +33,9 @@ class Samples:
 
     described: Condition | None = None
     """Description of `condition`. If None, `condition` contains indices of the extractor's classes."""
+
+    encoding: Mapping[str, Any] = field(default_factory=dict)
+    """Description of how the samples encode the original data, from `Dataset.encoding`. Empty for generated samples."""
 
     @property
     def labels(self) -> Tensor | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -136,6 +136,13 @@ class Dataset:
     In a training step, `step.fields` contains these tensors for the real images.
     """
 
+    encoding: Mapping[str, Any] = field(default_factory=dict)
+    """Description of how the samples encode the original data, such as the columns of a table, as a JSON object.
+
+    The description contains only dicts with string keys, lists, strings, numbers, booleans and None. Generator files
+    and files of prepared data contain it. The fields `Spec.encoding` and `Samples.encoding` give plugins access to it.
+    """
+
     inspect: Callable[[], Iterator[FileFacts]] | None = None
     """Optional function that yields facts about each image file, in the order of the samples. None for other data."""
 
@@ -206,9 +213,9 @@ def checked(dataset: Dataset, loaded: Loaded) -> Rows:
         raise _mismatch(f"the condition {wrong[0]}", wrong[1], "it")
     if set(rows.fields) != set(dataset.fields):
         raise _mismatch(f"the fields are {_names(rows.fields)}", _names(dataset.fields))
-    for name, field in rows.fields.items():
-        if len(field) != len(images):
-            raise InputError(f"the data plugin has loaded {len(images)} images, and {len(field)} rows of {name!r}")
+    for name, one in rows.fields.items():
+        if len(one) != len(images):
+            raise InputError(f"the data plugin has loaded {len(images)} images, and {len(one)} rows of {name!r}")
     return rows
 
 

@@ -100,6 +100,7 @@ EXPECTED: dict[str, Expected] = {
     "sampling_generator": MODULE,
     "draw_samples": _instance("a PIL image", Image),
     "save_samples": _list_of("a list of paths", Path),
+    "save_sample_file": _instance("a path", Path),
     "encode": _instance("a tensor z", Tensor),
     "build_extractor": _instance("a gankit.Extractor", Extractor),
     "compute_metrics": _instance("a dict of numbers by name", Mapping),

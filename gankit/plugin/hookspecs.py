@@ -366,13 +366,16 @@ def sample_latent(
 
 
 @_hook("at most one")
-def sampling_conditions(count: int, requested: Mapping[str, str | float], generator: torch.Generator) -> Tensor | None:
+def sampling_conditions(
+    count: int, requested: Mapping[str, str | float], generator: torch.Generator, spec: Spec
+) -> Tensor | None:
     """Return the condition that a user requests for `count` samples, as a tensor in the form that G takes as input.
 
     `requested` contains the values that the user requests, by name. For example, it is `{"class": "cat"}` for
     `gankit sample --class cat`, `{"age": "30"}` for `--set age=30`, and `{"text": "a red circle"}` for `--text`. For
     the sample grids of a run, `requested` is empty. Draw random numbers with `generator`, on the CPU. This hook is
-    called with gradients disabled, and is not called if the user gives source images.
+    called with gradients disabled, and is not called if the user gives source images. `spec` is the specification from
+    which the generator was built.
 
     If no plugin returns a tensor, `spec.condition` creates the conditions. If `requested` is empty, the conditions
     cycle through the classes, or are copies of the conditions of real images. Numbers that the user requests, such as
@@ -627,10 +630,11 @@ def sampling_generator(network: nn.Module, run: Run) -> nn.Module | None:
 
 
 @_hook("at most one")
-def draw_samples(images: Tensor) -> Image | None:
+def draw_samples(images: Tensor, spec: Spec) -> Image | None:
     """Return a plot of samples (N, C, H, W), for data that cannot be shown as images, such as 2D points.
 
-    This hook is called for the sample grids of a run, and for samples of a saved generator.
+    This hook is called for the sample grids of a run, and for samples of a saved generator. `spec` is the specification
+    from which the generator was built. `spec.encoding` contains what the data plugin found in the original data.
 
     Example:
 
@@ -640,12 +644,13 @@ def draw_samples(images: Tensor) -> Image | None:
 
 
 @_hook("at most one")
-def save_samples(samples: Tensor, names: Sequence[str], folder: Path) -> Sequence[Path] | None:
+def save_samples(samples: Tensor, names: Sequence[str], folder: Path, spec: Spec) -> Sequence[Path] | None:
     """Write samples, (N, *shape) in [-1, 1] on the CPU, to files in an existing folder. Return the paths of the files.
 
     This hook is called by `gankit sample`, for data that are not images, such as audio. `names` contains one file name
-    without suffix for each sample. Each name contains the number of the sample, and its class if there is one. Without
-    this hook, each sample is saved as a PNG file.
+    without suffix for each sample. Each name contains the number of the sample, and its class if there is one.
+    `spec` is the specification from which the generator was built. Without this hook, each sample is saved as a PNG
+    file.
 
     Example:
 
@@ -654,6 +659,23 @@ def save_samples(samples: Tensor, names: Sequence[str], folder: Path) -> Sequenc
             for path, row in zip(paths, samples.tolist()):
                 path.write_text(",".join(map(str, row)))
             return paths
+    """
+
+
+@_hook("at most one")
+def save_sample_file(samples: Tensor, condition: Tensor | None, path: Path, spec: Spec) -> Path | None:
+    """Write all samples, (N, *shape) in [-1, 1] on the CPU, to one file, and return `path`.
+
+    This hook is called by `gankit sample` if the path of `--out` has a suffix that the plugin's `sample_suffixes`
+    contains, such as `rows.json`. `condition` is the condition of the samples, (N, ...), or None. `spec` is the
+    specification from which the generator was built. gankit renames the file after this call, so that the user's file
+    is complete or unchanged. Return None for a path that the plugin does not write.
+
+    Example:
+
+        def save_sample_file(self, samples, path):
+            path.write_text(json.dumps(samples.tolist()))
+            return path
     """
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 
@@ -42,6 +43,12 @@ class Spec:
     """Names of the dataset's further tensors, in addition to the images and their condition.
 
     In a training step, `step.fields` contains these tensors.
+    """
+
+    encoding: Mapping[str, Any] = field(default_factory=dict)
+    """Description of how the samples encode the original data, from `Dataset.encoding`.
+
+    The generator file contains it. A plugin can thus convert samples back to the form of the original data.
     """
 
     latent_size: int = 100

@@ -34,6 +34,7 @@ SHAPING_HOOKS = (
     "sampling_latent",
     "draw_samples",
     "save_samples",
+    "save_sample_file",
 )
 """Hook points that affect the samples of a saved generator.
 

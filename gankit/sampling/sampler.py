@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from gankit.errors import InputError, PluginError
@@ -44,7 +45,7 @@ from gankit.sampling.generator_file import (
     refuse_untrusted,
     untrusted_uses,
 )
-from gankit.storage.atomic_io import disk_errors
+from gankit.storage.atomic_io import disk_errors, whole_file
 
 CHUNK = 64
 """Maximum number of images that one call of the generator generates."""
@@ -109,10 +110,23 @@ class Sampler:
 
         self._truncate_latent = hooks.sole("truncate_latent")
         self._changes = hooks.calls("sampling_latent")
-        self.draw_samples = hooks.sole("draw_samples")
+        draw_samples = hooks.sole("draw_samples")
+        self.draw_samples: Callable[[Tensor], Image | None] | None = (
+            None if draw_samples is None else lambda samples: draw_samples(samples, spec)
+        )
         """Function that plots samples (N, C, H, W) of data such as 2-D points, or None if no plugin provides one."""
 
         self._save_samples = hooks.sole("save_samples")
+        self._save_sample_file = hooks.sole("save_sample_file")
+        self.file_suffixes = tuple(
+            suffix for one in hooks.of("save_sample_file") for suffix in one.plugin.sample_suffixes
+        )
+        """Suffixes of the files that `save_file` writes. Empty if no plugin writes all samples to one file."""
+
+    @property
+    def saves_own_files(self) -> bool:
+        """True if a plugin writes each sample to a file of its own type."""
+        return self._save_samples is not None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -240,7 +254,7 @@ class Sampler:
             return None
         with fork_rng(self.device):
             generator = torch.Generator().manual_seed(seed)
-            condition: Tensor | None = self._sampling_conditions(count, requested, generator)
+            condition: Tensor | None = self._sampling_conditions(count, requested, generator, self.spec)
         if condition is None:
             return None
         condition = condition.detach().cpu()
@@ -346,9 +360,28 @@ class Sampler:
         remaining = iter(names)
         for samples in self.outputs(z, condition):
             chunk = [next(remaining) for _ in samples]
-            if self._save_samples is None or self._save_samples(samples, chunk, folder) is None:
+            if self._save_samples is None or self._save_samples(samples, chunk, folder, self.spec) is None:
                 for name, picture in zip(chunk, to_bytes(as_pictures(samples)), strict=True):
                     save_png(to_image(picture), folder / f"{name}.png")
+
+    def save_file(self, z: Tensor, condition: Tensor | None, path: Path) -> None:
+        """Generate samples from z and `condition`, and write all samples to one file, such as the rows of a CSV file.
+
+        An existing file is replaced only when the new file is complete.
+
+        Raises:
+            InputError: no plugin of the generator writes files with the suffix of `path`.
+        """
+        refused = InputError(
+            f"{path}: the generator writes no such file; choose a name that ends in "
+            f"{' or '.join((*self.file_suffixes, '.png'))}"
+        )
+        if self._save_sample_file is None or path.suffix.lower() not in self.file_suffixes:
+            raise refused
+        samples = torch.cat(list(self.outputs(z, condition)))
+        with whole_file(path) as temporary:
+            if self._save_sample_file(samples, condition, temporary, self.spec) is None:
+                raise refused
 
     def sample(
         self,

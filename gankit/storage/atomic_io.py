@@ -65,6 +65,24 @@ def write_parts(path: Path, parts: Iterable[bytes], shared: bool = False) -> Non
             raise
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path with the same suffix. After the `with` block, rename this file to `path`.
+
+    If the block raises an exception, the temporary file is removed, and an existing file `path` is unchanged.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    with disk_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace the content of a file atomically with text in UTF-8."""
     write_bytes(path, text.encode())

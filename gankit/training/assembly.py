@@ -174,7 +174,7 @@ def describe_data(run: TrainingRun) -> None:
         # Training and metrics both use the images, so read them only once and keep them in memory.
         dataset = loaded_once(dataset)
     spec.shape = dataset.shape
-    spec.condition, spec.fields = dataset.condition, dataset.fields
+    spec.condition, spec.fields, spec.encoding = dataset.condition, dataset.fields, dataset.encoding
     spec.class_balanced = recipe.train.class_balanced
     for implementation in hooks.of("adjust_spec"):
         with recipe_errors(recipe.source, implementation.key):

@@ -213,6 +213,10 @@ class Prior(Plugin):
         return None
 
     @hookimpl
+    def save_sample_file(self, samples, condition, path):
+        return None
+
+    @hookimpl
     def encode(self, run, images):
         return run.draw_latent(len(images), None)
 

@@ -140,6 +140,20 @@ class Scattered(Plugin):
         from PIL import Image
 
         return Image.new("L", (5, 5))
+
+class Listed(Scattered):
+    """Writes all samples to one text file. The disk is full for three samples."""
+
+    name = "listed"
+    sample_suffixes = (".txt",)
+
+    @hookimpl
+    def save_sample_file(self, samples, condition, path, spec):
+        path.write_text("half a file")
+        if len(samples) == 3:
+            raise OSError(28, "No space left on device")
+        path.write_text(f"{len(samples)} samples of {spec.shape}, condition {condition.tolist()}")
+        return path
 '''
 
 TOY_PLUGINS = TOYS.read_text() + MORE_PLUGINS

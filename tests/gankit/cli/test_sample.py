@@ -75,6 +75,24 @@ def test_no_rows_if_a_plugin_draws_all_samples_as_one_image(sample, toy_run):
         assert f"error: {more[0]}: a plugin draws all samples as one image, which has no rows" in answer.err
 
 
+def test_all_samples_in_one_file(sample, toy, toy_run):
+    toy_run("listed", "train.iterations=1", "tricks.listed.use=./toy.py:Listed")
+    answer = sample("rows.txt", "--count", 4, of="listed")
+    assert (answer.code, answer.out) == (0, "4 samples: rows.txt\n")
+    whole = (toy / "rows.txt").read_text()
+    assert whole == "4 samples of (1, 8, 8), condition [0, 1, 0, 1]"
+    full = sample("rows.txt", "--count", 3, of="listed")
+    assert (full.code, full.err.count("\n"), "disk is full" in full.err) == (1, 1, True)
+    assert (toy / "rows.txt").read_text() == whole
+    assert not list(toy.glob(".tmp-*"))
+    for name in ("rows.csv", "rows.xls"):
+        answer = sample(name, of="listed")
+        expected = f"error: --out {name}: unknown file type; the name of the file must end in .png or .txt\n"
+        assert (answer.code, answer.err) == (2, expected)
+    assert "a plugin draws all samples as one image" in sample("folder", of="listed").err
+    assert not [path for path in toy.iterdir() if path.suffix in (".csv", ".xls")]
+
+
 @pytest.mark.parametrize("file", ["run", "run/generator.safetensors"])
 def test_code_named_by_a_file_is_imported_only_with_trust(gankit, run, file):
     answer = gankit("sample", file, "--out", "x.png", "--device", "cpu")
@@ -97,6 +115,7 @@ def test_code_named_by_a_file_is_imported_only_with_trust(gankit, run, file):
         ("run", "folder", ["--interpolate"], "--interpolate: rows need a grid; give --out"),
         ("run", "x.png", ["--interpolate", "--count", 4], "--interpolate: rows of 2 have nothing between"),
         ("run", "x.jpg", [], "--out x.jpg: unknown file type; the name of the file must end in .png"),
+        ("run", "x.csv", [], "--out x.csv: unknown file type; the name of the file must end in .png"),
         ("run", "toy.py", [], "--out toy.py: exists already"),
         ("run", "toy.py/x.png", [], "could not be written"),
     ],

@@ -28,7 +28,7 @@ from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
-SHA256 = "5e6cc141c7633a647a995d6daf6f140a0bca363200d036b9a8e149984b9f08f6"
+SHA256 = "0e4e1fd4bc74836708ab6428d83f8245dcfe614b765c8ea671c9190430d57e17"
 
 
 _spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", FILE)

@@ -184,6 +184,7 @@ VALUES = {
     "sampling_generator": ([nn.Identity(), None], ["average"], "an nn.Module"),
     "draw_samples": ([Image.new("L", (2, 2)), None], [IMAGES], "a PIL image"),
     "save_samples": ([[Path("a.wav")], [], None], [IMAGES, ["a.wav"]], "a list of paths"),
+    "save_sample_file": ([Path("a.csv"), None], ["a.csv", [Path("a.csv")]], "a path"),
     "encode": ([IMAGES, None], [[0.0], (IMAGES, None)], "a tensor z"),
     "build_extractor": ([Extractor({}, lambda images: None), None], [lambda images: images], "a gankit.Extractor"),
     "log_values": (
@@ -339,7 +340,7 @@ for _name in set(hookspecs.KIND_OF_HOOK) - {"backward"}:
     setattr(_class, _name, hookimpl(_namespace[_name]))
 
 
-NOT_CALLED = {"register_commands", "encode", "truncate_latent", "save_samples"}
+NOT_CALLED = {"register_commands", "encode", "truncate_latent", "save_samples", "save_sample_file"}
 """Hook points that a run does not call. The command line calls them."""
 
 

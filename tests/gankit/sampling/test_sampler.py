@@ -5,11 +5,15 @@ import math
 import pytest
 import torch
 
-from gankit import InputError, Plugin, Settings, hookimpl
+from gankit import Dataset, InputError, Plugin, Settings, hookimpl, read_prepared
+from gankit.data.prepared import prepare
 from gankit.errors import PluginError
+from gankit.evaluation.evaluator import Evaluator
 from gankit.plugin.condition import ClassCondition
-from gankit.sampling.generator_file import read_generator_file
+from gankit.sampling.generator_file import read_generator_file, save_generator
 from gankit.sampling.sampler import REDRAWS, RangedSetting, Sampler, ranged_settings
+from gankit.testing import tiny_run
+from gankit.testing.harness import tiny_registry
 
 
 def test_samples_depend_on_the_seed(file):
@@ -138,3 +142,37 @@ def test_ranges_of_settings_need_names_of_settings_and_numbers():
     Ranged.sampling_ranges = {"strenght": (0.0, 2.0)}
     with pytest.raises(PluginError, match=r"tricks.ranged: sampling_ranges: there is no setting 'strenght' in Config"):
         ranged_settings({"tricks.ranged": Ranged(Ranged.Config())})
+
+
+def test_the_encoding_of_the_data_is_in_files_and_metrics(tmp_path):
+    encoding = {"columns": [{"name": "a", "range": [0.5, None]}]}
+    seen = []
+
+    class Encoded(Plugin):
+        name, kind = "encoded", "data"
+        sample_suffixes = (".txt",)
+
+        @hookimpl
+        def load_data(self):
+            images = torch.zeros(8, 3, 8, 8)
+            return Dataset((3, 8, 8), None, lambda: (images, None), encoding=encoding)
+
+        @hookimpl
+        def compute_metrics(self, comparison):
+            seen.append(comparison.real.encoding)
+
+        @hookimpl
+        def save_sample_file(self, samples, path, spec):
+            path.write_text(repr((len(samples), spec.encoding)))
+            return path
+
+    run = tiny_run({Encoded: {}})
+    save_generator(run, tmp_path / "g.safetensors")
+    loaded = Sampler.load(tmp_path / "g.safetensors", "cpu", trust=True, registry=tiny_registry({Encoded: {}}))
+    loaded.save_file(loaded.latent(70, None, 0), None, tmp_path / "new" / "rows.TXT")
+    assert (tmp_path / "new" / "rows.TXT").read_text() == repr((70, encoding))
+    with pytest.raises(InputError, match=r"rows\.csv: the generator writes no such file; .* ends in \.txt or \.png"):
+        loaded.save_file(loaded.latent(2, None, 0), None, tmp_path / "rows.csv")
+    Evaluator(run).row()
+    prepare(run.dataset, tmp_path / "d.safetensors", "test")
+    assert [*seen, read_prepared(tmp_path / "d.safetensors").encoding] == [encoding, encoding]
