@@ -13,6 +13,8 @@ PURPOSES = (
     "MNIST",
     "CIFAR-10",
     "Images of a requested class",
+    "Images of requested attributes",
+    "Texts",
     "Mode collapse",
     "Settings of papers, for GPUs",
 )

@@ -5,8 +5,12 @@ import math
 import pytest
 import torch
 
+from gankit import Recipe, Sampler, VectorCondition
+from gankit.evaluation.evaluator import Evaluator
 from gankit.plugin.comparison import Comparison, Samples
-from gankit.plugin.condition import VectorCondition
+from gankit.recipe.bundled import find_recipe
+from gankit.testing import train_iterations
+from gankit.training.assembly import assemble
 from gankit_plugins.data.bars import COLOURS, CONDITION, Bars, condition_errors, measure
 
 
@@ -78,3 +82,17 @@ def test_metrics_need_the_condition_of_bars():
     assert metrics(images, condition, VectorCondition(tuple("abcdef"))) is None
     empty = metrics(torch.zeros_like(images), condition, CONDITION)
     assert all(math.isfinite(value) for value in empty.values())
+
+
+def test_the_recipe_generates_every_combination_of_attributes():
+    tiny = ["generator.width=2", "discriminator.width=2", "data.resolution=16", "data.count=40", "evaluation.count=20"]
+    run = assemble(Recipe.load(find_recipe("attributes_bars"), [*tiny, "train.batch_size=4", "train.device=cpu"]))
+    run.load_data()
+    run.start()
+    train_iterations(run, 1)
+    assert set(Evaluator(run).row()["metrics"]) == set(Bars.better)
+    sampler = Sampler.of_run(run)
+    images = sampler.sweep({"colour": tuple(COLOURS), "angle": (0, 45, 90)}, rows=2, wanted={"size": 0.6})
+    assert images.shape == (2, 4, 3, 3, 16, 16)
+    wanted = {"colour": "blue", "angle": 45, "size": 0.6}
+    assert torch.equal(images[:, 2, 1], sampler.sample(2, wanted)[0])
