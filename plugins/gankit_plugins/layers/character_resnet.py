@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,7 +30,7 @@ def sequence_size(spec: Spec, owner: str) -> tuple[int, int]:
             f"{owner} needs sequences of the shape (V, T), and the data have shape {spec.shape}; choose data such as "
             "lines, or another network"
         )
-    return cast("tuple[int, int]", spec.shape)
+    return spec.shape
 
 
 class ResidualBlock(nn.Module):
