@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,6 +58,41 @@ class Move(click.ParamType):
                 context,
             )
         return move
+
+
+class Sweep(click.ParamType):
+    """Click parameter type for NAME=VALUES: a part of the condition, and the text of its values."""
+
+    name = "sweep"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, _, values = value.partition("=")
+        several = "," in values and all(values.split(","))
+        if not name or not (several or RANGE.fullmatch(values)):
+            self.fail(f"{value!r}: give a range or several values, such as age=20..60 or hair=black,grey.", parameter)
+        return name, values
+
+
+RANGE = re.compile(r"([-+.\de]+?)\.\.([-+.\de]+)")
+"""Regular expression for a range of numbers, such as `20..60`."""
+
+
+def sweep_values(text: str, steps: int) -> tuple[str, ...]:
+    """Return the values of a sweep: the parts of `black,grey`, or `steps` evenly spaced numbers for `20..60`.
+
+    Raises:
+        InputError: an end of the range is not a number.
+    """
+    ends = RANGE.fullmatch(text)
+    if ends is None:
+        return tuple(text.split(","))
+    try:
+        first, last = (float(end) for end in ends.groups())
+    except ValueError:
+        raise InputError(f"--sweep {text}: give two numbers, such as 20..60") from None
+    return tuple(f"{first + (last - first) * step / (steps - 1):g}" for step in range(steps))
 
 
 drop_option = click.option(

@@ -11,11 +11,13 @@ from click.core import ParameterSource
 from gankit.cli.arguments import (
     AboveZero,
     Move,
+    Sweep,
     check_output_file,
     condition_options,
     device_option,
     requested_by,
     sources_of,
+    sweep_values,
 )
 
 if TYPE_CHECKING:
@@ -66,7 +68,19 @@ class Thresholds(click.ParamType):
 )
 @click.option("--to-class", "last", metavar="C", help="Lead each row from the class of --class to this one.")
 @click.option(
-    "--steps", default=8, show_default=True, type=click.IntRange(min=2), help="Images in a row with --to-class."
+    "--sweep",
+    "sweeps",
+    metavar="NAME=VALUES",
+    multiple=True,
+    type=Sweep(),
+    help="Show values of the condition side by side, such as age=20..60 or hair=black,grey. At most twice.",
+)
+@click.option(
+    "--steps",
+    default=8,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="Images in a row with --to-class; values in a range of --sweep.",
 )
 @click.option("--interpolate", is_flag=True, help="Interpolate each row from one z to another.")
 @click.option(
@@ -99,6 +113,7 @@ def command(
     sources: Path | None,
     thresholds: tuple[float, ...],
     last: str | None,
+    sweeps: tuple[tuple[str, str], ...],
     steps: int,
     interpolate: bool,
     moves: tuple[tuple[int, float], ...],
@@ -127,6 +142,8 @@ def command(
     gankit sample RUN tricks.truncation.threshold=0.5 --out cut.png
     gankit sample RUN --set age=30 --set smile=1 --out p.png  set the numbers age and smile of the condition
     gankit sample RUN --class cat --to-class dog --out d.png  interpolate from cat to dog, with one z for each row
+    gankit sample RUN --sweep age=20..60 --out ages.png       one column for each age, and one z for each row
+    gankit sample RUN --sweep hair=black,grey --sweep age=20..60 --out g.png    one row for each hair, with one z
     gankit sample RUN --direction 3=2.5 --out moved.png       move along direction 3 of `gankit directions`
     gankit sample RUN --input edges/ --out photos/            one image for each source image
     gankit sample RUN --out rows.csv --count 1000             all rows of a table in one file
@@ -134,23 +151,38 @@ def command(
     from gankit.errors import InputError
     from gankit.formatting import plural
     from gankit.images.io import save_png
-    from gankit.sampling.grid import class_rows, draw_grid, grid_layout, interpolate_rows, truncation_rows
+    from gankit.sampling.grid import class_rows, draw_grid, grid_layout, interpolate_rows, sweep_rows, truncation_rows
     from gankit.sampling.sampler import Sampler
 
     as_grid = out.suffix.lower() == ".png"
-    sweep = len(thresholds) > 1
-    chosen = {"--to-class": last is not None, "--interpolate": interpolate, "--truncation": sweep}
+    several = len(thresholds) > 1
+    chosen = {
+        "--to-class": last is not None,
+        "--sweep": bool(sweeps),
+        "--interpolate": interpolate,
+        "--truncation": several,
+    }
     row_option = next((option for option, given in chosen.items() if given), None)
     if row_option is not None and not as_grid:
         raise InputError(f"{row_option}: rows need a grid; give --out a file that ends in .png")
-    if interpolate and sweep:
+    if interpolate and several:
         raise InputError("--interpolate: not possible with several thresholds; give --truncation one of them")
-    if last is not None and (interpolate or sweep or numbers or text is not None or sources is not None):
+    if last is not None and (interpolate or several or sweeps or numbers or text is not None or sources is not None):
         raise InputError(
             "--to-class: rows lead from class to class; leave out the other options for rows and conditions"
         )
-    if last is None and context.get_parameter_source("steps") is not ParameterSource.DEFAULT:
-        raise InputError("--steps: is for rows from class to class; add --class and --to-class, or leave it out")
+    if sweeps and (interpolate or several or sources is not None):
+        raise InputError("--sweep: leave out --interpolate, --input, and all but one threshold of --truncation")
+    if len(sweeps) > 2 or len(dict(sweeps)) < len(sweeps):
+        raise InputError("--sweep: a grid has rows and columns; give at most two sweeps, of different names")
+    if len(sweeps) == 2 and context.get_parameter_source("count") is not ParameterSource.DEFAULT:
+        raise InputError("--count: two sweeps have one image for each pair of values; leave it out")
+    values = {name: sweep_values(text, steps) for name, text in sweeps}
+    if last is None and not sweeps and context.get_parameter_source("steps") is not ParameterSource.DEFAULT:
+        raise InputError(
+            "--steps: is for rows from class to class and for ranges; add --class and --to-class, or --sweep, or leave "
+            "it out"
+        )
     if last is not None and label is None:
         raise InputError(f"--to-class {last}: name the class of the first image of a row with --class")
     if directions is not None and not moves:
@@ -170,12 +202,16 @@ def command(
     if not sampler.draws_rows and row_option is not None:
         raise InputError(f"{row_option}: a plugin draws all samples as one image, which has no rows; leave it out")
     truncation = thresholds[0] if thresholds else None
-    if context.get_parameter_source("count") is ParameterSource.DEFAULT and (sweep or given is not None):
+    if context.get_parameter_source("count") is ParameterSource.DEFAULT and (several or given is not None):
         count = (SWEEP_COLUMNS if given is None else len(given)) * max(1, len(thresholds))
     if label is not None and last is not None:
         z, layout = class_rows(sampler, count, steps, label, last, seed, truncation)
         save_png(draw_grid(sampler, z, layout), out)
-    elif sweep:
+    elif sweeps:
+        rows = max(1, count // len(values[sweeps[0][0]]))
+        z, layout = sweep_rows(sampler, values, rows, seed, requested, truncation)
+        save_png(draw_grid(sampler, z, layout), out)
+    elif several:
         z, layout = truncation_rows(sampler, count, thresholds, seed, requested, given)
         save_png(draw_grid(sampler, z, layout), out)
     elif as_grid:

@@ -15,6 +15,12 @@ PAPER = 255
 INK = 40
 """Grey level of the row names in a grid, in [0, 255]."""
 
+SMALLEST_FONT, LARGEST_FONT = 10, 16
+"""Smallest and largest size of the names of rows and columns in a grid, in pixels."""
+
+HEADER = 24
+"""Height of the names of the columns above a grid, in pixels."""
+
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Mode of a Pillow image for each supported number of channels."""
 
@@ -54,13 +60,16 @@ def shown_channels(channels: int) -> int:
     return channels if channels in MODES else 3 if channels > 4 else 1
 
 
-def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.Image:
-    """Return a Pillow image that shows images in a grid, row by row. The names of the rows, if any, are on the left.
+def grid(images: Tensor, columns: int, row_names: Sequence[str] = (), column_names: Sequence[str] = ()) -> Image.Image:
+    """Return a Pillow image that shows images in a grid, row by row.
+
+    The names of the rows, if any, are on the left. The names of the columns, if any, are at the top.
 
     Args:
         images: (N, C, H, W) uint8. With four channels, the fourth is the opacity.
         columns: number of images in a row.
         row_names: one name for each row, or an empty sequence for no names.
+        column_names: one name for each column, or an empty sequence for no names.
     """
     count, channels, height, width = images.shape
     channels = shown_channels(channels)
@@ -76,18 +85,47 @@ def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.I
     # Enlarge small images by an integer factor, so that details are visible.
     scale = max(1, 64 // height)
     result = result.resize((result.width * scale, result.height * scale), Image.Resampling.NEAREST)
-    return _named_rows(result, row_names, gap * scale, (height + gap) * scale) if row_names else result
+    if not row_names and not column_names:
+        return result
+    return _named(result, row_names, column_names, gap * scale, ((width + gap) * scale, (height + gap) * scale))
 
 
-def _named_rows(image: Image.Image, names: Sequence[str], top: int, row_height: int) -> Image.Image:
-    font = ImageFont.load_default(size=max(10, min(16, row_height // 3)))
-    margin = int(max(font.getlength(name) for name in names)) + 16
+def _named(
+    image: Image.Image, row_names: Sequence[str], column_names: Sequence[str], gap: int, cell: tuple[int, int]
+) -> Image.Image:
+    """Add the names of the rows to the left of a grid, and the names of the columns above it.
+
+    Args:
+        image: grid without names.
+        row_names: one name for each row, or an empty sequence.
+        column_names: one name for each column, or an empty sequence.
+        gap: distance between neighbouring images, in pixels of `image`.
+        cell: width and height of one image together with one gap, in pixels of `image`.
+    """
+    width, height = cell
+    font = ImageFont.load_default(size=max(SMALLEST_FONT, min(LARGEST_FONT, height // 3)))
+    margin = int(max(font.getlength(name) for name in row_names)) + 16 if row_names else 0
+    header = HEADER if column_names else 0
     bands = len(image.getbands())
-    sheet = Image.new(image.mode, (image.width + margin, image.height), (PAPER,) * bands)
-    sheet.paste(image, (margin, 0))
+    sheet = Image.new(image.mode, (image.width + margin, image.height + header), (PAPER,) * bands)
+    sheet.paste(image, (margin, header))
     pen = ImageDraw.Draw(sheet)
-    for row, name in enumerate(names):
-        middle = top + row * row_height + (row_height - top) // 2
-        ink = (INK,) * min(bands, 3) + (255,) * (bands == 4)
+    ink = (INK,) * min(bands, 3) + (255,) * (bands == 4)
+    for row, name in enumerate(row_names):
+        middle = header + gap + row * height + (height - gap) // 2
         pen.text((margin - 8, middle), name, fill=ink, font=font, anchor="rm")
+    if column_names:
+        font = _fitting_font(column_names, width - gap)
+    for column, name in enumerate(column_names):
+        middle = margin + gap + column * width + (width - gap) // 2
+        pen.text((middle, header // 2), name, fill=ink, font=font, anchor="mm")
     return sheet
+
+
+def _fitting_font(names: Sequence[str], width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return the largest font in which all names fit into `width` pixels. If none fits, return the smallest font."""
+    for size in range(LARGEST_FONT, SMALLEST_FONT, -1):
+        font = ImageFont.load_default(size)
+        if max(font.getlength(name) for name in names) <= width:
+            return font
+    return ImageFont.load_default(SMALLEST_FONT)

@@ -15,6 +15,8 @@ PURPOSES = (
     "CIFAR-10",
     "Images of a requested class",
     "Video",
+    "Images of requested attributes",
+    "Texts",
     "Mode collapse",
     "Settings of papers, for GPUs",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -34,7 +34,7 @@ If there are more classes, the grid shows only some of them.
 
 
 class Layout(NamedTuple):
-    """Layout of a sample grid: number of samples and columns, conditions of the samples, and names of the rows."""
+    """Layout of a sample grid: number of samples and columns, conditions, and names of the rows and columns."""
 
     total: int
     """Number of samples."""
@@ -44,6 +44,7 @@ class Layout(NamedTuple):
     """Condition of each sample, row by row, or None for an unconditional generator."""
 
     row_names: Names
+    column_names: Names = ()
 
 
 def grid_layout(
@@ -144,6 +145,36 @@ def class_rows(
     return z, Layout(len(z), steps, condition, ())
 
 
+def sweep_rows(
+    sampler: Sampler,
+    sweeps: Mapping[str, Sequence[str | float]],
+    rows: int,
+    seed: int,
+    requested: Requested = MappingProxyType({}),
+    truncation: float | None = None,
+) -> tuple[Tensor, Layout]:
+    """Return z and the layout for a grid that shows the values of one or two parts of the condition.
+
+    With one sweep, each row has its own z, and each column has one value. With two sweeps, the rows have the values of
+    the first sweep, the columns have the values of the second sweep, and all images have the same z.
+
+    Args:
+        sampler: sampler with the generator and the prior.
+        sweeps: values of one or two parts of the condition by name, as in `Sampler.sweep`.
+        rows: number of rows with one sweep.
+        seed: random seed for z.
+        requested: other parts of the condition that the user requests, the same for all images.
+        truncation: threshold for z, or None.
+
+    Raises:
+        InputError: the generator does not accept the condition.
+    """
+    z, condition = sampler.sweep_inputs(sweeps, 1 if len(sweeps) > 1 else rows, requested, seed, truncation)
+    names = [tuple(f"{name}={value}" for value in values) for name, values in sweeps.items()]
+    layout = Layout(len(z), len(names[-1]), condition, names[0] if len(names) > 1 else (), names[-1])
+    return z, layout
+
+
 def draw_grid(sampler: Sampler, z: Tensor, layout: Layout) -> Image.Image:
     """Generate samples from z. Return an image grid, or the picture of a plugin's `draw_samples`."""
     return picture_of(sampler, torch.cat(list(sampler.outputs(z, layout.condition))), layout)
@@ -162,7 +193,7 @@ def picture_of(sampler: Sampler, samples: Tensor, layout: Layout) -> Image.Image
     if isinstance(sampler.condition, ImageCondition) and layout.condition is not None:
         pairs = torch.stack([like(as_input(layout.condition), pictures), pictures], 1).flatten(0, 1)
         return grid(to_bytes(pairs), 2 * layout.columns, layout.row_names)
-    return grid(to_bytes(pictures), layout.columns, layout.row_names)
+    return grid(to_bytes(pictures), layout.columns, layout.row_names, layout.column_names)
 
 
 def sample_grid(samples: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.Image:

@@ -6,7 +6,7 @@ import copy
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -422,6 +422,58 @@ class Sampler:
         """
         condition = self.conditions(count, requested_by(wanted), seed, sources)
         return torch.cat(list(self.images(self.latent(count, condition, seed, truncation), condition))), condition
+
+    def sweep(
+        self,
+        sweeps: Mapping[str, Sequence[str | float]],
+        rows: int = 1,
+        wanted: Wanted = None,
+        seed: int = 0,
+        truncation: float | None = None,
+    ) -> Tensor:
+        """Generate images for all combinations of values of the condition, with the same z for all combinations.
+
+        This method raises the same errors as `conditions` and `latent`.
+
+        Args:
+            sweeps: values of parts of the condition by name, such as `{"age": (20, 40), "hair": ("grey", "blond")}`.
+            rows: number of vectors z.
+            wanted: other parts of the condition, the same for all images, such as `{"smile": 1}`.
+            seed: random seed for z.
+            truncation: threshold for z, or None.
+
+        Returns:
+            uint8 images, (rows, n_1, n_2, ..., C, H, W), where n_i is the number of values of sweep i.
+        """
+        z, condition = self.sweep_inputs(sweeps, rows, requested_by(wanted), seed, truncation)
+        images = torch.cat(list(self.images(z, condition)))
+        return images.unflatten(0, (rows, *(len(values) for values in sweeps.values())))
+
+    def sweep_inputs(
+        self,
+        sweeps: Mapping[str, Sequence[str | float]],
+        rows: int,
+        requested: Requested = MappingProxyType({}),
+        seed: int = 0,
+        truncation: float | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return z and the condition of the images of `sweep`. The rows of both tensors are in the order of the images.
+
+        Parts of the condition that are neither in `sweeps` nor in `requested` are the same for all images with the
+        same z.
+
+        Raises:
+            InputError: a name is in both `sweeps` and `requested`, or the generator does not accept the condition.
+        """
+        if twice := next((name for name in sweeps if name in requested), None):
+            raise InputError(f"{twice}: has one value and a sweep; leave out one of them")
+        combinations = [dict(zip(sweeps, values, strict=True)) for values in product(*sweeps.values())]
+        conditions = [self.conditions(rows, {**requested, **one}, seed) for one in combinations]
+        given = [one for one in conditions if one is not None]
+        condition = torch.stack(given, 1).flatten(0, 1) if given else None
+        # A prior may depend on the condition. All images of a row have the z for the row's first condition.
+        z = self.latent(rows, conditions[0], seed, truncation)
+        return z.repeat_interleave(len(combinations), 0), condition
 
 
 def ranged_settings(plugins: Mapping[str, Plugin]) -> dict[str, RangedSetting]:

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.gpu
 
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
 NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "cifar10", "celeba", "lsun", "images"}
-NEED_FILES |= {"numpy", "hugging_face", "webdataset", "sounds", "videos"}
+NEED_FILES |= {"lines", "numpy", "hugging_face", "webdataset", "sounds", "videos"}
 NEED_FILES |= {"inception", "torchscript", "fid", "kid"}
 NO_EFFECT = {"training_monitor", "collapse_guard", "moving_average", "truncation", "constant", "standing_statistics"}
 NO_EFFECT |= {"csv", "tensorboard", "wandb", "mlflow", "trackio"}
@@ -41,6 +41,11 @@ SMALL = {
     "discriminator.cgan": {"image_units": 16, "label_units": 8, "joint_units": 16},
     "discriminator.maxout": {"units": [16, 16]},
     "shapes": {"count": 24, "resolution": 8},
+    "equations": {"count": 24, "largest": 9},
+    "generator.character_resnet": {"width": 4},
+    "generator.gumbel_character_resnet": {"width": 4},
+    "discriminator.character_resnet": {"width": 4},
+    "bars": {"count": 24, "resolution": 16},
     "ada": {"initial": 0.5},
     "generator.sngan": {"width": 4},
     "generator.biggan": {"width": 4, "embedding": 3},
@@ -89,6 +94,9 @@ FLAT = {player: {"use": "mlp", "hidden": [8]} for player in ("generator", "discr
 """Networks for data that are not images."""
 
 
+EQUATIONS = {"data": {"use": "equations", "count": 24, "largest": 9}}
+
+
 def sounds(length: int) -> dict[str, dict]:
     """Return sounds with a pitch, and networks for them."""
     data = {"use": "tones", "count": 24, "length": length, "sample_rate": 2000, "pitch": [40, 50]}
@@ -102,6 +110,9 @@ REQUIRED = {
     "moving_shapes": FLAT,
     "motion": {"data": VIDEO_DATA, **FLAT},
     "bundled_video": {"data": VIDEO_DATA, **FLAT},
+    "character_resnet": EQUATIONS,
+    "gumbel_character_resnet": EQUATIONS,
+    "ngram_divergence": EQUATIONS,
     "progressive_growing": PGGAN,
     "label_weights": {"loss": {"use": "igan_label"}},
     "loss.began": {"discriminator": {"use": "began", "width": 2, "code": 4}},
@@ -129,7 +140,7 @@ LINEAR_OUTPUT += ("penalty.path_length", "trick.style_mixing")
 UNREACHED = {"generator.pggan": ["to_image.0."], "discriminator.pggan": ["from_image.0."]}
 """Parameters without a gradient. The layers of a lower level are unused without `progressive_growing`."""
 
-CLASSES = dict.fromkeys(NEED_CLASSES, (2,))
+CLASSES = dict.fromkeys(NEED_CLASSES, (2,)) | {name: (0,) for name, parts in REQUIRED.items() if parts is EQUATIONS}
 """Supported numbers of classes, for plugins that do not support all."""
 
 WITHOUT_LABELS = ("optimizer", "lr_schedule", "logger", "latent")

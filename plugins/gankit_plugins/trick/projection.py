@@ -1,4 +1,4 @@
-"""Projection discriminator: the inner product of a class embedding and D's features is added to D's logits."""
+"""Projection discriminator: the inner product of an embedded condition and D's features is added to D's logits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from gankit import DiscriminatorOutput, InputError, Player, Plugin, RecipeInfo, Run, Spec, hookimpl, match_logits
+from gankit import (
+    ClassCondition,
+    DiscriminatorOutput,
+    InputError,
+    Player,
+    Plugin,
+    RecipeInfo,
+    Run,
+    Spec,
+    VectorCondition,
+    hookimpl,
+    match_logits,
+)
 from gankit_plugins.layers.conditioning import require_conditional
 from gankit_plugins.layers.probe import feature_count
 
@@ -17,11 +29,11 @@ def inner_product(embedded: Tensor, features: Tensor) -> Tensor:
 
 
 class ProjectionDiscriminator(nn.Module):
-    """Discriminator that adds the inner product of a class embedding and D's features to all logits of an image.
+    """Discriminator that adds the inner product of an embedded condition and D's features to all logits of an image.
 
     Args:
         network: D, with logits (B, ...) and features (B, F).
-        embedding: embedding of the classes, which maps labels (B,) to vectors (B, F).
+        embedding: embedding of the condition, which maps labels (B,) or numbers (B, K) to vectors (B, F).
     """
 
     def __init__(self, network: nn.Module, embedding: nn.Module) -> None:
@@ -29,24 +41,31 @@ class ProjectionDiscriminator(nn.Module):
         self.network = network
         self.embedding = embedding
 
-    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return logits (B, ...) and features (B, F) of images (B, C, H, W) and labels (B,)."""
-        assert labels is not None, "a conditional discriminator needs labels"
-        output = DiscriminatorOutput(*self.network(images, labels))
+    def forward(self, images: Tensor, condition: Tensor | None) -> DiscriminatorOutput:
+        """Return logits (B, ...) and features (B, F) of images (B, C, H, W).
+
+        The condition is labels (B,) or numbers (B, K).
+        """
+        assert condition is not None, "a conditional discriminator needs a condition"
+        output = DiscriminatorOutput(*self.network(images, condition))
         logits = output.logits
-        share = inner_product(self.embedding(labels), output.features).to(logits.dtype)
+        share = inner_product(self.embedding(condition), output.features).to(logits.dtype)
         return output._replace(logits=logits + match_logits(share, logits))
 
 
 class Projection(Plugin):
-    """Class input for D: the inner product of a class embedding and D's features is added to the logit.
+    """Condition as an input of D: the inner product of an embedded condition and D's features is added to the logit.
 
     Source: Miyato and Koyama 2018, equation 4: the logit is <V_y, phi(x)> + psi(phi(x)). Here phi(x) is the input of
     D's last layer, and psi is the last layer. If D has several logits for an image, the inner product is added to each
     logit. As in the paper, `spectral_norm` in the discriminator also divides the embedding matrix V by its largest
     singular value. Other normalisations do not apply to V. V is initialised from Glorot's uniform distribution.
 
-    When to use: with a conditional generator and a discriminator that takes no labels, such as `dcgan`.
+    If the condition consists of K numbers c, such as attributes, the embedding is V c, with a matrix V of K columns.
+    For one-hot vectors, this is the embedding of the paper.
+
+    When to use: with a conditional generator and a discriminator that takes no condition, such as `dcgan` and
+    `stylegan2`.
     When not: with one discriminator per class, because each class then already has its own last layer.
     """
 
@@ -62,8 +81,9 @@ class Projection(Plugin):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        if not spec.classes:
-            raise InputError("the dataset has no labels, and the projection needs the class of each image; remove it")
+        if not isinstance(spec.condition, ClassCondition | VectorCondition):
+            has = "no condition" if spec.condition is None else spec.condition.describe()
+            raise InputError(f"the data have {has}, and the projection needs classes or numbers; remove it")
 
     @hookimpl
     def wrap_network(self, player: Player, network: nn.Module, run: Run | None, spec: Spec) -> nn.Module:
@@ -71,7 +91,12 @@ class Projection(Plugin):
             return network
         require_conditional(spec, run)
         features = feature_count(network, run)
-        table = nn.Embedding(spec.classes, features)
+        assert spec.condition is not None, "adjust_spec has refused data without a condition"
+        table = (
+            nn.Embedding(spec.classes, features)
+            if spec.classes
+            else nn.Linear(spec.condition.shape[0], features, bias=False)
+        )
         nn.init.xavier_uniform_(table.weight)
         embedding: nn.Module = table
         # Apply only spectral norm. Normalisations of outputs, such as batch norm, would change the inner product of

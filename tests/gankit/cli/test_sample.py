@@ -152,7 +152,7 @@ def test_a_run_without_a_generator(sample, run):
         (["--class", "a", "--to-class", "b", "--interpolate"], "--to-class: rows lead from class to class"),
         (["--class", "a", "--to-class", "b", "--truncation", "1,2"], "--to-class: rows lead from class to class"),
         (["--class", "a", "--to-class", "b", "--steps", "1"], "--steps"),
-        (["--class", "a", "--steps", "5"], "--steps: is for rows from class to class; add --class and --to-class"),
+        (["--class", "a", "--steps", "5"], "--steps: is for rows from class to class and for ranges"),
     ],
 )
 def test_a_way_from_class_to_class_that_is_not_possible(sample, toy, options, message):
@@ -161,3 +161,32 @@ def test_a_way_from_class_to_class_that_is_not_possible(sample, toy, options, me
     assert message in answer.err
     assert not (toy / "x.png").exists()
     assert "--to-class: rows need a grid" in sample("folder", "--class", "a", "--to-class", "b").err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sweep", "class=a"], "give a range or several values, such as age=20..60"),
+        (["--sweep", "=a,b"], "give a range or several values"),
+        (["--sweep", "class=1..e"], "--sweep 1..e: give two numbers"),
+        (["--sweep", "class=a,zebra"], "class 'zebra': there are a, b"),
+        (["--sweep", "hair=a,b"], "hair: the generator takes classes"),
+        (["--sweep", "class=a,b", "--class", "b"], "class: has one value and a sweep"),
+        (["--sweep", "class=a,b", "--sweep", "class=b,a"], "give at most two sweeps, of different names"),
+        (["--sweep", "class=a,b", "--sweep", "hair=b,a", "--count", "5"], "--count: two sweeps have one image"),
+        (["--sweep", "class=a,b", "--interpolate"], "--sweep: leave out --interpolate"),
+    ],
+)
+def test_a_sweep_that_is_not_possible(sample, toy, options, message):
+    answer = sample("x.png", *options)
+    assert answer.code == 2
+    assert message in answer.err
+    assert not (toy / "x.png").exists()
+
+
+def test_a_sweep_over_classes(sample):
+    assert sample("x.png", "--sweep", "class=b,a", "--count", 7).out == "6 images: x.png\n"
+    size = Image.open("x.png").size
+    # 3 rows and 2 columns of 8 pixels with gaps of 1, enlarged eight times, below a line with the names.
+    assert size == ((2 * 9 + 1) * 8, (3 * 9 + 1) * 8 + 24)
+    assert "--sweep: rows need a grid" in sample("folder", "--sweep", "class=a,b").err

@@ -69,3 +69,19 @@ def test_row_names_are_beside_the_images(channels):
         half = beside.crop((0, row * named.height // 2, margin, (row + 1) * named.height // 2))
         assert half.getextrema()[0] < 128
         assert half.getextrema()[1] == PAPER
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("age=20", "a name that does not fit")])
+def test_column_names_are_above_the_images(names):
+    images = torch.full((4, 3, 8, 8), 9, dtype=torch.uint8)
+    plain, rows = grid(images, 2), grid(images, 2, ("first", "second"))
+    columns, both = grid(images, 2, (), names), grid(images, 2, ("first", "second"), names)
+    header, margin = columns.height - plain.height, rows.width - plain.width
+    assert (columns.width, both.size) == (plain.width, (rows.width, columns.height))
+    assert columns.crop((0, header, columns.width, columns.height)).tobytes() == plain.tobytes()
+    assert both.crop((0, header, both.width, both.height)).tobytes() == rows.tobytes()
+    for sheet, left in ((columns, 0), (both, margin)):
+        above = sheet.crop((left, 0, sheet.width, header)).convert("L")
+        for column in (0, 1):
+            half = above.crop((column * above.width // 2, 0, (column + 1) * above.width // 2, header))
+            assert half.getextrema()[0] < 128

@@ -172,8 +172,21 @@ def test_one_class_is_enough():
 
 
 def test_data_without_labels_are_refused():
-    with pytest.raises(RecipeError, match="the dataset has no labels, and the projection needs the class"):
+    with pytest.raises(RecipeError, match="the data have no condition, and the projection needs classes or numbers"):
         tiny_run({Projection: {}})
+    with pytest.raises(RecipeError, match="the data have texts of up to 3 words, 3 known words, and the projection"):
+        tiny_run({Projection: {}}, {"data": {"condition": "tokens"}})
+
+
+def test_numbers_are_embedded_by_a_matrix():
+    numbers, images = torch.randn(4, 2, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
+    D = ProjectionDiscriminator(Network(torch.zeros(4, dtype=torch.float64)), nn.Linear(2, 3, bias=False).double())
+    for logit, c, x in zip(D(images, numbers).logits, numbers, images, strict=True):
+        share = sum(D.embedding.weight[f, k] * c[k] * x[f] for f in range(3) for k in range(2))
+        torch.testing.assert_close(logit, share)
+    run = train_iterations(tiny_run({Projection: {}}, {"data": {"condition": "vector"}}), 1)
+    assert run.discriminator.embedding.weight.shape[1] == 2
+    check_resume({Projection: {}}, {"data": {"condition": "vector"}})
 
 
 def test_discriminator_for_each_class_gives_a_warning(assembled):
