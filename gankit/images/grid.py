@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import textwrap
 from collections.abc import Sequence
 
 import torch
@@ -14,6 +15,9 @@ PAPER = 255
 
 INK = 40
 """Grey level of the row names in a grid, in [0, 255]."""
+
+NAME_WIDTH, NAME_LINES = 24, 4
+"""Maximum length of a line of a row's name, in characters, and maximum number of its lines."""
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Mode of a Pillow image for each supported number of channels."""
@@ -81,13 +85,14 @@ def grid(images: Tensor, columns: int, row_names: Sequence[str] = ()) -> Image.I
 
 def _named_rows(image: Image.Image, names: Sequence[str], top: int, row_height: int) -> Image.Image:
     font = ImageFont.load_default(size=max(10, min(16, row_height // 3)))
-    margin = int(max(font.getlength(name) for name in names)) + 16
+    texts = ["\n".join(textwrap.wrap(n, NAME_WIDTH, max_lines=NAME_LINES, placeholder=" ...")) for n in names]
+    margin = int(max(font.getlength(line) for text in texts for line in text.split("\n"))) + 16
     bands = len(image.getbands())
     sheet = Image.new(image.mode, (image.width + margin, image.height), (PAPER,) * bands)
     sheet.paste(image, (margin, 0))
     pen = ImageDraw.Draw(sheet)
-    for row, name in enumerate(names):
+    for row, text in enumerate(texts):
         middle = top + row * row_height + (row_height - top) // 2
         ink = (INK,) * min(bands, 3) + (255,) * (bands == 4)
-        pen.text((margin - 8, middle), name, fill=ink, font=font, anchor="rm")
+        pen.text((margin - 8, middle), text, fill=ink, font=font, anchor="rm", align="right")
     return sheet
