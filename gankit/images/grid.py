@@ -16,7 +16,7 @@ PAPER = 255
 INK = 40
 """Grey level of the row names in a grid, in [0, 255]."""
 
-NAME_WIDTH, NAME_LINES = 24, 4
+NAME_WIDTH, NAME_LINES = 24, 3
 """Maximum length of a line of a row's name, in characters, and maximum number of its lines."""
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}

@@ -13,6 +13,7 @@ PURPOSES = (
     "MNIST",
     "CIFAR-10",
     "Images of a requested class",
+    "Text to image",
     "Mode collapse",
     "Settings of papers, for GPUs",
 )

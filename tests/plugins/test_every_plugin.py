@@ -10,6 +10,7 @@ pytestmark = pytest.mark.gpu
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
 NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "cifar10", "celeba", "lsun", "images"}
 NEED_FILES |= {"numpy", "hugging_face", "webdataset"}
+NEED_FILES |= {"random_caption"}  # images with several captions
 NEED_FILES |= {"inception", "torchscript", "fid", "kid"}
 NO_EFFECT = {"training_monitor", "collapse_guard", "moving_average", "truncation", "constant", "standing_statistics"}
 NO_EFFECT |= {"csv", "tensorboard", "wandb", "mlflow", "trackio"}
@@ -41,6 +42,18 @@ SMALL = {
     "discriminator.cgan": {"image_units": 16, "label_units": 8, "joint_units": 16},
     "discriminator.maxout": {"units": [16, 16]},
     "shapes": {"count": 24, "resolution": 8},
+    "captioned_shapes": {"count": 24, "resolution": 8},
+    "generator.stackgan": {"width": 1, "text_size": 3, "condition_size": 2},
+    "generator.stackgan2": {
+        "width": 2,
+        "stage1_width": 1,
+        "text_size": 3,
+        "condition_size": 1,
+        "halvings": 1,
+        "joint_side": 4,
+        "blocks": 1,
+    },
+    "discriminator.stackgan": {"width": 4, "text_size": 3, "compressed_size": 2},
     "ada": {"initial": 0.5},
     "generator.sngan": {"width": 4},
     "generator.biggan": {"width": 4, "embedding": 3},
@@ -77,6 +90,13 @@ SMALL = {
 
 PGGAN = {player: {"use": "pggan", "width": 2, "max_width": 3} for player in ("generator", "discriminator")}
 
+STACKGAN = {
+    "generator": {"use": "stackgan", "width": 1, "text_size": 3, "condition_size": 2},
+    "discriminator": {"use": "stackgan", "width": 4, "text_size": 3, "compressed_size": 2},
+    "normalization": {"discriminator": {"use": "none"}},
+}
+"""Networks with a condition, for plugins that need them."""
+
 REQUIRED = {
     "progressive_growing": PGGAN,
     "label_weights": {"loss": {"use": "igan_label"}},
@@ -88,10 +108,12 @@ REQUIRED = {
     "conditional_batch_norm": {"normalization": {"discriminator": {"use": "none"}}},
     "path_length": {"generator": STYLEGAN2},
     "style_mixing": {"generator": STYLEGAN2},
+    "mismatched_pairs": STACKGAN,
 }
 """Other parts of the recipe that a plugin needs, or that it does not refuse, by name or by kind and name."""
 
 NEED_CLASSES = ("igan_v2", "conditional_dcgan", "cgan", "auxiliary_classifier", "projection", "conditional_batch_norm")
+NEED_CLASSES += ("stackgan", "stackgan2", "mismatched_pairs")
 LINEAR_OUTPUT = ("generator.pggan", "trick.progressive_growing", "generator.stylegan", "generator.stylegan2")
 LINEAR_OUTPUT += ("penalty.path_length", "trick.style_mixing")
 """Plugins whose generator, or that of whose partner, may return values outside [-1, 1]."""
