@@ -226,18 +226,23 @@ def with_classes(dataset: Dataset, config: Images.Config) -> Dataset:
     return dataset
 
 
-def unprepared_images(config: Images.Config) -> UnpreparedImages:
+def unprepared_images(config: Images.Config, listing: Listing | None = None) -> UnpreparedImages:
     """Return the images in a folder or a zip file. Count the files and classes, but do not decode the images.
+
+    Args:
+        config: settings of the images.
+        listing: listing of the images. If None, the files are listed.
 
     Raises:
         InputError: the path cannot be read, there are no images, or an image is outside of the class folders.
     """
     path, resolution, channels = config.path, config.resolution or RESOLUTION, config.channels or CHANNELS
-    with open_files(path) as files:
-        if config.captions:
-            listing = list_captioned(files, path, config.max_words, config.min_word_count)
-        else:
-            listing = list_images(files, config.classes, path)
+    if listing is None:
+        with open_files(path) as files:
+            if config.captions:
+                listing = list_captioned(files, path, config.max_words, config.min_word_count)
+            else:
+                listing = list_images(files, config.classes, path)
     command = prepare_command("images", config, path=path, resolution=resolution, channels=channels)
     return UnpreparedImages(
         path,

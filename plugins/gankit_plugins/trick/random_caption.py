@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gankit import InputError, Player, Plugin, Run, Spec, Step, TokenCondition, hookimpl
+from gankit import InputError, Player, Plugin, Run, Spec, Step, hookimpl
 
 FIELD = "captions"
 """Name of the field with all captions (N, M, T) of the images."""
 
 
 def choose(captions: Tensor) -> Tensor:
-    """Return one random caption (B, T) for each image, from captions (B, M, T)."""
+    """Return one random caption (B, T) for each image, from captions (B, M, T): tokens or embeddings."""
     count, most = captions.shape[:2]
     rows = torch.arange(count, device=captions.device)
     return captions[rows, torch.randint(most, (count,), device=captions.device)]
@@ -34,7 +34,7 @@ class RandomCaption(Plugin):
 
     @hookimpl
     def adjust_spec(self, spec: Spec) -> None:
-        if FIELD not in spec.fields or not isinstance(spec.condition, TokenCondition):
+        if FIELD not in spec.fields:
             raise InputError(f"no image has several captions, so there is no choice; remove {self.name}")
 
     @hookimpl
