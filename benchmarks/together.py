@@ -73,6 +73,10 @@ PARTNERS: dict[str, Change] = {
     "ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
     "progressive_growing": {player: {"use": "pggan", "width": 2, "max_width": 3} for player in PLAYERS},
     **{name: {"data": {"resolution": 8}, "generator": STYLEGAN2} for name in ("path_length", "style_mixing")},
+    "mismatched_pairs": {
+        "generator": {"use": "stackgan", "width": 1, "text_size": 2, "condition_size": 2},
+        "discriminator": {"use": "stackgan", "width": 2, "text_size": 2, "compressed_size": 2},
+    },
     **{
         name: {"generator": {"use": "conditional_dcgan", "width": 2}} for name in ("auxiliary_classifier", "projection")
     },

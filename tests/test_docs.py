@@ -170,7 +170,8 @@ def run_command(command, folder):
         arguments += ["--count", "6"]
     if arguments[0] in ("run", "validate"):
         own = any(argument.startswith("generator.use=./") for argument in arguments)
-        networks = not own and not {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist"} & set(arguments)
+        others = {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist", "stackgan_shapes", "stackgan2_shapes"}
+        networks = not own and not others & set(arguments)
         settings = small([a for a in arguments if "=" in a], networks=networks)
         arguments = [*(a for a in arguments if "=" not in a), *settings]
     result = CliRunner().invoke(cli, arguments, standalone_mode=False)

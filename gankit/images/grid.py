@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import textwrap
 from collections.abc import Sequence
 
 import torch
@@ -20,6 +21,8 @@ SMALLEST_FONT, LARGEST_FONT = 10, 16
 
 HEADER = 24
 """Height of the names of the columns above a grid, in pixels."""
+NAME_WIDTH, NAME_LINES = 24, 3
+"""Maximum length of a line of a row's name, in characters, and maximum number of its lines."""
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Mode of a Pillow image for each supported number of channels."""
@@ -95,6 +98,8 @@ def _named(
 ) -> Image.Image:
     """Add the names of the rows to the left of a grid, and the names of the columns above it.
 
+    A long name of a row has several lines.
+
     Args:
         image: grid without names.
         row_names: one name for each row, or an empty sequence.
@@ -104,16 +109,17 @@ def _named(
     """
     width, height = cell
     font = ImageFont.load_default(size=max(SMALLEST_FONT, min(LARGEST_FONT, height // 3)))
-    margin = int(max(font.getlength(name) for name in row_names)) + 16 if row_names else 0
+    texts = ["\n".join(textwrap.wrap(n, NAME_WIDTH, max_lines=NAME_LINES, placeholder=" ...")) for n in row_names]
+    margin = int(max(font.getlength(line) for text in texts for line in text.split("\n"))) + 16 if texts else 0
     header = HEADER if column_names else 0
     bands = len(image.getbands())
     sheet = Image.new(image.mode, (image.width + margin, image.height + header), (PAPER,) * bands)
     sheet.paste(image, (margin, header))
     pen = ImageDraw.Draw(sheet)
     ink = (INK,) * min(bands, 3) + (255,) * (bands == 4)
-    for row, name in enumerate(row_names):
+    for row, text in enumerate(texts):
         middle = header + gap + row * height + (height - gap) // 2
-        pen.text((margin - 8, middle), name, fill=ink, font=font, anchor="rm")
+        pen.text((margin - 8, middle), text, fill=ink, font=font, anchor="rm", align="right")
     if column_names:
         font = _fitting_font(column_names, width - gap)
     for column, name in enumerate(column_names):

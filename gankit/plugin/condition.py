@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -268,6 +272,8 @@ class VectorCondition(Condition):
 class TokenCondition(Condition):
     """Condition that is a text of up to T words. Each word is one token.
 
+    The method `from_texts` collects the words of a dataset, and `encode` converts its texts to tokens.
+
     The condition tensor contains token indices (N, T) int64, padded with zeros.
     """
 
@@ -313,23 +319,65 @@ class TokenCondition(Condition):
             raise InputError("the generator needs a text, and none is given; add --text")
         return _cycled(examples, count)
 
-    def tokens(self, text: str) -> Tensor:
-        """Return the token indices (T,) of a text, padded with zeros. The text is split at spaces into words.
+    @classmethod
+    def from_texts(cls, texts: Iterable[str], length: int, min_count: int = 1) -> TokenCondition:
+        """Return a condition whose words are those of `texts`, the most frequent word first.
+
+        Words are in lower case and have no punctuation.
+
+        Args:
+            texts: texts of a dataset.
+            length: maximum number of words in a text. The method `encode` cuts longer texts.
+            min_count: minimum number of occurrences. Rarer words are left out.
 
         Raises:
-            InputError: the text has no words, more than T words, or an unknown word.
+            InputError: no word is frequent enough.
         """
-        words = text.split()
+        counts = Counter(word for text in texts for word in words_of(text))
+        words = sorted((word for word in counts if counts[word] >= min_count), key=lambda word: (-counts[word], word))
+        if not words:
+            raise InputError(f"the texts have no word that occurs {min_count} times; accept rarer words")
+        return cls(tuple(words), length)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        """Token index of each word."""
+        return {word: number for number, word in enumerate(self.words, 1)}
+
+    def encode(self, text: str) -> Tensor:
+        """Return the token indices (T,) of a text of the dataset, padded with zeros.
+
+        Unknown words are left out, and a text with more than T words is cut.
+        """
+        return self._padded([self._index[word] for word in words_of(text) if word in self._index][: self.length])
+
+    def tokens(self, text: str) -> Tensor:
+        """Return the token indices (T,) of a text that a user requests, padded with zeros.
+
+        The text is split at spaces. If a word is unknown, it is changed to lower case, and its punctuation is removed.
+
+        Raises:
+            InputError: the text has no words, more than T words, or unknown words.
+        """
+        words = [word for part in text.split() for word in ([part] if part in self._index else words_of(part))]
         if not words:
             raise InputError(f"text: {text!r} has no words; name at least one of {_some(self.words)[2:]}")
         if len(words) > self.length:
             raise InputError(f"text: {text!r} has {len(words)} words; at most {self.length} are possible")
-        for word in words:
-            if word not in self.words:
-                known = f"the known words are {_some(self.words)[2:]}"
-                raise InputError(f"text: the word {word!r} is unknown; {nearest(word, self.words)}{known}")
-        numbers = [self.words.index(word) + 1 for word in words]
+        if unknown := [word for word in dict.fromkeys(words) if word not in self._index]:
+            raise InputError(self._unknown(unknown))
+        return self._padded([self._index[word] for word in words])
+
+    def _padded(self, numbers: list[int]) -> Tensor:
         return torch.tensor(numbers + [0] * (self.length - len(numbers)))
+
+    def _unknown(self, unknown: list[str]) -> str:
+        """Return an error message about unknown words, with the nearest known words."""
+        close = {word: difflib.get_close_matches(word, self.words, n=3, cutoff=0.5) for word in unknown}
+        near = "; ".join(f"near {word!r}: {', '.join(words)}" for word, words in close.items() if words)
+        names = " and ".join(map(repr, unknown))
+        subject = f"word {names} is" if len(unknown) == 1 else f"words {names} are"
+        return f"text: the {subject} unknown; {near or f'the known words are {_some(self.words)[2:]}'}"
 
     def text(self, row: Tensor) -> str:
         """Convert token indices (T,) back to a text. Zeros are padding and are skipped."""
@@ -425,6 +473,11 @@ def requested_by(wanted: Wanted) -> Requested:
             raise InputError(f"{wrong!r}: the name of a condition must be a text")
         return wanted
     return {} if wanted is None else {"class": str(wanted)}
+
+
+def words_of(text: str) -> list[str]:
+    """Split a text into words in lower case, without punctuation. An apostrophe does not split a word."""
+    return re.findall(r"[^\W_]+", re.sub("['’]", "", text.lower()))
 
 
 def evenly_spaced(total: int, count: int) -> Tensor:

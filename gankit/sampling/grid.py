@@ -59,16 +59,35 @@ def grid_layout(
     For a generator with classes, each row shows one class and has at least one image. If there are more than `MAX_ROWS`
     classes, the grid is almost square and shows evenly spaced classes from the first to the last.
 
-    The grid is also almost square in three other cases: the user requests a condition, a plugin chooses the conditions,
-    or the generator has no classes. The rows then have no names.
+    For a generator with texts, the grid is almost square. Each row shows one text, which is the name of the row.
+
+    In all other cases, the grid is almost square, and its rows have no names. These cases are: the user requests a
+    condition, a plugin chooses the conditions, or the conditions have no names.
     """
-    classes = len(sampler.class_names)
-    if not classes or requested or sampler.conditions_of_plugin(count, requested, seed) is not None:
-        return Layout(count, max(1, round(count**0.5)), sampler.conditions(count, requested, seed, sources), ())
+    classes, side = len(sampler.class_names), max(1, round(count**0.5))
+    if requested or sources is not None or sampler.conditions_of_plugin(count, requested, seed) is not None:
+        return Layout(count, side, sampler.conditions(count, requested, seed, sources), ())
+    if not classes:
+        return named_rows(sampler, count, side)
     shown = evenly_spaced(classes, classes if classes <= MAX_ROWS else min(classes, max(1, round(count**0.5))))
     columns = max(1, count // len(shown))
     names = tuple(sampler.class_names[label] for label in shown.tolist())
     return Layout(columns * len(shown), columns, shown.repeat_interleave(columns), names)
+
+
+def named_rows(sampler: Sampler, count: int, columns: int) -> Layout:
+    """Return the layout of a grid whose rows show one condition each, with its name.
+
+    If the conditions have no names, all samples have different conditions.
+    """
+    rows = count // columns
+    shown = sampler.conditions(rows)
+    names: Names = ()
+    if shown is not None and sampler.condition is not None:
+        names = tuple(sampler.condition.name_of(row) for row in shown)
+    if shown is None or not any(names):
+        return Layout(count, columns, sampler.conditions(count), ())
+    return Layout(rows * columns, columns, shown.repeat_interleave(columns, 0), names)
 
 
 def interpolate_rows(

@@ -12,7 +12,7 @@ from gankit.plugin.dataset import Dataset
 from gankit.plugin.step import Step
 from gankit.runtime.rng import derived_seed
 from gankit.sampling.generator_file import read_generator_file, save_generator
-from gankit.sampling.grid import GridSampler, interpolate_rows, like
+from gankit.sampling.grid import GridSampler, grid_layout, interpolate_rows, like
 from gankit.sampling.sampler import Sampler, safe_name
 from gankit.storage.atomic_io import tensors_to_bytes
 from gankit.testing import tiny_run, train_iterations
@@ -329,3 +329,14 @@ def test_a_row_of_an_interpolation_has_one_condition(saved):
 def test_names_of_files_are_short_and_stay_in_the_folder():
     assert safe_name("a b/../c") == "a_b_.._c"
     assert safe_name("\u56fe" * 200) == "\u56fe" * 50
+
+
+def test_each_row_of_a_grid_shows_one_text_and_its_name(saved):
+    run, _ = saved("tokens")
+    layout = GridSampler(run).layout
+    texts = [run.dataset.condition.text(row) for row in layout.condition]
+    assert layout.total == len(texts) == layout.columns * len(layout.row_names)
+    assert texts == [name for name in layout.row_names for _ in range(layout.columns)]
+    rows = grid_layout(Sampler.of_run(run), 10).condition
+    assert len(rows) == 9
+    assert grid_layout(Sampler.of_run(run), 9, {"text": "dark"}).row_names == ()

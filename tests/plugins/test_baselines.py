@@ -16,6 +16,8 @@ FASTGAN = {
     "moving_average": {"decay": 0.995, "start": 0, "half_life": None},
     "discriminator_reconstruction": {"weight": 1.0, "part_side": 16, "whole_side": 8, "width": 32},
 }
+STACKGAN_ADAM = {"lr": 5e-4, "betas": (0.5, 0.999)}
+STACKGAN = {"mismatched_pairs": {}, "moving_average": {"decay": 0.995, "start": 0, "half_life": None}}
 SNGAN = {"lr": 2e-4, "betas": (0.0, 0.9)}
 PGGAN_ADAM = {"lr": 1e-3, "betas": (0.0, 0.99), "eps": 1e-8}
 PGGAN = {
@@ -76,6 +78,8 @@ PAPERS = {
     "projection_cifar10": (
         64, 1, "hinge", {"projection": {}}, ADAM, ("conditional_batch_norm", "spectral_norm"), "normal"
     ),
+    "stackgan_shapes": (48, 1, "non_saturating", STACKGAN, STACKGAN_ADAM, ("batch_norm", "batch_norm"), "normal"),
+    "stackgan2_shapes": (48, 1, "non_saturating", STACKGAN, STACKGAN_ADAM, ("batch_norm", "batch_norm"), "normal"),
     "sngan_cifar10": (64, 1, "hinge", {}, SNGAN, ("batch_norm", "spectral_norm"), "normal"),
     "sngan_paper": (64, 5, "hinge", {}, SNGAN, ("batch_norm", "spectral_norm"), "normal"),
     "pggan_cifar10": (32, 1, "wasserstein", PGGAN | growth(400), PGGAN_ADAM, ("pixel_norm", "none"), "normal"),
@@ -130,7 +134,7 @@ PAPERS = {
 }  # fmt: skip
 
 CONDITIONAL = {"cgan_mnist", "conditional_dcgan_mnist"} | {name for name in PAPERS if name.endswith("_cifar10")}
-CONDITIONAL |= {"r3gan_paper", "biggan_paper"}
+CONDITIONAL |= {"r3gan_paper", "biggan_paper", "stackgan_shapes", "stackgan2_shapes"}
 CONDITIONAL -= {"sngan_cifar10", "pggan_cifar10"}
 SHAPES = ["data={use='shapes', resolution=28, count=40}", "train.batch_size=12", "train.device=cpu"]
 GROWING = ["data.resolution=8", *(f"{player}.max_width=4" for player in ("generator", "discriminator"))]

@@ -10,6 +10,7 @@ pytestmark = pytest.mark.gpu
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
 NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "cifar10", "celeba", "lsun", "images"}
 NEED_FILES |= {"lines", "numpy", "hugging_face", "webdataset", "sounds", "videos"}
+NEED_FILES |= {"random_caption"}  # images with several captions
 NEED_FILES |= {"inception", "torchscript", "fid", "kid"}
 NO_EFFECT = {"training_monitor", "collapse_guard", "moving_average", "truncation", "constant", "standing_statistics"}
 NO_EFFECT |= {"csv", "tensorboard", "wandb", "mlflow", "trackio"}
@@ -46,6 +47,18 @@ SMALL = {
     "generator.gumbel_character_resnet": {"width": 4},
     "discriminator.character_resnet": {"width": 4},
     "bars": {"count": 24, "resolution": 16},
+    "captioned_shapes": {"count": 24, "resolution": 8},
+    "generator.stackgan": {"width": 1, "text_size": 3, "condition_size": 2},
+    "generator.stackgan2": {
+        "width": 2,
+        "stage1_width": 1,
+        "text_size": 3,
+        "condition_size": 1,
+        "halvings": 1,
+        "joint_side": 4,
+        "blocks": 1,
+    },
+    "discriminator.stackgan": {"width": 4, "text_size": 3, "compressed_size": 2},
     "ada": {"initial": 0.5},
     "generator.sngan": {"width": 4},
     "generator.biggan": {"width": 4, "embedding": 3},
@@ -102,6 +115,12 @@ def sounds(length: int) -> dict[str, dict]:
     data = {"use": "tones", "count": 24, "length": length, "sample_rate": 2000, "pitch": [40, 50]}
     return {"data": data} | {player: {"use": "wavegan", "width": 2} for player in ("generator", "discriminator")}
 
+STACKGAN = {
+    "generator": {"use": "stackgan", "width": 1, "text_size": 3, "condition_size": 2},
+    "discriminator": {"use": "stackgan", "width": 4, "text_size": 3, "compressed_size": 2},
+    "normalization": {"discriminator": {"use": "none"}},
+}
+"""Networks with a condition, for plugins that need them."""
 
 REQUIRED = {
     "generator.vgan": {"data": VIDEO_DATA, "discriminator": FLAT["discriminator"]},
@@ -129,10 +148,12 @@ REQUIRED = {
     "phase_shuffle": sounds(256),
     "spectrogram": sounds(1024),
     "pitch_error": sounds(256),
+    "mismatched_pairs": STACKGAN,
 }
 """Other parts of the recipe that a plugin needs, or that it does not refuse, by name or by kind and name."""
 
 NEED_CLASSES = ("igan_v2", "conditional_dcgan", "cgan", "auxiliary_classifier", "projection", "conditional_batch_norm")
+NEED_CLASSES += ("stackgan", "stackgan2", "mismatched_pairs")
 LINEAR_OUTPUT = ("generator.pggan", "trick.progressive_growing", "generator.stylegan", "generator.stylegan2")
 LINEAR_OUTPUT += ("penalty.path_length", "trick.style_mixing")
 """Plugins whose generator, or that of whose partner, may return values outside [-1, 1]."""

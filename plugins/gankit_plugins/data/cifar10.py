@@ -23,7 +23,7 @@ from gankit_plugins.data.idx_collection import (
     resize,
     select_classes,
 )
-from gankit_plugins.data.images import UnpreparedImages, prepare_command
+from gankit_plugins.data.images import Loaded, UnpreparedImages, prepare_command
 from gankit_plugins.data.listing import Listing, shortened
 from gankit_plugins.data.standard_datasets import data_path
 
@@ -104,7 +104,7 @@ class Cifar10(Plugin):
                 check_files(path, config.split)
             contents = ""
 
-            def read() -> tuple[Tensor, Tensor | None]:
+            def read() -> Loaded:
                 return select_classes(*read_binary(path, config.split), classes)
         else:
             images = class_folders(path, config.split, names, prepare_command(self.name, config, path=path))
@@ -112,7 +112,7 @@ class Cifar10(Plugin):
             read = images.load
 
         def load() -> tuple[Tensor, Tensor | None]:
-            pixels, labels = read()
+            pixels, labels = read()[:2]
             assert labels is not None, "the images of both forms have classes"
             pixels, labels = first_of_each_class(pixels, labels, names, config.per_class)
             return resize(pixels, config.resolution), labels

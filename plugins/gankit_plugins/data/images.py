@@ -19,13 +19,24 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from rich.progress import MofNCompleteColumn
 from torch import Tensor
 
-from gankit import Dataset, FileFacts, InputError, Plugin, RecipePath, Settings, hookimpl, progress_bar, read_prepared
+from gankit import (
+    Dataset,
+    FileFacts,
+    InputError,
+    Plugin,
+    RecipePath,
+    Settings,
+    TokenCondition,
+    hookimpl,
+    progress_bar,
+    read_prepared,
+)
 from gankit_plugins.data.brightness import MAXIMUM, ImageError, Limits, RangeError
 from gankit_plugins.data.decode import Channels, ClipFrames, Size, note
 from gankit_plugins.data.decode_all import decode_all
 from gankit_plugins.data.file_facts import inspect_files
 from gankit_plugins.data.folder import Files, open_files
-from gankit_plugins.data.listing import MAX_NAMED, Listing, as_listed, list_images
+from gankit_plugins.data.listing import MAX_NAMED, Listing, as_listed, list_captioned, list_images
 from gankit_plugins.data.value_range import check_ascending
 
 RESOLUTION = 64
@@ -71,6 +82,9 @@ CHUNK_IMAGES = 256
 The progress bar moves with each chunk.
 """
 
+Loaded = tuple[Tensor, Tensor | None] | tuple[Tensor, Tensor | None, dict[str, Tensor]]
+"""Images and their condition. If there are further tensors, such as captions, they follow by name."""
+
 SLOW = 10.0
 """Time in seconds. If reading all images takes longer, a message recommends `gankit prepare`."""
 
@@ -94,6 +108,11 @@ class Images(Plugin):
     `labels.json`, they are one object per file, such as `{"FILE": {"age": 30, "colour": "red"}}`. The condition of an
     image is then a vector (`VectorCondition`). A zip file has the same classes as its unpacked folder. It is not
     unpacked to disk.
+
+    With `captions`, the condition of an image is a text (`TokenCondition`). The captions are in `captions.csv` with the
+    columns `file` and `caption`, one row for each caption. Without this file, the captions of `NAME.png` are the lines
+    of `NAME.txt` beside it. Words are in lower case, without punctuation. If an image has several captions, the
+    condition is the first one, and the field `captions` has all of them for the trick `random_caption`.
 
     The command `gankit prepare images --out FILE path=...` writes a prepared file. Prepared files are memory-mapped, so
     training starts immediately.
@@ -128,7 +147,18 @@ class Images(Plugin):
             description="[low, high]: values of grey images that become -1 and 1, with full precision; needs "
             "channels = 1; default: the images are converted to 8 bits",
         )
+        captions: bool = Field(
+            False, description="true if the condition is a text, from captions.csv or from NAME.txt beside each image"
+        )
+        max_words: int = Field(24, ge=1, le=10_000, description="words of a caption; longer captions are cut")
+        min_word_count: int = Field(1, ge=1, description="rarer words of the captions are left out")
         bad_limit: BadLimit = 0.01
+
+        @model_validator(mode="after")
+        def _captions_or_classes(self) -> Images.Config:
+            if self.captions and self.classes:
+                raise ValueError("images have classes or captions; remove classes or captions")
+            return self
 
         @model_validator(mode="after")
         def _grey_range(self) -> Images.Config:
@@ -193,8 +223,12 @@ def with_classes(dataset: Dataset, config: PreparedSettings) -> Dataset:
     """Return the dataset unchanged, or without its condition if the setting `classes` is false.
 
     Raises:
-        InputError: the setting `classes` is true, and the dataset has no classes.
+        InputError: the setting `classes` is true, and the dataset has no classes, or the same for `captions`.
     """
+    if config.captions and not isinstance(dataset.condition, TokenCondition):
+        raise InputError(
+            f"captions: {config.path} was prepared without captions; remove it, or prepare the images again"
+        )
     if config.classes and not dataset.class_names:
         raise InputError(f"classes: {config.path} was prepared without classes; remove it, or prepare the images again")
     if config.classes is False:
@@ -202,15 +236,23 @@ def with_classes(dataset: Dataset, config: PreparedSettings) -> Dataset:
     return dataset
 
 
-def unprepared_images(config: Images.Config) -> UnpreparedImages:
+def unprepared_images(config: Images.Config, listing: Listing | None = None) -> UnpreparedImages:
     """Return the images in a folder or a zip file. Count the files and classes, but do not decode the images.
+
+    Args:
+        config: settings of the images.
+        listing: listing of the images. If None, the files are listed.
 
     Raises:
         InputError: the path cannot be read, there are no images, or an image is outside of the class folders.
     """
     path, resolution, channels = config.path, config.resolution or RESOLUTION, config.channels or CHANNELS
-    with open_files(path) as files:
-        listing = list_images(files, config.classes, path)
+    if listing is None:
+        with open_files(path) as files:
+            if config.captions:
+                listing = list_captioned(files, path, config.max_words, config.min_word_count)
+            else:
+                listing = list_images(files, config.classes, path)
     command = prepare_command("images", config, path=path, resolution=resolution, channels=channels)
     return UnpreparedImages(
         path,
@@ -301,6 +343,7 @@ class UnpreparedImages:
             self.listing.total,
             note=note(self.channels, self.size, self.crop, self.value_range),
             contents=f"{self.listing.total:,} clips" if clips else self.listing.contents,
+            fields=self.listing.fields,
             inspect=None if clips else self.inspect,
         )
 
@@ -309,8 +352,10 @@ class UnpreparedImages:
         with self.open() as files:
             yield from inspect_files(files, self.listing)
 
-    def load(self) -> tuple[Tensor, Tensor | None]:
-        """Return images, (N, C, H, W), and their condition: labels (N,), attributes (N, K), or None.
+    def load(self) -> Loaded:
+        """Return images, (N, C, H, W), their condition, and their fields.
+
+        The condition is labels (N,), attributes (N, K), tokens (N, T), or None.
 
         If stderr is a terminal, show a progress bar.
         """
@@ -318,13 +363,16 @@ class UnpreparedImages:
         total = self.listing.total
         images = torch.empty(total, *self.shape, dtype=self.dtype)
         conditions: list[Tensor] = []
+        fields: dict[str, list[Tensor]] = {name: [] for name in self.listing.fields}
         count = 0
         with progress_bar(f"reading {self.path.name}", total, MofNCompleteColumn()) as bar:
-            for chunk, condition in self.stream():
+            for chunk, condition, *more in self.stream():
                 images[count : count + len(chunk)] = chunk
                 count += len(chunk)
                 if condition is not None:
                     conditions.append(condition)
+                for name in fields:
+                    fields[name].append(more[0][name])
                 bar.update(bar.task_ids[0], completed=count)
         if (seconds := time.monotonic() - start) > SLOW:
             print(
@@ -333,10 +381,15 @@ class UnpreparedImages:
                 file=sys.stderr,
                 flush=True,
             )
-        return images[:count], torch.cat(conditions) if conditions else None
+        condition = torch.cat(conditions) if conditions else None
+        if not fields:
+            return images[:count], condition
+        return images[:count], condition, {name: torch.cat(chunks) for name, chunks in fields.items()}
 
-    def stream(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Decode the images, and yield images and their condition in chunks. The data are the same as in `load`.
+    def stream(self) -> Iterator[Loaded]:
+        """Decode the images, and yield images, their condition and their fields in chunks.
+
+        The data are the same as in `load`.
 
         Raises:
             InputError: too many files are unusable, a class has no usable file, values are outside of the range, or
@@ -348,8 +401,10 @@ class UnpreparedImages:
         images: list[Tensor] = []
         indices: list[int] = []
 
-        def chunk() -> tuple[Tensor, Tensor | None]:
-            return torch.stack(images), listing.rows_of(indices)
+        def chunk() -> Loaded:
+            fields = listing.fields_of(indices)
+            rows = torch.stack(images), listing.rows_of(indices)
+            return (*rows, fields) if fields else rows
 
         with self.open() as files:
             names = as_listed(files.names(), listing, self.path)

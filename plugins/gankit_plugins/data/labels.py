@@ -64,11 +64,9 @@ def find_labels(files: Tree, outer: str, path: Path) -> Labels | None:
     Raises:
         InputError: there are two files with labels, or a file cannot be read as labels.
     """
-    parts = outer.split("/")[:-1]
-    prefixes = ["".join(f"{part}/" for part in parts[:depth]) for depth in range(len(parts) + 1)]
     found = {
         (prefix, name): content
-        for prefix in prefixes
+        for prefix in places_of(outer)
         for name in READERS
         if (content := files.read(prefix + name)) is not None
     }
@@ -82,6 +80,12 @@ def find_labels(files: Tree, outer: str, path: Path) -> Labels | None:
             raise InputError(f"{source} has no labels; add them, or {NO_CLASSES}")
         return Labels(name, {prefix + normal_path(file): label for file, label in by_image.items()})
     return None
+
+
+def places_of(outer: str) -> list[str]:
+    """Return the paths of the folders from the top folder, "", to the folder `outer`. They end in a slash."""
+    parts = outer.split("/")[:-1]
+    return ["".join(f"{part}/" for part in parts[:depth]) for depth in range(len(parts) + 1)]
 
 
 def normal_path(file: str) -> str:
@@ -98,32 +102,53 @@ def read_csv(content: bytes, source: str) -> dict[str, Label]:
         InputError: the first row is invalid, a row is incomplete, an image has two different labels, or the only
             attribute has values that are not numbers.
     """
+    first_row = "file,class, or file and a different name for each attribute"
+    labels: dict[str, Label] = {}
+    for number, file, cells in csv_cells(content, source, first_row, NO_CLASSES):
+        label: Label = cells["class"] if [*cells] == ["class"] else cells
+        if labels.get(file, label) != label:
+            raise InputError(f"{source}, row {number}: {file} has the labels {labels[file]} and {label}; keep one")
+        labels[file] = label
+    for cells in _cells(labels):
+        name, *others = cells
+        if not others and _number(cells[name]) is None:
+            raise InputError(f"{source}: the column {name!r} has words; if they are classes, call it class")
+    return labels
+
+
+def csv_cells(
+    content: bytes, source: str, first_row: str, otherwise: str, only: str | None = None
+) -> list[tuple[int, str, dict[str, str]]]:
+    """Return the rows of a CSV file: the number of the row, the file of the image, and the other cells by column.
+
+    Args:
+        content: content of the CSV file, which has the column `file`.
+        source: key and path of the CSV file, for messages.
+        first_row: description of a valid first row, for messages.
+        otherwise: alternative to a correction of the file, for messages.
+        only: name of the only other column, or None if the other columns may have any names.
+
+    Raises:
+        InputError: the content is not CSV, the first row is invalid, or a row is incomplete.
+    """
     try:
         rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"))))
     except (UnicodeDecodeError, csv.Error):
-        raise InputError(f"{source} is not CSV in UTF-8; correct it, or {NO_CLASSES}") from None
+        raise InputError(f"{source} is not CSV in UTF-8; correct it, or {otherwise}") from None
     head = [name.strip() for name in rows[0]] if rows else []
     names = [name for name in head if name != "file"]
-    if head.count("file") != 1 or not names or len(set(names)) < len(names) or not all(names):
-        raise InputError(
-            f"{source} begins with {', '.join(head) or 'nothing'}; its first row must be: file,class, or file and a "
-            "different name for each attribute"
-        )
-    labels: dict[str, Label] = {}
+    different = len(set(names)) == len(names) and all(names)
+    if head.count("file") != 1 or not names or not different or (only and names != [only]):
+        raise InputError(f"{source} begins with {', '.join(head) or 'nothing'}; its first row must be: {first_row}")
+    cells = []
     for number, row in enumerate(rows[1:], start=2):
         if not row:
             continue
         if len(row) != len(head) or not all(cell.strip() for cell in row):
             raise InputError(f"{source}, row {number}: {','.join(row)!r} needs a value for each of {', '.join(head)}")
-        cells = dict(zip(head, (cell.strip() for cell in row), strict=True))
-        file = cells.pop("file")
-        label: Label = cells["class"] if names == ["class"] else cells
-        if labels.get(file, label) != label:
-            raise InputError(f"{source}, row {number}: {file} has the labels {labels[file]} and {label}; keep one")
-        labels[file] = label
-    if len(names) == 1 and names != ["class"] and any(_number(cells[names[0]]) is None for cells in _cells(labels)):
-        raise InputError(f"{source}: the column {names[0]!r} has words; if they are classes, call it class")
-    return labels
+        by_column = dict(zip(head, (cell.strip() for cell in row), strict=True))
+        cells.append((number, by_column.pop("file"), by_column))
+    return cells
 
 
 def _cells(labels: Mapping[str, Label]) -> Iterator[dict[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gankit import ClassCondition, Condition, InputError, VectorCondition
+from gankit_plugins.data.captions import FIELD, as_tokens, find_captions
 from gankit_plugins.data.folder import EXTENSIONS, Tree
 from gankit_plugins.data.labels import NO_CLASSES, STYLEGAN, Labels, find_labels, natural_order, vectors_of
 
@@ -45,36 +46,51 @@ class Listing:
     messages: tuple[str, ...]
     """Messages about folders that the user may not want as classes."""
 
-    attributes: VectorCondition | None = None
-    """Description of the attributes, from a file with labels. None if the images have no attributes."""
+    described: Condition | None = None
+    """Description of the attributes or captions. None if the images have no attributes and no captions."""
 
-    numbers: Tensor | None = None
-    """Attributes as numbers, (N, K), with a row for each file. None if the images have no attributes."""
+    values: Tensor | None = None
+    """Attributes as numbers, (N, K), or captions as tokens, (N, T), with a row for each file.
+
+    None if the images have no attributes and no captions.
+    """
 
     row: Mapping[str, int] = field(default_factory=dict)
-    """Mapping from the path of a file to the index of its row in `numbers`."""
+    """Mapping from the path of a file to the index of its row in `values`."""
+
+    captions: Tensor | None = None
+    """All captions as tokens, (N, M, T). None if no image has several captions."""
 
     @property
     def condition(self) -> Condition | None:
         """Description of the condition of the images, or None if they have no condition."""
-        return self.attributes or ClassCondition.of(self.class_names)
+        return self.described or ClassCondition.of(self.class_names)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of further tensors of the images."""
+        return () if self.captions is None else (FIELD,)
 
     def index_of(self, name: str) -> int | None:
-        """Return the label of a file, or the index of its row in `numbers` if the images have attributes.
+        """Return the label of a file, or the index of its row in `values` if there are `values`.
 
         Return None for an unknown file, or if the images have no condition.
         """
-        return self.row.get(name) if self.attributes else self.label_of.get(self.class_of(name) or "")
+        return self.row.get(name) if self.described else self.label_of.get(self.class_of(name) or "")
 
     def rows_of(self, indices: list[int]) -> Tensor | None:
-        """Return the labels (n,) or the attributes (n, K) of files, given their indices from `index_of`.
+        """Return the labels (n,), attributes (n, K) or tokens (n, T) of files, given their indices from `index_of`.
 
         Return None if the images have no condition.
         """
         if self.condition is None:
             return None
         rows = torch.tensor(indices)
-        return rows if self.numbers is None else self.numbers[rows]
+        return rows if self.values is None else self.values[rows]
+
+    def fields_of(self, indices: list[int]) -> dict[str, Tensor]:
+        """Return the further tensors of files by name, given their indices from `index_of`."""
+        return {} if self.captions is None else {FIELD: self.captions[torch.tensor(indices)]}
 
     @cached_property
     def label_of(self) -> dict[str, int]:
@@ -170,6 +186,29 @@ def as_listed(names: Iterable[str], listing: Listing, path: Path) -> Iterator[st
         if count == listing.total:
             return
     raise InputError(f"path: files in {path} were added or removed while it was read; run the command again")
+
+
+def list_captioned(files: Tree, path: Path, length: int, min_count: int) -> Listing:
+    """Return the listing of images with captions. Class folders and labels are ignored.
+
+    Args:
+        files: files in a folder or a zip file.
+        path: path of the folder or zip file, for messages.
+        length: maximum number of words in a caption.
+        min_count: minimum number of occurrences of a word.
+
+    Raises:
+        InputError: there are no images, or an image has no caption.
+    """
+    plain = list_images(files, False, path)
+    names = list(files.names())
+    outer = common_folder({name.rpartition("/")[0] for name in names})
+    captions, read = find_captions(files, names, outer, path)
+    condition, tokens = as_tokens(captions, length, min_count)
+    rows = {name: row for row, name in enumerate(names)}
+    several = tokens if tokens.shape[1] > 1 else None
+    others = plain.passed_over - read
+    return replace(plain, passed_over=others, described=condition, values=tokens[:, 0], row=rows, captions=several)
 
 
 def _labelled(files: Tree, labels: Labels, total: int, counts: Counter[str], path: Path) -> Listing:

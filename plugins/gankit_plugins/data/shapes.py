@@ -92,6 +92,23 @@ increases to the right, and v increases downwards. u, v and the distance are ten
 """
 
 
+Range = tuple[float | Tensor, float | Tensor]
+"""Smallest and largest value of a random number, as two numbers, or as two tensors (N,) with the values of each image.
+"""
+
+
+class Hsv(NamedTuple):
+    """Ranges of random colours: hue, saturation and value, each in [0, 1]."""
+
+    hue: Range
+    saturation: Range
+    value: Range
+
+
+BRIGHT, DARK = Hsv((0, 1), (0.3, 0.9), (0.8, 1.0)), Hsv((0, 1), (0.2, 0.6), (0.05, 0.25))
+"""Colours of the shapes and of the backgrounds."""
+
+
 class Shapes(Plugin):
     """Images of bright shapes, such as circles, squares and stars, on dark backgrounds.
 
@@ -164,7 +181,7 @@ class Shapes(Plugin):
             labels = torch.arange(begin, min(begin + CHUNK, c.count)) % len(c.kinds)
             sketch = Sketch.random(labels, c.size, c.max_angle, generator)
             for part in sketch.split(max(1, MAX_PIXELS // c.resolution**2)):
-                images = paint(part, c.kinds, c.resolution)
+                images = paint(part, coverage(part, c.kinds, c.resolution))
                 yield images if c.channels == 3 else grey(images), part.labels
 
 
@@ -185,19 +202,25 @@ class Sketch(NamedTuple):
 
     @classmethod
     def random(
-        cls, labels: Tensor, size_range: tuple[float, float], max_angle: float, generator: torch.Generator
+        cls,
+        labels: Tensor,
+        size_range: Range,
+        max_angle: float,
+        generator: torch.Generator,
+        colours: Hsv = BRIGHT,
+        backgrounds: Hsv = DARK,
     ) -> Sketch:
         """Draw random properties for images with labels (N,). The number of random draws depends only on N."""
 
-        def uniform(low: float, high: float, *more: int) -> Tensor:
+        def uniform(low: float | Tensor, high: float | Tensor, *more: int) -> Tensor:
             return low + (high - low) * torch.rand(len(labels), *more, generator=generator)
 
         size = uniform(*size_range)[:, None, None]
         angle = uniform(-1, 1)[:, None, None] * math.radians(max_angle)
         # Draw the centre such that the circle of radius `size` around the shape lies inside the image.
         x, y = (uniform(-1, 1, 2, 1, 1) * (0.98 - size)[:, None]).unbind(1)
-        background = hsv_to_rgb(uniform(0, 1), uniform(0.2, 0.6), uniform(0.05, 0.25))
-        colour = hsv_to_rgb(uniform(0, 1), uniform(0.3, 0.9), uniform(0.8, 1.0))
+        background = hsv_to_rgb(*(uniform(*one) for one in backgrounds))
+        colour = hsv_to_rgb(*(uniform(*one) for one in colours))
         slope = uniform(-0.08, 0.08, 2, 1, 1, 1)
         return cls(labels, size, angle, x, y, background[..., None, None], slope, colour[..., None, None])
 
@@ -206,10 +229,10 @@ class Sketch(NamedTuple):
         yield from (Sketch(*parts) for parts in zip(*(field.split(count) for field in self), strict=True))
 
 
-def paint(sketch: Sketch, kinds: tuple[Kind, ...], resolution: int) -> Tensor:
-    """Draw RGB images (N, 3, resolution, resolution) uint8 from their random properties."""
-    labels, size, angle, centre_x, centre_y, background, slope, colour = sketch
-    y, x = torch.meshgrid(*[(torch.arange(resolution) + 0.5) / resolution * 2 - 1] * 2, indexing="ij")
+def coverage(sketch: Sketch, kinds: tuple[Kind, ...], resolution: int) -> Tensor:
+    """Return the share of each pixel that the shape covers, (N, 1, resolution, resolution), from 0 to 1."""
+    labels, size, angle, centre_x, centre_y, *_ = sketch
+    y, x = coordinates(resolution)
     dx, dy = x - centre_x, y - centre_y
     u = (dx * angle.cos() + dy * angle.sin()) / size
     v = (dy * angle.cos() - dx * angle.sin()) / size
@@ -217,10 +240,21 @@ def paint(sketch: Sketch, kinds: tuple[Kind, ...], resolution: int) -> Tensor:
     for label, kind in enumerate(kinds):
         own = labels == label
         distance[own] = DISTANCE[kind](u[own], v[own])
-    alpha = (0.5 - distance * size * resolution / 2).clamp(0, 1)[:, None]
-    behind = (background + slope[:, 0] * x + slope[:, 1] * y).clamp(0, 1)
-    images = alpha * colour + (1 - alpha) * behind
+    return (0.5 - distance * size * resolution / 2).clamp(0, 1)[:, None]
+
+
+def paint(sketch: Sketch, alpha: Tensor) -> Tensor:
+    """Draw RGB images (N, 3, H, W) uint8 from their random properties and the coverage (N, 1, H, W) of their pixels."""
+    y, x = coordinates(alpha.shape[-1])
+    behind = (sketch.background + sketch.slope[:, 0] * x + sketch.slope[:, 1] * y).clamp(0, 1)
+    images = alpha * sketch.colour + (1 - alpha) * behind
     return (images * 255).round().to(torch.uint8)
+
+
+def coordinates(resolution: int) -> tuple[Tensor, Tensor]:
+    """Return y and x of the centres of the pixels, (resolution, resolution) each, from -1 to 1."""
+    y, x = torch.meshgrid(*[(torch.arange(resolution) + 0.5) / resolution * 2 - 1] * 2, indexing="ij")
+    return y, x
 
 
 def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:

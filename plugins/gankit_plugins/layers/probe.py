@@ -20,6 +20,8 @@ COUNT = 2
 def probe(network: nn.Module, run: Run, shift: int = 0) -> DiscriminatorOutput:
     """Return the output of a discriminator for fixed images. With K classes, image i has the class (i + shift) mod K.
 
+    `shift`, 0 or 1, also changes conditions other than classes.
+
     The network is not changed. It runs in evaluation mode, because in training mode, batch norm would update its
     running statistics.
     """
@@ -32,7 +34,7 @@ def probe(network: nn.Module, run: Run, shift: int = 0) -> DiscriminatorOutput:
     elif spec.classes:
         second = (torch.arange(COUNT, device=device) + shift) % spec.classes
     elif spec.condition is not None:
-        second = spec.condition.blank(COUNT).to(device)
+        second = spec.condition.blank(COUNT).to(device) + shift
     training = network.training
     network.eval()
     output = DiscriminatorOutput(*network(images, second))

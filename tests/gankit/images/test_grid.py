@@ -56,6 +56,18 @@ def test_positions_of_images_in_a_grid(channels, size, gap, scale):
     assert corner in (PAPER, (PAPER,) * 3, (PAPER,) * 4)
 
 
+def test_long_row_names_have_several_short_lines():
+    images = torch.zeros(1, 1, 64, 64, dtype=torch.uint8)
+    plain, short, long = (grid(images, 1, names) for names in ((), ["x" * 24], ["one long name of a row " * 9]))
+    assert plain.width + 30 < long.width < short.width + 60
+    beside = long.crop((0, 0, long.width - plain.width, long.height)).convert("L")
+    inked = [beside.crop((0, y, beside.width, y + 1)).getextrema()[0] < 128 for y in range(beside.height)]
+    lines = sum(now and not before for before, now in zip([False, *inked], inked, strict=False))
+    assert lines >= 3
+    assert not inked[0]
+    assert not inked[-1]
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_row_names_are_beside_the_images(channels):
     images = torch.full((4, channels, 8, 8), 9, dtype=torch.uint8)

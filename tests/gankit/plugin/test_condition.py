@@ -177,3 +177,39 @@ def test_what_a_user_wants():
     assert requested_by(3) == {"class": "3"}
     with pytest.raises(InputError, match="1: the name of a condition must be a text"):
         requested_by({1: 2})
+
+
+CAPTIONS = ("A red circle.", "A circle, RED!", "the painter's red-green circle")
+
+
+def test_the_words_of_texts_are_in_lower_case_without_punctuation_and_sorted_by_frequency():
+    condition = TokenCondition.from_texts(CAPTIONS, length=3)
+    assert condition.words == ("circle", "red", "a", "green", "painters", "the")
+    assert TokenCondition.from_texts(CAPTIONS, 3, min_count=2).words == ("circle", "red", "a")
+    with pytest.raises(InputError, match="no word that occurs 4 times"):
+        TokenCondition.from_texts(CAPTIONS, 3, min_count=4)
+
+
+def test_texts_of_a_dataset_are_cut_and_lose_unknown_words():
+    condition = TokenCondition.from_texts(CAPTIONS, 3, min_count=2)
+    assert condition.text(condition.encode("A red green circle")) == "a red circle"
+    assert condition.text(condition.encode("a red circle a")) == "a red circle"
+    assert condition.encode("RED?").tolist() == [2, 0, 0]
+    assert condition.encode("").tolist() == [0, 0, 0]
+
+
+def test_a_requested_text_may_have_capitals_and_punctuation():
+    assert torch.equal(TEXTS.tokens("A red-circle!"), TEXTS.tokens("a red circle"))
+    own = TokenCondition(("C++", "c"), 2)  # words that the rule would split are found as they are
+    assert own.tokens("C++ C").tolist() == [1, 2]
+
+
+def test_unknown_words_are_named_in_one_sentence_with_the_nearest_words():
+    condition = TokenCondition(("a", "blue", "square", "squares"), 4)
+    with pytest.raises(InputError) as error:
+        condition.tokens("a bleu sqare")
+    assert str(error.value) == (
+        "text: the words 'bleu' and 'sqare' are unknown; near 'bleu': blue; near 'sqare': square, squares"
+    )
+    with pytest.raises(InputError, match="the word 'xyz' is unknown; the known words are a, blue, square, squares"):
+        condition.tokens("a xyz")

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gankit_plugins.data.shapes import DISTANCE, Shapes, Sketch, grey, hsv_to_rgb, paint
+from gankit_plugins.data.shapes import DISTANCE, Shapes, Sketch, coverage, grey, hsv_to_rgb, paint
 
 KINDS = tuple(DISTANCE)
 
 
 def draw(labels, kinds, resolution, max_angle, generator):
-    return paint(Sketch.random(labels, (0.5, 0.75), max_angle, generator), kinds, resolution)
+    sketch = Sketch.random(labels, (0.5, 0.75), max_angle, generator)
+    return paint(sketch, coverage(sketch, kinds, resolution))
 
 
 def load(**settings):
