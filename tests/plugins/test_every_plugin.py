@@ -115,6 +115,7 @@ def sounds(length: int) -> dict[str, dict]:
     data = {"use": "tones", "count": 24, "length": length, "sample_rate": 2000, "pitch": [40, 50]}
     return {"data": data} | {player: {"use": "wavegan", "width": 2} for player in ("generator", "discriminator")}
 
+
 STACKGAN = {
     "generator": {"use": "stackgan", "width": 1, "text_size": 3, "condition_size": 2},
     "discriminator": {"use": "stackgan", "width": 4, "text_size": 3, "compressed_size": 2},

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gankit import ClassCondition, Condition, InputError, VectorCondition
+from gankit import ClassCondition, Condition, InputError
 from gankit_plugins.data.captions import FIELD, as_tokens, find_captions
 from gankit_plugins.data.folder import EXTENSIONS, Tree
 from gankit_plugins.data.labels import NO_CLASSES, STYLEGAN, Labels, find_labels, natural_order, vectors_of
