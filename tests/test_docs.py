@@ -170,9 +170,13 @@ def run_command(command, folder):
         arguments += ["--count", "6"]
     if arguments[0] in ("run", "validate"):
         own = any(argument.startswith("generator.use=./") for argument in arguments)
-        networks = not own and not {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist"} & set(arguments)
+        networks = not own and not {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist", "video_shapes"} & set(
+            arguments
+        )
         settings = small([a for a in arguments if "=" in a], networks=networks)
         arguments = [*(a for a in arguments if "=" not in a), *settings]
+        if "video_shapes" in arguments:
+            arguments += ["data.count=24", "generator.width=2", "discriminator.width=2"]
     result = CliRunner().invoke(cli, arguments, standalone_mode=False)
     assert result.exit_code == 0, f"{command}: {result.exception!r} {result.output}"
 
