@@ -171,9 +171,11 @@ def run_command(command, folder):
     if arguments[0] in ("run", "validate"):
         own = any(argument.startswith("generator.use=./") for argument in arguments)
         others = {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist", "stackgan_shapes", "stackgan2_shapes"}
-        networks = not own and not others & set(arguments)
+        networks = not own and not (others | {"video_shapes"}) & set(arguments)
         settings = small([a for a in arguments if "=" in a], networks=networks)
         arguments = [*(a for a in arguments if "=" not in a), *settings]
+        if "video_shapes" in arguments:
+            arguments += ["data.count=24", "generator.width=2", "discriminator.width=2"]
     result = CliRunner().invoke(cli, arguments, standalone_mode=False)
     assert result.exit_code == 0, f"{command}: {result.exception!r} {result.output}"
 
