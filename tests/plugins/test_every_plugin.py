@@ -9,7 +9,7 @@ pytestmark = pytest.mark.gpu
 
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
 NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "cifar10", "celeba", "lsun", "images"}
-NEED_FILES |= {"numpy", "hugging_face", "webdataset"}
+NEED_FILES |= {"table", "numpy", "hugging_face", "webdataset"}
 NEED_FILES |= {"inception", "torchscript", "fid", "kid"}
 NO_EFFECT = {"training_monitor", "collapse_guard", "moving_average", "truncation", "constant", "standing_statistics"}
 NO_EFFECT |= {"csv", "tensorboard", "wandb", "mlflow", "trackio"}
@@ -72,8 +72,18 @@ SMALL = {
     "discriminator.began": {"width": 2, "code": 4},
     "discriminator.ebgan": {"width": 2, "halvings": 2},
     "loss.began": {"rate": 0.5, "gamma": 1.0},
+    "drawn_table": {"count": 60},
+    "generator.ctgan": {"hidden": [8]},
+    "discriminator.ctgan": {"hidden": [8]},
 }
 """Settings for a run of four iterations, by name or by kind and name."""
+
+TABLE = {
+    "data": {"use": "drawn_table", "count": 60},
+    "generator": {"use": "ctgan", "hidden": [8]},
+    "discriminator": {"use": "ctgan", "hidden": [8]},
+}
+"""Table and its networks, for plugins for tables."""
 
 PGGAN = {player: {"use": "pggan", "width": 2, "max_width": 3} for player in ("generator", "discriminator")}
 
@@ -88,6 +98,10 @@ REQUIRED = {
     "conditional_batch_norm": {"normalization": {"discriminator": {"use": "none"}}},
     "path_length": {"generator": STYLEGAN2},
     "style_mixing": {"generator": STYLEGAN2},
+    "drawn_table": {player: TABLE[player] for player in ("generator", "discriminator")},
+    "generator.ctgan": {name: TABLE[name] for name in ("data", "discriminator")},
+    "discriminator.ctgan": {name: TABLE[name] for name in ("data", "generator")},
+    **dict.fromkeys(("training_by_sampling", "table_rows", "table_columns", "table_prediction"), TABLE),
 }
 """Other parts of the recipe that a plugin needs, or that it does not refuse, by name or by kind and name."""
 
