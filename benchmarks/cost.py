@@ -46,6 +46,10 @@ PARTNERS: dict[str, dict[str, Any]] = {
         f"trick {name}": {"normalization": {"generator": {"use": FOR_GENERATOR}}}
         for name in ("auxiliary_classifier", "projection")
     },
+    "trick training_by_sampling": {
+        "data": {"use": "drawn_table"},
+        **{player: {"use": "ctgan"} for player in PLAYERS},
+    },
     "trick progressive_growing": {
         "data": {"resolution": 32},
         **{player: {"use": "pggan", "max_width": 64} for player in PLAYERS},

@@ -23,10 +23,11 @@ class AppendingLayer(nn.Module):
     def __init__(self, spec: Spec, inputs: int, outputs: int) -> None:
         super().__init__()
         self.linear = spec.normalize("generator", nn.Linear(inputs, outputs), outputs)
+        self.activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ReLU(linear(x)), followed by x."""
-        return torch.cat([self.linear(x).relu(), x], dim=1)
+        return torch.cat([self.activation(self.linear(x)), x], dim=1)
 
 
 class CtganNetwork(nn.Module):
