@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
-from PIL.Image import Image
 from torch import Tensor, nn
 
 from gankit.errors import InputError, PluginError
@@ -111,7 +110,7 @@ class Sampler:
         self._truncate_latent = hooks.sole("truncate_latent")
         self._changes = hooks.calls("sampling_latent")
         draw_samples = hooks.sole("draw_samples")
-        self.draw_samples: Callable[[Tensor], Image | None] | None = (
+        self.draw_samples: Callable[[Tensor], Any] | None = (
             None if draw_samples is None else lambda samples: draw_samples(samples, spec)
         )
         """Function that plots samples (N, C, H, W) of data such as 2-D points, or None if no plugin provides one."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import Field
 
 from gankit import Dataset, RecipePath, Settings, hookimpl, read_prepared
 from gankit_plugins.data.table_files import read_table
-from gankit_plugins.data.table_kinds import GivenKind
+from gankit_plugins.data.table_kinds import GivenKind, describe_columns
 from gankit_plugins.data.table_rows import TableRows, dataset_of
 from gankit_plugins.layers.table_columns import columns_of
 
@@ -51,6 +53,6 @@ class Table(TableRows):
         c = self.config
         if c.path.suffix.lower() == PREPARED:
             dataset = read_prepared(c.path)
-            columns_of(dataset.encoding, f"path: {c.path}: table")
-            return dataset
+            columns = columns_of(dataset.encoding, f"path: {c.path}: table")
+            return replace(dataset, contents=f"{len(columns)} columns: {describe_columns(columns)}")
         return dataset_of(read_table(c.path), c.columns, c.missing)

@@ -46,7 +46,7 @@ def dataset_of(cells: Cells, given: Mapping[str, GivenKind], missing: Sequence[s
         VectorCondition(names) if names else None,
         load,
         note="rows of a table",
-        contents=f"{len(values[0])} rows, {len(columns)} columns: {describe_columns(columns)}",
+        contents=f"{len(values[0]):,} rows, {len(columns)} columns: {describe_columns(columns)}",
         encoding=to_encoding(columns),
     )
 

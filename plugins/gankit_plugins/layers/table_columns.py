@@ -139,9 +139,11 @@ def columns_of(encoding: Mapping[str, Any], owner: str) -> tuple[Column, ...]:
     """
     if "columns" not in encoding:
         raise InputError(f'{owner} needs the rows of a table, and the data are none; use data = "table"')
-    return tuple(
-        Column(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()}) for one in encoding["columns"]
-    )
+    return tuple(Column(**{name: _as_tuple(value) for name, value in one.items()}) for one in encoding["columns"])
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def categories(columns: Iterable[Column]) -> tuple[Column, ...]:
