@@ -51,6 +51,10 @@ PARTNERS: dict[str, dict[str, Any]] = {
         "generator": {"use": "stackgan", "width": 32},
         "discriminator": {"use": "stackgan", "width": 16},
     },
+    "trick training_by_sampling": {
+        "data": {"use": "drawn_table"},
+        **{player: {"use": "ctgan"} for player in PLAYERS},
+    },
     "trick progressive_growing": {
         "data": {"resolution": 32},
         **{player: {"use": "pggan", "max_width": 64} for player in PLAYERS},

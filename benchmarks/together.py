@@ -72,6 +72,10 @@ PARTNERS: dict[str, Change] = {
     "began": {"discriminator": {"use": "began", "width": 2, "code": 4}},
     "ebgan": {"discriminator": {"use": "ebgan", "width": 2, "halvings": 2}},
     "progressive_growing": {player: {"use": "pggan", "width": 2, "max_width": 3} for player in PLAYERS},
+    "training_by_sampling": {
+        "data": {"use": "drawn_table", "count": 60},
+        **{player: {"use": "ctgan", "hidden": [4]} for player in PLAYERS},
+    },
     **{name: {"data": {"resolution": 8}, "generator": STYLEGAN2} for name in ("path_length", "style_mixing")},
     "mismatched_pairs": {
         "generator": {"use": "stackgan", "width": 1, "text_size": 2, "condition_size": 2},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import nn
@@ -55,7 +54,7 @@ def build_network(
     """
     hook = "build_generator" if player == "generator" else "build_discriminator"
     with recipe_errors(source, player):
-        own_spec = spec if player == "generator" else replace(spec, shape=(spec.channels * spec.pack, *spec.shape[1:]))
+        own_spec = spec if player == "generator" else spec.packed()
         network = hooks.one(hook, own_spec, run)
     wrapped_by = []
     for implementation in hooks.of("wrap_network", player):

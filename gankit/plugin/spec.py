@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
 from gankit.errors import InputError
-from gankit.plugin.condition import Condition
+from gankit.plugin.condition import Condition, VectorCondition
 from gankit.plugin.slots import Player
 
 Normalize = Callable[[Player, nn.Module, int], nn.Module]
@@ -94,6 +94,17 @@ class Spec:
     def channels(self) -> int:
         """Number of channels of a sample, C."""
         return self.shape[0]
+
+    def packed(self) -> Spec:
+        """Return the specification of the inputs of D. With `pack` images in an input, their channels are concatenated.
+
+        Condition vectors of these images are concatenated too. All other conditions are equal for the images of a pack.
+        """
+        condition = self.condition
+        if isinstance(condition, VectorCondition) and self.pack > 1:
+            names = tuple(f"{name} ({number})" for number in range(1, self.pack + 1) for name in condition.names)
+            condition = VectorCondition(names, condition.ranges * self.pack)
+        return replace(self, shape=(self.channels * self.pack, *self.shape[1:]), condition=condition)
 
     def image_size(self, owner: str) -> tuple[int, int]:
         """Return the height and width of an image, in pixels.

@@ -19,6 +19,7 @@ PURPOSES = (
     "Video",
     "Texts",
     "Mode collapse",
+    "Tables",
     "Settings of papers, for GPUs",
 )
 """Purposes of the recipes that come with gankit, in the order in which `gankit recipes` shows them."""

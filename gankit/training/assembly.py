@@ -385,7 +385,7 @@ def check_networks(run: TrainingRun) -> None:
     spec = run.spec
     classes = spec.classes if spec.class_balanced else min(spec.classes, CHECKED_CLASSES)
     count = max(2, classes)
-    condition = None if spec.condition is None else spec.condition.blank(count).to(run.device)
+    condition = blank_condition(spec, count, run.device)
     with torch.no_grad(), fork_rng(run.device), eval_mode(run.generator), eval_mode(run.discriminator):
         with recipe_errors(run.recipe.source, "latent"):
             z = run.draw_latent(count, condition)
@@ -396,7 +396,7 @@ def check_networks(run: TrainingRun) -> None:
             raise refusal(run.recipe, "generator", message)
         inputs = images.float().repeat(1, spec.pack, *[1] * (images.dim() - 2))
         given = f"images of shape {tuple(inputs.shape)}"
-        second = z if spec.latent_pairs else condition
+        second = z if spec.latent_pairs else blank_condition(spec.packed(), count, run.device)
         output = _call(run, "discriminator", lambda: run.discriminator(inputs, second), given)
         if not is_discriminator_output(output, count):
             message = (
@@ -404,6 +404,11 @@ def check_networks(run: TrainingRun) -> None:
                 f"({count}, ...), features ({count}, F), and further outputs by name"
             )
             raise refusal(run.recipe, "discriminator", message)
+
+
+def blank_condition(spec: Spec, count: int, device: torch.device) -> Tensor | None:
+    """Return a condition (count, ...) with arbitrary valid values, or None for data without a condition."""
+    return None if spec.condition is None else spec.condition.blank(count).to(device)
 
 
 def is_discriminator_output(output: Any, count: int) -> bool:

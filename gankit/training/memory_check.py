@@ -115,8 +115,11 @@ def estimated_bytes(run: TrainingRun) -> int:
     with fork_rng(run.device), eval_mode(run.generator), eval_mode(run.discriminator), run.autocast():
         z = run.draw_latent(count, condition)
         of_generator, images = saved_bytes(run.generator, z, condition)
+        described = spec.packed().condition
+        blank = None if described is None else described.blank(count).to(run.device)
+        second = z if spec.latent_pairs else blank
         inputs = images.detach().float().repeat(1, spec.pack, *[1] * (images.dim() - 2))
-        of_discriminator, _ = saved_bytes(run.discriminator, inputs, z if spec.latent_pairs else condition)
+        of_discriminator, _ = saved_bytes(run.discriminator, inputs, second)
     activations = max(2 * of_discriminator, of_generator + of_discriminator)
     weights = sum(p.nbytes for network in run.networks.values() for p in network.parameters())
     return activations * _step_images(run.recipe, run.ranks.size) // count + 4 * weights

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.gpu
 
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
 NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "cifar10", "celeba", "lsun", "images"}
-NEED_FILES |= {"lines", "numpy", "hugging_face", "webdataset", "sounds", "videos"}
+NEED_FILES |= {"lines", "table", "numpy", "hugging_face", "webdataset", "sounds", "videos"}
 NEED_FILES |= {"random_caption"}  # images with several captions
 NEED_FILES |= {"inception", "torchscript", "fid", "kid"}
 NO_EFFECT = {"training_monitor", "collapse_guard", "moving_average", "truncation", "constant", "standing_statistics"}
@@ -97,8 +97,18 @@ SMALL = {
     "tones": {"count": 24, "length": 64, "sample_rate": 2000, "pitch": [40, 50]},
     "generator.wavegan": {"width": 2},
     "discriminator.wavegan": {"width": 2},
+    "drawn_table": {"count": 60},
+    "generator.ctgan": {"hidden": [8]},
+    "discriminator.ctgan": {"hidden": [8]},
 }
 """Settings for a run of four iterations, by name or by kind and name."""
+
+TABLE = {
+    "data": {"use": "drawn_table", "count": 60},
+    "generator": {"use": "ctgan", "hidden": [8]},
+    "discriminator": {"use": "ctgan", "hidden": [8]},
+}
+"""Table and its networks, for plugins for tables."""
 
 PGGAN = {player: {"use": "pggan", "width": 2, "max_width": 3} for player in ("generator", "discriminator")}
 
@@ -150,6 +160,10 @@ REQUIRED = {
     "spectrogram": sounds(1024),
     "pitch_error": sounds(256),
     "mismatched_pairs": STACKGAN,
+    "drawn_table": {player: TABLE[player] for player in ("generator", "discriminator")},
+    "generator.ctgan": {name: TABLE[name] for name in ("data", "discriminator")},
+    "discriminator.ctgan": {name: TABLE[name] for name in ("data", "generator")},
+    **dict.fromkeys(("training_by_sampling", "table_rows", "table_columns", "table_prediction"), TABLE),
 }
 """Other parts of the recipe that a plugin needs, or that it does not refuse, by name or by kind and name."""
 

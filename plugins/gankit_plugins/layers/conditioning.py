@@ -88,6 +88,15 @@ def refuse_other_conditions(spec: Spec, name: str) -> None:
         )
 
 
+def refuse_texts_and_images(spec: Spec, name: str) -> None:
+    """Raise an InputError if the condition of the data is a text or an image."""
+    if not isinstance(spec.condition, ClassCondition | VectorCondition | None):
+        raise InputError(
+            f"{name} works with classes, with numbers or without a condition, and the data have "
+            f"{spec.condition.describe()}; remove it, or load the data without the condition"
+        )
+
+
 def require_conditional(spec: Spec, run: Run) -> None:
     """Raise an InputError if the run's generator does not use the class labels."""
     if not spec.conditional:

@@ -34,7 +34,9 @@ def probe(network: nn.Module, run: Run, shift: int = 0) -> DiscriminatorOutput:
     elif spec.classes:
         second = (torch.arange(COUNT, device=device) + shift) % spec.classes
     elif spec.condition is not None:
-        second = spec.condition.blank(COUNT).to(device) + shift
+        described = spec.packed().condition
+        assert described is not None
+        second = described.blank(COUNT).to(device) + shift
     training = network.training
     network.eval()
     output = DiscriminatorOutput(*network(images, second))

@@ -9,14 +9,17 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Plugin, RecipeInfo, Run, Settings, Spec, hookimpl
-from gankit_plugins.layers.conditioning import refuse_other_conditions
+from gankit_plugins.layers.conditioning import refuse_texts_and_images
 
 PIXELWISE = ("instance_noise",)
 """Names of tricks that act on each pixel separately. These tricks may be applied before or after packing."""
 
 
 def packs(images: Tensor, size: int) -> Tensor:
-    """Concatenate every m = `size` consecutive images along the channels: from (B, C, H, W) to (B / m, m C, H, W)."""
+    """Concatenate every m = `size` consecutive images along the channels: from (B, C, H, W) to (B / m, m C, H, W).
+
+    Condition vectors (B, K) become (B / m, m K).
+    """
     return images.reshape(len(images) // size, size * images.shape[1], *images.shape[2:])
 
 
@@ -53,8 +56,9 @@ class Packing(Plugin):
     """Packs of several images as inputs of D, so that D detects a lack of variety.
 
     Source: Lin 2018 (PacGAN), section 2. The images of a pack are concatenated along the channels, and D has one output
-    for the whole pack. With classes, all images of a pack have the same class, and every batch has the same number of
-    images of each class. Each pack has one logit, one target, one weight and one penalty.
+    for the whole pack. Condition vectors, such as attributes, are concatenated too. With classes, all images of a pack
+    have the same class, and every batch has the same number of images of each class. Each pack has one logit, one
+    target, one weight and one penalty.
 
     When to use: against mode collapse, that is, if the samples are good but miss some modes of the data.
     When not: with small batches, which have few packs. Also not with `minibatch_discrimination` or `minibatch_stddev`,
@@ -91,7 +95,7 @@ class Packing(Plugin):
         size = self.config.size
         if spec.pack != 1:
             raise ValueError("the images are packed twice; keep one packing, with a larger size if necessary")
-        refuse_other_conditions(spec, self.name)
+        refuse_texts_and_images(spec, self.name)
         spec.pack = size
         if spec.classes:
             spec.class_balanced = True
@@ -102,7 +106,7 @@ class Packing(Plugin):
     @hookimpl
     def discriminator_inputs(self, images: Tensor, condition: Tensor | None, run: Run) -> tuple[Tensor, Tensor | None]:
         size = self.config.size
-        if condition is None:
-            return packs(images, size), None
+        if condition is None or not run.spec.classes:
+            return packs(images, size), None if condition is None else packs(condition, size)
         order = packing_order(condition, run.spec.classes, size)
         return packs(images[order], size), condition[order][::size]

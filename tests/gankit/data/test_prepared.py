@@ -92,6 +92,7 @@ def test_the_metadata(out):
     assert card == {
         "format": "gankit-images-2",
         "gankit": "0.1.0",
+        "encoding": {},
         "condition": {"kind": "class", "names": ["a", "b", "c"]},
         "source": "test images",
         "note": "drawn",
