@@ -67,7 +67,11 @@ def test_a_prepared_file_has_the_captions(photos, tmp_path):
     again = Images(Images.Config(path=tmp_path / "photos.safetensors", captions=True)).load_data()
     assert again.condition == data.condition
     assert torch.equal(again.load()[2]["captions"], data.load()[2]["captions"])
-    prepare(Images(Images.Config(path=photos, resolution=8)).load_data(), tmp_path / "plain.safetensors", "photos")
+    prepare(
+        Images(Images.Config(path=photos, resolution=8, classes=False)).load_data(),
+        tmp_path / "plain.safetensors",
+        "photos",
+    )
     with pytest.raises(InputError, match=r"^captions: .*plain.safetensors was prepared without captions"):
         Images(Images.Config(path=tmp_path / "plain.safetensors", captions=True)).load_data()
 

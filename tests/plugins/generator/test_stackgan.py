@@ -6,9 +6,11 @@ import sys
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 from gankit import InputError, Sampler, Spec, TokenCondition
+from gankit.cli import cli
 from gankit.training.launch import resume
 from gankit.training.reporter import Reporter
 from gankit_plugins.discriminator.stackgan import StackGanDiscriminator, StackGanDiscriminatorNetwork
@@ -153,19 +155,16 @@ def test_both_stages_resume_to_the_same_bytes(stages, tmp_path):
 def test_a_text_is_sampled_from_the_file_alone(stages, tmp_path):
     file = tmp_path / "g.safetensors"
     file.write_bytes((stages[1] / "generator.safetensors").read_bytes())
-    command = [sys.executable, "-m", "gankit", "sample", str(file), "--count", "2"]
-    text = ["--text", "A small RED circle, on dark green!"]
-    done = subprocess.run([*command, *text, "--out", str(tmp_path / "x")], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    sample = ["sample", str(file), "--count", "2", "--out", str(tmp_path / "x"), "--text"]
+    done = CliRunner().invoke(cli, [*sample, "A small RED circle, on dark green!"])
+    assert done.exit_code == 0, done.output
     assert len(list((tmp_path / "x").glob("*_a_small_red_circle_on_dark_green.png"))) == 2
-    done = subprocess.run(
-        [*command, "--text", "a smal circl", "--out", str(tmp_path / "y.png")],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "gankit", *sample[:-2], str(tmp_path / "y"), "--text", "a smal circl"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "the words 'smal' and 'circl' are unknown; near 'smal': small" in done.stderr
     assert "near 'circl': circle" in done.stderr
-    assert not (tmp_path / "y.png").exists()
+    assert not (tmp_path / "y").exists()
 
 
 def test_stage_2_without_the_weights_of_stage_1_is_a_warning(assembled):
