@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from gankit.errors import InputError, PluginError

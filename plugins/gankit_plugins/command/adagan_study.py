@@ -332,11 +332,12 @@ class Study:
         count = COLUMNS if plot is None else count
         parts = [generator.draw(count, seed).images for generator in self.generators]
         mixture = draw_mixture(self.generators, self.shares(), count, seed).images
-        plots = None if plot is None else [plot(samples, None, COLUMNS, ()) for samples in (*parts, mixture)]
-        if plots is None or None in plots:
-            picture = sample_grid(torch.cat([*parts, mixture]), count, names)
-        else:
+        drawn = [plot(samples, None, COLUMNS, ()) for samples in (*parts, mixture)] if plot is not None else []
+        plots = [one for one in drawn if one is not None]
+        if plots:
             picture = plots_with_names(plots, names)
+        else:
+            picture = sample_grid(torch.cat([*parts, mixture]), count, names)
         data, path = io.BytesIO(), self.out / "samples.png"
         picture.save(data, "PNG")
         write_bytes(path, data.getvalue())

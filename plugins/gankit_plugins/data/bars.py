@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Comparison, Dataset, Plugin, Settings, VectorCondition, hookimpl
-from gankit_plugins.data.shapes import CHUNK, MAX_PIXELS, Sketch, paint
+from gankit_plugins.data.shapes import CHUNK, MAX_PIXELS, Sketch, coverage, paint
 
 COLOURS = {"red": (0.9, 0.15, 0.15), "green": (0.15, 0.9, 0.15), "blue": (0.15, 0.15, 0.9), "yellow": (0.9, 0.9, 0.15)}
 """RGB values of the bars by the name of the colour. The values are from 0 to 1."""
@@ -77,7 +77,7 @@ class Bars(Plugin):
             condition = CONDITION.scaled(torch.cat([numbers, one_hot], 1))
             sketch = sketch_of(numbers, colours, uniform[:, 2:])
             parts = sketch.split(max(1, MAX_PIXELS // c.resolution**2))
-            yield torch.cat([paint(part, ("bar",), c.resolution) for part in parts]), condition
+            yield torch.cat([paint(part, coverage(part, ("bar",), c.resolution)) for part in parts]), condition
 
     @hookimpl
     def compute_metrics(self, comparison: Comparison) -> dict[str, float] | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gankit import InputError, TokenCondition
-from gankit_plugins.data.folder import Folder, Zip
+from gankit_plugins.data.folder import Tree
 from gankit_plugins.data.labels import csv_cells, normal_path, places_of
 
 FILE = "captions.csv"
@@ -31,7 +31,7 @@ class Captions(NamedTuple):
 
 
 def find_captions(
-    files: Folder | Zip, names: Iterable[str], outer: str, path: Path
+    files: Tree, names: Iterable[str], outer: str, path: Path
 ) -> tuple[dict[str, list[str]], Counter[str]]:
     """Return the captions of each image by the path of its file, and the number of files with captions by extension.
 
@@ -73,7 +73,7 @@ def read_table(content: bytes, source: str) -> dict[str, list[str]]:
     return captions
 
 
-def read_lines(files: Folder | Zip, name: str, path: Path) -> list[str]:
+def read_lines(files: Tree, name: str, path: Path) -> list[str]:
     """Return the lines of a text file that are not empty. If there is no such file, return an empty list."""
     try:
         content = (files.read(name) or b"").decode("utf-8-sig")

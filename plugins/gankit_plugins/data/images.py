@@ -185,11 +185,14 @@ def prepared_dataset(config: Images.Config) -> Dataset:
     """Return the dataset in a file written by `gankit prepare`.
 
     Raises:
-        InputError: the file has another format, or does not match the settings `resolution`, `channels` or `classes`.
+        InputError: the file has another format, or does not match the settings `resolution`, `channels`, `classes` or
+            `captions`.
     """
     if config.value_range is not None:
         raise InputError(f"value_range: {config.path} has prepared images, which are scaled; remove data.value_range")
     path, dataset = config.path, read_prepared(config.path)
+    if config.captions and not isinstance(dataset.condition, TokenCondition):
+        raise InputError(f"captions: {path} was prepared without captions; remove it, or prepare the images again")
     if config.resolution is config.channels is None:
         return with_classes(dataset, config)
     if len(dataset.shape) != 3:
@@ -223,12 +226,8 @@ def with_classes(dataset: Dataset, config: PreparedSettings) -> Dataset:
     """Return the dataset unchanged, or without its condition if the setting `classes` is false.
 
     Raises:
-        InputError: the setting `classes` is true, and the dataset has no classes, or the same for `captions`.
+        InputError: the setting `classes` is true, and the dataset has no classes.
     """
-    if config.captions and not isinstance(dataset.condition, TokenCondition):
-        raise InputError(
-            f"captions: {config.path} was prepared without captions; remove it, or prepare the images again"
-        )
     if config.classes and not dataset.class_names:
         raise InputError(f"classes: {config.path} was prepared without classes; remove it, or prepare the images again")
     if config.classes is False:

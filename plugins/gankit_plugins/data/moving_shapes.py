@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gankit import ClassCondition, Condition, Dataset, VectorCondition, hookimpl
 from gankit_plugins.data.clip_output import ClipData, ClipSettings
-from gankit_plugins.data.shapes import MAX_PIXELS, Kind, Sketch, paint
+from gankit_plugins.data.shapes import MAX_PIXELS, Kind, Sketch, coverage, paint
 from gankit_plugins.layers.motion import DIRECTIONS, VELOCITY
 
 CHUNK = 250
@@ -126,5 +126,5 @@ class MovingShapes(ClipData):
         x, y = (centre[:, None] + step[:, None] * times[None, :, None]).flatten(0, 1)[..., None, None].unbind(1)
         each_frame = Sketch(*(field.repeat_interleave(c.frames, 0) for field in sketch))._replace(x=x, y=y)
         parts = each_frame.split(max(1, MAX_PIXELS // c.resolution**2))
-        frames = torch.cat([paint(part, c.kinds, c.resolution)[:, : c.channels] for part in parts])
+        frames = torch.cat([paint(part, coverage(part, c.kinds, c.resolution))[:, : c.channels] for part in parts])
         return frames.unflatten(0, (count, c.frames)).transpose(1, 2).contiguous()
