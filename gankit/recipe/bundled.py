@@ -14,6 +14,7 @@ PURPOSES = (
     "CIFAR-10",
     "Images of a requested class",
     "Mode collapse",
+    "Audio",
     "Settings of papers, for GPUs",
 )
 """Purposes of the recipes that come with gankit, in the order in which `gankit recipes` shows them."""

@@ -81,10 +81,12 @@ SMALL = {
 PGGAN = {player: {"use": "pggan", "width": 2, "max_width": 3} for player in ("generator", "discriminator")}
 
 
+WAVEGAN = {player: {"use": "wavegan", "width": 2} for player in ("generator", "discriminator")}
+
+
 def sounds(length: int) -> dict[str, dict]:
-    """Return sounds with a pitch, and networks for them."""
-    data = {"use": "tones", "count": 24, "length": length, "sample_rate": 2000, "pitch": [40, 50]}
-    return {"data": data} | {player: {"use": "wavegan", "width": 2} for player in ("generator", "discriminator")}
+    """Return data of short sounds with a pitch."""
+    return {"data": {"use": "tones", "count": 24, "length": length, "sample_rate": 2000, "pitch": [40, 50]}}
 
 
 REQUIRED = {
@@ -98,12 +100,12 @@ REQUIRED = {
     "conditional_batch_norm": {"normalization": {"discriminator": {"use": "none"}}},
     "path_length": {"generator": STYLEGAN2},
     "style_mixing": {"generator": STYLEGAN2},
-    "tones": {player: {"use": "wavegan", "width": 2} for player in ("generator", "discriminator")},
-    "generator.wavegan": sounds(64),
-    "discriminator.wavegan": sounds(64),
-    "phase_shuffle": sounds(256),
-    "spectrogram": sounds(1024),
-    "pitch_error": sounds(256),
+    "tones": WAVEGAN,
+    "generator.wavegan": sounds(64) | {"discriminator": WAVEGAN["discriminator"]},
+    "discriminator.wavegan": sounds(64) | {"generator": WAVEGAN["generator"]},
+    "phase_shuffle": sounds(256) | WAVEGAN,
+    "spectrogram": sounds(1024) | WAVEGAN,
+    "pitch_error": sounds(256) | WAVEGAN,
 }
 """Other parts of the recipe that a plugin needs, or that it does not refuse, by name or by kind and name."""
 

@@ -1,5 +1,6 @@
 """WaveGAN: sizes of the networks, condition, phase shuffle, features and pitch error; a run with kill and resume."""
 
+import itertools
 import json
 import re
 import shutil
@@ -45,7 +46,7 @@ def test_networks_of_the_paper():
         sound = generator(torch.empty(2, 100), None)
         output = discriminator(sound, None)
     channels = (1024, 512, 256, 128, 64)
-    filters = sum(25 * a * b for a, b in zip(channels, channels[1:], strict=False))
+    filters = sum(25 * a * b for a, b in itertools.pairwise(channels))
     assert count(generator) == 100 * 16384 + 16384 + filters + sum(channels[1:]) + 25 * 64 + 1
     assert count(discriminator) == 25 * 64 + filters + sum(channels) + 16384 + 1
     up = [(1024, 16), (512, 64), (256, 256), (128, 1024), (64, 4096)]
