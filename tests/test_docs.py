@@ -107,6 +107,9 @@ def test_tutorial_works_from_top_to_bottom(page, tmp_path, monkeypatch):
             check_fragment(text, tmp_path)
 
 
+OWN_NETWORKS = {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist", "wavegan_sounds"}
+"""Recipes whose networks have other settings than those in `SMALL`."""
+
 OWN_SOUNDS = ("data.path=recordings", "data.path=sounds.safetensors")
 
 
@@ -185,9 +188,7 @@ def run_command(command, folder):
         arguments += ["--count", "6"]
     if arguments[0] in ("run", "validate"):
         own = any(argument.startswith("generator.use=./") for argument in arguments)
-        networks = not own and not {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist", "wavegan_sounds"} & set(
-            arguments
-        )
+        networks = not own and not OWN_NETWORKS & set(arguments)
         settings = small([a for a in arguments if "=" in a], networks=networks)
         arguments = [*(a for a in arguments if "=" not in a), *settings]
     result = CliRunner().invoke(cli, arguments, standalone_mode=False)

@@ -13,6 +13,7 @@ PURPOSES = (
     "MNIST",
     "CIFAR-10",
     "Images of a requested class",
+    "Video",
     "Mode collapse",
     "Audio",
     "Settings of papers, for GPUs",

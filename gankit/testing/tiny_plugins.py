@@ -268,8 +268,11 @@ class TinyNorm(Plugin):
 
     @hookimpl
     def normalization(self, layer: nn.Module, features: int) -> nn.Module:
-        vectors_or_audio = nn.Linear | nn.Conv1d | nn.ConvTranspose1d
-        norm = nn.BatchNorm1d if isinstance(layer, vectors_or_audio) else nn.BatchNorm2d
+        norm: type[nn.Module] = nn.BatchNorm2d
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.ConvTranspose1d):  # vectors and audio
+            norm = nn.BatchNorm1d
+        elif isinstance(layer, nn.Conv3d | nn.ConvTranspose3d):  # video
+            norm = nn.BatchNorm3d
         return nn.Sequential(layer, norm(features))
 
 

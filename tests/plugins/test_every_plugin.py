@@ -9,7 +9,7 @@ pytestmark = pytest.mark.gpu
 
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
 NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "cifar10", "celeba", "lsun", "images"}
-NEED_FILES |= {"numpy", "hugging_face", "webdataset", "sounds"}
+NEED_FILES |= {"numpy", "hugging_face", "webdataset", "sounds", "videos"}
 NEED_FILES |= {"inception", "torchscript", "fid", "kid"}
 NO_EFFECT = {"training_monitor", "collapse_guard", "moving_average", "truncation", "constant", "standing_statistics"}
 NO_EFFECT |= {"csv", "tensorboard", "wandb", "mlflow", "trackio"}
@@ -72,6 +72,10 @@ SMALL = {
     "discriminator.began": {"width": 2, "code": 4},
     "discriminator.ebgan": {"width": 2, "halvings": 2},
     "loss.began": {"rate": 0.5, "gamma": 1.0},
+    "moving_shapes": {"count": 16, "resolution": 8, "frames": 3, "speed": [0.2, 0.5]},
+    "generator.vgan": {"width": 2},
+    "generator.tgan": {"width": 1, "motion": 3},
+    "discriminator.vgan": {"width": 2},
     "tones": {"count": 24, "length": 64, "sample_rate": 2000, "pitch": [40, 50]},
     "generator.wavegan": {"width": 2},
     "discriminator.wavegan": {"width": 2},
@@ -79,6 +83,10 @@ SMALL = {
 """Settings for a run of four iterations, by name or by kind and name."""
 
 PGGAN = {player: {"use": "pggan", "width": 2, "max_width": 3} for player in ("generator", "discriminator")}
+
+VIDEO_DATA = {"use": "moving_shapes", **SMALL["moving_shapes"]}
+FLAT = {player: {"use": "mlp", "hidden": [8]} for player in ("generator", "discriminator")}
+"""Networks for data that are not images."""
 
 
 WAVEGAN = {player: {"use": "wavegan", "width": 2} for player in ("generator", "discriminator")}
@@ -90,6 +98,12 @@ def sounds(length: int) -> dict[str, dict]:
 
 
 REQUIRED = {
+    "generator.vgan": {"data": VIDEO_DATA, "discriminator": FLAT["discriminator"]},
+    "generator.tgan": {"data": VIDEO_DATA, "discriminator": FLAT["discriminator"]},
+    "discriminator.vgan": {"data": VIDEO_DATA, "generator": FLAT["generator"]},
+    "moving_shapes": FLAT,
+    "motion": {"data": VIDEO_DATA, **FLAT},
+    "bundled_video": {"data": VIDEO_DATA, **FLAT},
     "progressive_growing": PGGAN,
     "label_weights": {"loss": {"use": "igan_label"}},
     "loss.began": {"discriminator": {"use": "began", "width": 2, "code": 4}},

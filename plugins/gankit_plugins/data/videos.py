@@ -106,15 +106,15 @@ def prepared_clips(config: Videos.Config) -> Dataset:
     if len(dataset.shape) != 4:
         raise InputError(f"path: {path} has no clips, but samples of shape {dataset.shape}; use the plugin images")
     channels, frames, height, width = dataset.shape
-    size = None if config.resolution is None else size_of(config.resolution)
+    size = None if config.resolution is None else list(size_of(config.resolution))
     for key, requested, actual in (
         ("frames", config.frames, frames),
-        ("resolution", size, (height, width)),
+        ("resolution", size, [height, width]),
         ("channels", config.channels, channels),
     ):
         if requested not in (None, actual):
             raise InputError(
-                f"{key}: the clips in {path} have {key} {actual}, and the recipe requests {requested}; remove the "
-                "setting, or prepare the clips again"
+                f"{key}: {path} was prepared with {key}={actual}, but {requested} is requested; set "
+                f"data.{key}={actual}, or prepare the clips again"
             )
     return with_classes(dataset, config)

@@ -14,7 +14,16 @@ SHRINKAGE = 0.01
 
 
 def images_and_labels(dataset: Dataset) -> tuple[Tensor, Tensor | None]:
-    """Return all images of a dataset and their labels. The labels are None if the images have no classes."""
+    """Return all images of a dataset and their labels. The labels are None if the images have no classes.
+
+    Raises:
+        ValueError: the samples are not images, but for example video.
+    """
+    if len(dataset.shape) != 3:
+        raise ValueError(
+            f"a sample of the data has shape {'x'.join(map(str, dataset.shape))}, and this extractor takes images; for "
+            'video, set extractor = "bundled_video", and for other data "pixels"'
+        )
     images, condition, _ = dataset.read()
     return images, condition if dataset.class_names else None
 

@@ -116,6 +116,7 @@ class Tgan(Plugin):
 
     name = "tgan"
     kind = "generator"
+    mixes_classes = True
 
     class Config(Settings):
         width: int = Field(32, ge=1, description="channels of the last feature map before the frame")

@@ -60,6 +60,7 @@ class Vgan(Plugin):
 
     name = "vgan"
     kind = "generator"
+    mixes_classes = True
 
     class Config(Settings):
         width: int = Field(64, ge=1, description="channels of the last feature map before the clip")

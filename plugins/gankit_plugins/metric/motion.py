@@ -20,8 +20,9 @@ def direction_of(velocity: Tensor) -> Tensor:
 
 def distance_of_distributions(a: Tensor, b: Tensor) -> Tensor:
     """Return the Wasserstein-1 distance of two samples of numbers, (N,) and (M,): the mean distance of quantiles."""
-    quantiles = (torch.arange(1000, dtype=a.dtype, device=a.device) + 0.5) / 1000
-    return (a.quantile(quantiles) - b.quantile(quantiles)).abs().mean()
+    levels = (torch.arange(1000, dtype=a.dtype, device=a.device) + 0.5) / 1000
+    quantiles = [x.sort().values[(levels * len(x)).long()] for x in (a, b)]
+    return (quantiles[0] - quantiles[1]).abs().mean()
 
 
 class Motion(Plugin):

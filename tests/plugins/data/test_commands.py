@@ -1,12 +1,15 @@
 """Commands of the program on the user's own data: prepare, validate, run, resume and eval."""
 
 import io
+import shutil
 import tarfile
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
+from gankit import write_gif
 from gankit.cli import cli, run_command_line
 from gankit.data.prepared import read_prepared
 from tests.plugins.data.image_files import encoded, plain
@@ -65,6 +68,41 @@ def test_all_commands(use, write, tmp_path, monkeypatch):
     last = "checkpoints/000003/discriminator.safetensors"
     assert (tmp_path / "whole" / last).read_bytes() == (tmp_path / "resumed" / last).read_bytes()
     assert "frechet_distance" in gankit("eval", "whole", "--extractor", "pixels", "--count", "8")
+
+
+def test_commands_for_video(tmp_path, monkeypatch):
+    """From a folder of GIFs to moving samples, which need the generator file alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GANKIT_CACHE", str(tmp_path / "cache"))
+    for name, grey in (("run", 40), ("walk", 160)):
+        (tmp_path / "clips" / name).mkdir(parents=True)
+        for number in range(6):
+            frames = [plain("L", grey + 10 * number + t, (8, 8)) for t in range(4)]
+            write_gif(tmp_path / "clips" / name / f"{number}.gif", frames, 10)
+    settings = ["path=clips", "frames=4", "resolution=8"]
+    assert "of 3x4x8x8, 2 classes" in gankit("prepare", "videos", "--out", "x.safetensors", *settings)
+    small = [*SMALL, "data.path=x.safetensors", "data.frames=4", "data.resolution=8", "evaluation.count=8"]
+    assert "3x4x8x8, 2 classes: run, walk" in gankit("validate", "own_videos", *small)
+    gankit("run", "own_videos", *small, "train.iterations=3", "--out", "whole")
+    gankit("run", "own_videos", *small, "train.iterations=1", "--out", "resumed")
+    gankit("resume", "resumed", "train.iterations=3")
+    last = "checkpoints/000003/discriminator.safetensors"
+    assert (tmp_path / "whole" / last).read_bytes() == (tmp_path / "resumed" / last).read_bytes()
+    assert "frechet_distance" in gankit("eval", "whole", "--count", "8")
+    (tmp_path / "whole" / "generator.safetensors").rename(tmp_path / "g.safetensors")
+    for folder in ("whole", "resumed", "clips"):
+        shutil.rmtree(tmp_path / folder)
+    gankit("sample", "g.safetensors", "--out", "new", "--count", "3", "data.fps=20")
+    gankit("sample", "g.safetensors", "--out", "grid.gif", "--count", "6")
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == [
+        "000000_run.gif",
+        "000001_walk.gif",
+        "000002_run.gif",
+    ]
+    for file, size, milliseconds in (("new/000000_run.gif", (8, 8), 50), ("grid.gif", None, 120)):
+        with Image.open(file) as image:
+            assert (image.n_frames, image.info["duration"]) == (4, milliseconds)
+            assert size in (None, image.size)
 
 
 def test_a_mistake_is_one_sentence(tmp_path, monkeypatch, capfd):
