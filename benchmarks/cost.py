@@ -66,6 +66,10 @@ PARTNERS: dict[str, dict[str, Any]] = {
         }
         for name in ("penalty path_length", "trick style_mixing")
     },
+    "trick phase_shuffle": {
+        "data": {"use": "tones", "count": 640},
+        **{player: {"use": "wavegan", "width": 8} for player in PLAYERS},
+    },
 }
 """Change of the plain recipe that a plugin needs, by the name in the table. The time without it has this change too."""
 

@@ -84,6 +84,10 @@ PARTNERS: dict[str, Change] = {
     **{
         name: {"generator": {"use": "conditional_dcgan", "width": 2}} for name in ("auxiliary_classifier", "projection")
     },
+    "phase_shuffle": {
+        "data": {"use": "tones", "count": 16, "length": 256, "condition": "kind"},
+        **{player: {"use": "wavegan", "width": 2} for player in PLAYERS},
+    },
 }
 """Other parts of the recipe that a plugin needs."""
 

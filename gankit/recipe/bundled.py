@@ -20,6 +20,7 @@ PURPOSES = (
     "Texts",
     "Mode collapse",
     "Tables",
+    "Audio",
     "Settings of papers, for GPUs",
 )
 """Purposes of the recipes that come with gankit, in the order in which `gankit recipes` shows them."""

@@ -99,8 +99,8 @@ def _read(paths: Sequence[Path]) -> Iterator[SampleFile]:
         except OSError:
             continue
         if type == "text/csv":
-            headings, *rows = list(csv.reader(_text(data).splitlines())) or [[]]
-            tables.setdefault(tuple(headings), []).extend(rows)
+            first, *rows = list(csv.reader(_text(data).splitlines())) or [[]]
+            tables.setdefault(tuple(first), []).extend(rows)
         elif type == "text/plain":
             text = _text(data)
             yield SampleFile(path.stem, type, text=text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} ...")

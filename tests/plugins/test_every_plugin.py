@@ -119,11 +119,12 @@ FLAT = {player: {"use": "mlp", "hidden": [8]} for player in ("generator", "discr
 
 EQUATIONS = {"data": {"use": "equations", "count": 24, "largest": 9}}
 
+WAVEGAN = {player: {"use": "wavegan", "width": 2} for player in ("generator", "discriminator")}
+
 
 def sounds(length: int) -> dict[str, dict]:
-    """Return sounds with a pitch, and networks for them."""
-    data = {"use": "tones", "count": 24, "length": length, "sample_rate": 2000, "pitch": [40, 50]}
-    return {"data": data} | {player: {"use": "wavegan", "width": 2} for player in ("generator", "discriminator")}
+    """Return data of short sounds with a pitch."""
+    return {"data": {"use": "tones", "count": 24, "length": length, "sample_rate": 2000, "pitch": [40, 50]}}
 
 
 STACKGAN = {
@@ -153,12 +154,12 @@ REQUIRED = {
     "conditional_batch_norm": {"normalization": {"discriminator": {"use": "none"}}},
     "path_length": {"generator": STYLEGAN2},
     "style_mixing": {"generator": STYLEGAN2},
-    "tones": {player: {"use": "wavegan", "width": 2} for player in ("generator", "discriminator")},
-    "generator.wavegan": sounds(64),
-    "discriminator.wavegan": sounds(64),
-    "phase_shuffle": sounds(256),
-    "spectrogram": sounds(1024),
-    "pitch_error": sounds(256),
+    "tones": WAVEGAN,
+    "generator.wavegan": sounds(64) | {"discriminator": WAVEGAN["discriminator"]},
+    "discriminator.wavegan": sounds(64) | {"generator": WAVEGAN["generator"]},
+    "phase_shuffle": sounds(256) | WAVEGAN,
+    "spectrogram": sounds(1024) | WAVEGAN,
+    "pitch_error": sounds(256) | WAVEGAN,
     "mismatched_pairs": STACKGAN,
     "drawn_table": {player: TABLE[player] for player in ("generator", "discriminator")},
     "generator.ctgan": {name: TABLE[name] for name in ("data", "discriminator")},

@@ -1,5 +1,6 @@
 """WaveGAN: sizes of the networks, condition, phase shuffle, features and pitch error; a run with kill and resume."""
 
+import itertools
 import json
 import re
 import shutil
@@ -12,7 +13,7 @@ import wave
 import pytest
 import torch
 
-from gankit import ClassCondition, Comparison, Dataset, InputError, Sampler, Spec, VectorCondition
+from gankit import ClassCondition, Comparison, Dataset, InputError, Recipe, Sampler, Spec, VectorCondition, find_recipe
 from gankit.cli import run_command_line
 from gankit.plugin.comparison import Samples
 from gankit_plugins.discriminator.wavegan import Wavegan as Discriminator
@@ -45,7 +46,7 @@ def test_networks_of_the_paper():
         sound = generator(torch.empty(2, 100), None)
         output = discriminator(sound, None)
     channels = (1024, 512, 256, 128, 64)
-    filters = sum(25 * a * b for a, b in zip(channels, channels[1:], strict=False))
+    filters = sum(25 * a * b for a, b in itertools.pairwise(channels))
     assert count(generator) == 100 * 16384 + 16384 + filters + sum(channels[1:]) + 25 * 64 + 1
     assert count(discriminator) == 25 * 64 + filters + sum(channels) + 16384 + 1
     up = [(1024, 16), (512, 64), (256, 256), (128, 1024), (64, 4096)]
@@ -172,6 +173,25 @@ def test_pitch_error_in_semitones():
     assert metric.compute_metrics(Comparison(Samples(sounds), Samples(sounds), None, {})) is None
 
 
+def test_settings_of_the_paper_equal_the_header():
+    recipe = Recipe.load(find_recipe("wavegan_paper"), ["data.path=recordings"])
+    settings = {key: component.config.model_dump() for key, component in recipe.components.items()}
+    assert (recipe.train.batch_size, recipe.train.discriminator_steps, recipe.train.iterations) == (64, 5, 200_000)
+    for player in ("generator", "discriminator"):
+        assert settings[player] == {"width": 64}
+        adam = settings[f"optimizer.{player}"]
+        assert (adam["lr"], adam["betas"]) == (1e-4, (0.5, 0.9))
+        assert recipe.use_of(f"normalization.{player}") == "none"
+    assert (recipe.use_of("latent"), settings["latent"]["size"], recipe.use_of("loss")) == (
+        "uniform",
+        100,
+        "wasserstein",
+    )
+    assert settings["tricks.gradient_penalty"]["weight"] == 10
+    assert settings["tricks.phase_shuffle"] == {"shift": 2}
+    assert (settings["data"]["sample_rate"], settings["data"]["length"]) == (16_000, 16_384)
+
+
 SMALL = ["data.count=48", "data.length=1024", "generator.width=2", "discriminator.width=2", "latent.size=4"]
 SMALL += ["train.iterations=24", "train.batch_size=8", "train.device=cpu", "train.precision=fp32"]
 SMALL += ["output.checkpoint_every=8", "output.sample_every=8", "output.sample_count=9", "evaluation.count=32"]
@@ -211,8 +231,9 @@ def test_kill_resume_sample_and_report(tmp_path, capsys):
     out = tmp_path / "drums"
     gankit("sample", alone, "--out", out, "--count", 3, "--set", "kind=drum", "--set", "pitch=60")
     with wave.open(str(out / "000002.wav")) as file:
-        assert file.getparams()[:4] == (1, 2, 8000, 1024)
+        assert file.getparams()[:4] == (1, 2, 4000, 1024)
     gankit("sample", alone, "--out", tmp_path / "lines.png", "--interpolate", "--count", 9)
+    gankit("directions", alone, "--out", tmp_path, "--samples", 5, "--count", 2, "--steps", 3)
     sampler = Sampler.load(alone)
-    assert sampler.conditions(1, {"kind": "drum", "pitch": 67})[0].tolist() == [0, -1, -1, 1]
+    assert sampler.conditions(1, {"kind": "drum", "pitch": 60})[0].tolist() == [0, -1, -1, 1]
     assert "[" not in capsys.readouterr().err

@@ -334,10 +334,8 @@ class Study:
         mixture = draw_mixture(self.generators, self.shares(), count, seed).images
         drawn = [plot(samples, None, COLUMNS, ()) for samples in (*parts, mixture)] if plot is not None else []
         plots = [one for one in drawn if one is not None]
-        if plots:
-            picture = plots_with_names(plots, names)
-        else:
-            picture = sample_grid(torch.cat([*parts, mixture]), count, names)
+        samples = torch.cat([*parts, mixture])
+        picture = plots_with_names(plots, names) if plots else sample_grid(samples, count, names)
         data, path = io.BytesIO(), self.out / "samples.png"
         picture.save(data, "PNG")
         write_bytes(path, data.getvalue())

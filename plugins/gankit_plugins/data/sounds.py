@@ -124,7 +124,7 @@ class Form:
 
     rate: int
     length: int
-    channels: Literal[1, 2]
+    channels: int
     pieces: bool
     """True if a long file gives several sounds, false if only its beginning is used."""
 

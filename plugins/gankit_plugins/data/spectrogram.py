@@ -17,6 +17,9 @@ WINDOW, HOP = 256, 64
 RANGE = 60.0
 """Range of the loudness in a picture, in dB below the loudest value of all sounds."""
 
+FRAME = 0.6
+"""Grey level of the frame of a picture, in [-1, 1]."""
+
 HEIGHT, WIDTH = 64, 96
 """Height and width of the picture of a sound, in pixels."""
 
@@ -44,4 +47,6 @@ def spectrograms(sounds: Tensor, columns: int, row_names: Sequence[str]) -> Imag
     levels = -decibels(sounds).flip(2)
     size = (max(HEIGHT // sounds.shape[1], 16), WIDTH)
     pictures = interpolate(levels, size, mode="bilinear", antialias=True)
+    # A frame separates neighbouring pictures, because the background is white.
+    pictures[..., [0, -1], :] = pictures[..., [0, -1]] = FRAME
     return sample_grid(pictures.flatten(1, 2)[:, None], columns, row_names)

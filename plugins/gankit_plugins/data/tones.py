@@ -64,7 +64,7 @@ class Tones(SoundOutput):
 
     class Config(Settings):
         kinds: tuple[Kind, ...] = Field(KINDS, min_length=1, description="kinds of sounds, in equal numbers")
-        count: int = Field(6000, ge=2, le=10_000_000, description="number of sounds")
+        count: int = Field(3000, ge=2, le=10_000_000, description="number of sounds")
         sample_rate: int = Field(8000, ge=100, le=1_000_000, description="samples per second")
         length: int = Field(4096, ge=16, le=1 << 26, description="number of samples of a sound")
         pitch: tuple[float, float] = Field((55.0, 79.0), description="lowest and highest MIDI note number")

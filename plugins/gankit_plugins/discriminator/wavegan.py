@@ -23,7 +23,7 @@ class WaveganDiscriminator(nn.Module):
         self.numbers = numbers
         count, end = levels_of(spec, "wavegan")
         channels = [spec.channels + numbers, *(width * 2**level for level in range(count))]
-        layers = []
+        layers: list[nn.Module] = []
         for before, after in itertools.pairwise(channels):
             layer: nn.Module = nn.Conv1d(before, after, KERNEL, STRIDE, PADDING)
             if layers:

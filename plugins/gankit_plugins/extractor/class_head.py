@@ -22,7 +22,7 @@ def images_and_labels(dataset: Dataset) -> tuple[Tensor, Tensor | None]:
     if len(dataset.shape) != 3:
         raise ValueError(
             f"a sample of the data has shape {'x'.join(map(str, dataset.shape))}, and this extractor takes images; for "
-            'video, set extractor = "bundled_video", and for other data "pixels"'
+            'video, set extractor = "bundled_video", for sounds "spectrogram", and for other data "pixels"'
         )
     images, condition, _ = dataset.read()
     return images, condition if dataset.class_names else None

@@ -10,7 +10,6 @@ from torch.nn.functional import adaptive_avg_pool1d
 
 from gankit import Dataset, Extractor, Features, InputError, Plugin, hookimpl
 from gankit_plugins.extractor.bundled import class_head
-from gankit_plugins.extractor.class_head import images_and_labels
 from gankit_plugins.layers.sounds import magnitudes
 
 WINDOW, HOP = 512, 128
@@ -74,8 +73,8 @@ class Spectrogram(Plugin):
             return loudness(sounds.to(device)).cpu()
 
         protocol: dict[str, str | int | float] = {"extractor": f"spectrogram {VERSION}", "resize": "none"}
-        sounds, labels = images_and_labels(dataset)
-        if labels is None:
+        sounds, labels, _ = dataset.read()
+        if labels is None or not dataset.class_names:
             return Extractor(protocol, lambda images: Features(features_of(images)))
         weight, bias, accuracy, useful = class_head(sounds, labels, len(dataset.class_names), VERSION, features_of)
         protocol["class accuracy"] = round(accuracy, 4) if useful else f"{accuracy:.4f}, at chance: no class metrics"
