@@ -311,6 +311,7 @@ PLUGIN_NAMES = [
     "network_extractor",
     "to_rgb",
     "RecipePath",
+    "DataTable",
     "Sampler",
     "truncated",
     "disk_cache",

@@ -13,6 +13,7 @@ PURPOSES = (
     "MNIST",
     "CIFAR-10",
     "Images of a requested class",
+    "An image from an image",
     "Mode collapse",
     "Settings of papers, for GPUs",
 )

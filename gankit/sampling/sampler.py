@@ -329,18 +329,19 @@ class Sampler:
         moved.generator = MovedGenerator(self.unmoved_generator, shift)
         return moved
 
-    def save(self, z: Tensor, condition: Tensor | None, folder: Path, described: Sequence[str] = ()) -> None:
+    def save(self, z: Tensor, condition: Tensor | None, folder: Path, names: Sequence[str] = ()) -> None:
         """Generate samples from z and `condition`, and write each sample to a separate file in `folder`.
 
-        The files are PNG images, unless a plugin's hook `save_samples` writes files of another type. Each file name
-        contains a number and an element of `described`. By default, `described` contains the class name or text of each
-        sample. If `described` has fewer elements than z, its elements are repeated.
+        The files are PNG images, unless a plugin's hook `save_samples` writes files of another type. `names` are the
+        names of the files without suffix, such as the names of source images. By default, a name is a number and the
+        class name or text of the sample. If two names are equal, or if there are fewer names than samples, the names
+        are repeated, with a number before each one.
         """
-        names = [f"{number:06d}" for number in range(len(z))]
-        if not described and self.condition is not None and condition is not None:
-            described = [self.condition.name_of(row) for row in condition]
-        if described:
-            names = [f"{name}_{safe_name(one)}".rstrip("_") for name, one in zip(names, cycle(described), strict=False)]
+        # Some file systems do not distinguish between small and capital letters.
+        if len({name.casefold() for name in names[: len(z)]}) < len(z):
+            described: Sequence[str] = names or self._descriptions(condition) or [""]
+            numbered = zip(range(len(z)), cycle(described), strict=False)
+            names = [f"{number:06d}_{safe_name(one)}".rstrip("_") for number, one in numbered]
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         remaining = iter(names)
@@ -349,6 +350,12 @@ class Sampler:
             if self._save_samples is None or self._save_samples(samples, chunk, folder) is None:
                 for name, picture in zip(chunk, to_bytes(as_pictures(samples)), strict=True):
                     save_png(to_image(picture), folder / f"{name}.png")
+
+    def _descriptions(self, condition: Tensor | None) -> list[str]:
+        """Return a short text about the condition of each sample. The list is empty without a condition."""
+        if self.condition is None or condition is None:
+            return []
+        return [self.condition.name_of(row) for row in condition]
 
     def sample(
         self,

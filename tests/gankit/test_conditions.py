@@ -329,3 +329,20 @@ def test_a_row_of_an_interpolation_has_one_condition(saved):
 def test_names_of_files_are_short_and_stay_in_the_folder():
     assert safe_name("a b/../c") == "a_b_.._c"
     assert safe_name("\u56fe" * 200) == "\u56fe" * 50
+
+
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        (["b c", "a", "d"], ["a", "b c", "d"]),
+        (["a", "A", "d"], ["000000_a", "000001_A", "000002_d"]),
+        (["x/y"], ["000000_x_y", "000001_x_y", "000002_x_y"]),
+        ([], ["000000", "000001", "000002"]),
+    ],
+    ids=["names", "alike", "too few", "none"],
+)
+def test_files_have_the_names_of_source_images_if_these_differ(saved, tmp_path, names, files):
+    run, sampler = saved("image")
+    condition = sampler.conditions(3, sources=run.dataset.read().condition[:2])
+    sampler.save(sampler.latent(3, condition, 0), condition, tmp_path / "new", names)
+    assert sorted(file.stem for file in (tmp_path / "new").iterdir()) == files

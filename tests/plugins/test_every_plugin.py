@@ -9,7 +9,7 @@ pytestmark = pytest.mark.gpu
 
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
 NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "cifar10", "celeba", "lsun", "images"}
-NEED_FILES |= {"numpy", "hugging_face", "webdataset"}
+NEED_FILES |= {"image_pairs", "numpy", "hugging_face", "webdataset"}
 NEED_FILES |= {"inception", "torchscript", "fid", "kid"}
 NO_EFFECT = {"training_monitor", "collapse_guard", "moving_average", "truncation", "constant", "standing_statistics"}
 NO_EFFECT |= {"csv", "tensorboard", "wandb", "mlflow", "trackio"}
@@ -72,6 +72,16 @@ SMALL = {
     "discriminator.began": {"width": 2, "code": 4},
     "discriminator.ebgan": {"width": 2, "halvings": 2},
     "loss.began": {"rate": 0.5, "gamma": 1.0},
+    "rule_pairs": {"images": {"use": "shapes", "count": 24, "resolution": 8}, "rule": "grey"},
+    "unpaired": {
+        name: {"use": "shapes", "count": 12, "resolution": 8, "kinds": [kind]}
+        for name, kind in (("source", "circle"), ("target", "ring"))
+    },
+    "generator.pix2pix": {"width": 4},
+    "generator.cyclegan": {"width": 2, "blocks": 1},
+    "patchgan": {"width": 4, "patch": 16},
+    "conditional_patchgan": {"width": 4, "patch": 16},
+    "cycle_consistency": {"pool": 4},
 }
 """Settings for a run of four iterations, by name or by kind and name."""
 
@@ -88,6 +98,14 @@ REQUIRED = {
     "conditional_batch_norm": {"normalization": {"discriminator": {"use": "none"}}},
     "path_length": {"generator": STYLEGAN2},
     "style_mixing": {"generator": STYLEGAN2},
+    **{
+        name: {"data": {"condition": "image"}, "generator": {"use": "pix2pix", "width": 4}}
+        for name in ("l1_to_target", "cycle_consistency", "paired_distance")
+    },
+    **{
+        name: {"data": {"condition": "image"}}
+        for name in ("generator.pix2pix", "generator.cyclegan", "conditional_patchgan")
+    },
 }
 """Other parts of the recipe that a plugin needs, or that it does not refuse, by name or by kind and name."""
 
@@ -99,7 +117,8 @@ LINEAR_OUTPUT += ("penalty.path_length", "trick.style_mixing")
 UNREACHED = {"generator.pggan": ["to_image.0."], "discriminator.pggan": ["from_image.0."]}
 """Parameters without a gradient. The layers of a lower level are unused without `progressive_growing`."""
 
-CLASSES = dict.fromkeys(NEED_CLASSES, (2,))
+NEED_SOURCES = ("pix2pix", "cyclegan", "conditional_patchgan", "l1_to_target", "cycle_consistency", "paired_distance")
+CLASSES = dict.fromkeys(NEED_CLASSES, (2,)) | dict.fromkeys(NEED_SOURCES, (0,))
 """Supported numbers of classes, for plugins that do not support all."""
 
 WITHOUT_LABELS = ("optimizer", "lr_schedule", "logger", "latent")
