@@ -73,6 +73,8 @@ PARTNERS: dict[str, dict[str, Any]] = {
 }
 """Change of the plain recipe that a plugin needs, by the name in the table. The time without it has this change too."""
 
+NEED_SOURCES = ("cycle_consistency", "l1_to_target")
+"""Tricks that are not timed, because they need source images, which the plain recipe does not have."""
 
 LEFT_OUT = ("trick random_caption",)
 """Plugins that the drawn shapes refuse."""
@@ -99,7 +101,8 @@ def assembled(raw: dict[str, Any]) -> TrainingRun:
 
 def changes() -> dict[str, dict[str, Any]]:
     """Return the change to the plain recipe that activates each plugin of gankit, by the name in the table."""
-    entries = [e for e in Registry.installed().entries if e.distribution == "gankit" and e.kind != "logger"]
+    installed = [e for e in Registry.installed().entries if e.distribution == "gankit" and e.kind != "logger"]
+    entries = [e for e in installed if e.name not in NEED_SOURCES]
     found: dict[str, dict[str, Any]] = {}
     for entry in sorted(entries, key=lambda e: ("" if e.kind in TRICK_KINDS else e.kind, e.name)):
         kind, name, use = entry.kind, f"{entry.kind} {entry.name}", {"use": entry.name}

@@ -92,7 +92,11 @@ PARTNERS: dict[str, Change] = {
 """Other parts of the recipe that a plugin needs."""
 
 LEFT_OUT = {("loss", "non_saturating"), ("normalization", "none"), ("optimizer", "adam")}
-"""Plugins that the tiny recipe has already. Loggers are left out too: without a run directory they do nothing."""
+LEFT_OUT |= {("trick", "cycle_consistency"), ("trick", "l1_to_target")}
+"""Plugins that the tiny recipe has already, and tricks that need source images, which its data do not have.
+
+Loggers are left out too: without a run directory they do nothing.
+"""
 
 REFUSED = ("conditional_batch_norm", "discriminator")
 """Normalisation that is refused for a player, whatever else the recipe has."""

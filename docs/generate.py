@@ -314,6 +314,7 @@ PLUGIN_NAMES = [
     "to_image",
     "write_gif",
     "RecipePath",
+    "DataTable",
     "Sampler",
     "truncated",
     "disk_cache",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     # isort: off
     from gankit.api import Session as Session, Trained as Trained, resume as resume, train as train
     from gankit.api import iteration_cost as iteration_cost, step_memory as step_memory
-    from gankit.data.load import load_dataset as load_dataset
+    from gankit.data.load import DataTable as DataTable, load_dataset as load_dataset
     from gankit.data.prepared import prepare as prepare, read_prepared as read_prepared
     from gankit.errors import GankitError as GankitError, InputError as InputError
     from gankit.evaluation.feature_cache import cache_folder as cache_folder, disk_cache as disk_cache
@@ -54,7 +54,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
 
 _MODULES = {
     "api": ("Session", "Trained", "iteration_cost", "resume", "step_memory", "train"),
-    "data.load": ("load_dataset",),
+    "data.load": ("DataTable", "load_dataset"),
     "data.prepared": ("prepare", "read_prepared"),
     "errors": ("GankitError", "InputError"),
     "evaluation.feature_cache": ("cache_folder", "disk_cache"),

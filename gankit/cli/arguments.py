@@ -173,15 +173,20 @@ def load_with_content(file: Path, trust: bool, overrides: tuple[str, ...] = ()) 
 def sources_of(sampler: Sampler, path: Path) -> SourceImages:
     """Return the source images at a path, which are inputs of the image-to-image generator in `sampler`.
 
+    If images are resized, show a message.
+
     Raises:
         InputError: the images cannot be read, or the generator takes no source images.
     """
-    from gankit.data.user_images import source_images
+    from gankit.data.user_images import resized_images, source_images
     from gankit.plugin.condition import ImageCondition
 
     if not isinstance(sampler.condition, ImageCondition):
         raise InputError(f"--input {path}: the generator takes no source images; leave it out")
-    return source_images(path, sampler.condition.shape)
+    sources = source_images(path, sampler.condition.shape)
+    if (message := resized_images(path, sampler.condition.shape)) is not None:
+        click.echo(message, err=True)
+    return sources
 
 
 def check_output_file(option: str, out: Path, *suffixes: str) -> None:

@@ -130,7 +130,8 @@ def command(
 
     Without options for the condition, the classes are used in turn: 0, 1, 2, ..., 0, 1, 2, ... Conditions other than
     classes, such as attributes, are taken from the training data. For an image-to-image generator, a grid shows each
-    source image to the left of its sample. The default of --count is then the number of source images.
+    source image to the left of its sample. The default of --count is then the number of source images. The files of a
+    folder have the names of the source images.
 
     KEY=VALUE changes a setting of a plugin that is used for sampling, such as the trick truncation or the generator.
 

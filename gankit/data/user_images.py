@@ -44,16 +44,45 @@ def source_images(path: Path, shape: tuple[int, ...]) -> SourceImages:
     """
     if not path.is_dir():
         return SourceImages(user_images([path], shape), [] if path.suffix.lower() in WHOLE else [path.stem])
-    suffixes = Image.registered_extensions()
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in suffixes and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    )
+    files = image_files(path)
     if not files:
         raise InputError(f"{path}: has no images")
     names = ["_".join(file.relative_to(path).with_suffix("").parts) for file in files]
     return SourceImages(user_images(files, shape), names)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the image files in a folder and its subfolders, in the order of their paths. Hidden files are left out."""
+    suffixes = Image.registered_extensions()
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in suffixes and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+def resized_images(path: Path, shape: tuple[int, ...]) -> str | None:
+    """Return a sentence about the images in a file or folder that `source_images` resizes, or None if there are none.
+
+    For zip files and prepared files, the result is None, because the sizes are not read.
+    """
+    if path.suffix.lower() in WHOLE and not path.is_dir():
+        return None
+    files = image_files(path) if path.is_dir() else [path]
+    height, width = shape[1:]
+    others = sum(image_size(file) != (width, height) for file in files)
+    if not others:
+        return None
+    return (
+        f"{path}: images of another size than {height}x{width} (height x width): {others} of {len(files)}; they are "
+        "cropped to a centred rectangle of this shape and resized"
+    )
+
+
+def image_size(file: Path) -> tuple[int, int]:
+    """Return the width and height of the image in a file. Only the header of the file is read."""
+    with Image.open(file) as image:
+        return image.size
 
 
 def user_images(sources: Sequence[Path], shape: tuple[int, ...]) -> Tensor:

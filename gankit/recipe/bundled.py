@@ -16,6 +16,7 @@ PURPOSES = (
     "Images of a requested class",
     "Images of requested attributes",
     "Text to image",
+    "An image from an image",
     "Video",
     "Texts",
     "Mode collapse",

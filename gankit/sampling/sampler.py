@@ -356,30 +356,32 @@ class Sampler:
         moved.generator = MovedGenerator(self.unmoved_generator, shift)
         return moved
 
-    def save(self, z: Tensor, condition: Tensor | None, folder: Path, described: Sequence[str] = ()) -> None:
+    def save(self, z: Tensor, condition: Tensor | None, folder: Path, names: Sequence[str] = ()) -> None:
         """Generate samples from z and `condition`, and write each sample to a separate file in `folder`.
 
-        The files are PNG images, unless a plugin's hook `save_samples` writes files of another type. Each file name
-        contains a number and an element of `described`. By default, `described` contains the class name or text of each
-        sample. If `described` has fewer elements than z, its elements are repeated.
+        The files are PNG images, unless a plugin's hook `save_samples` writes files of another type. `names` are the
+        names of the files without suffix, such as the names of source images. By default, a name is a number and the
+        class name or text of the sample. If two names are equal, or if there are fewer names than samples, the names
+        are repeated, with a number before each one.
         """
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        remaining = iter(self.file_names(len(z), condition, described))
+        remaining = iter(self.file_names(len(z), condition, names))
         for samples in self.outputs(z, condition):
             chunk = [next(remaining) for _ in samples]
             if self.save_samples is None or self.save_samples(samples, chunk, folder) is None:
                 for name, picture in zip(chunk, to_bytes(as_pictures(samples)), strict=True):
                     save_png(to_image(picture), folder / f"{name}.png")
 
-    def file_names(self, count: int, condition: Tensor | None, described: Sequence[str] = ()) -> list[str]:
+    def file_names(self, count: int, condition: Tensor | None, names: Sequence[str] = ()) -> list[str]:
         """Return a file name without suffix for each sample. The other arguments are those of `save`."""
-        names = [f"{number:06d}" for number in range(count)]
-        if not described and self.condition is not None and condition is not None:
-            described = [self.condition.name_of(row) for row in condition]
-        if not described:
-            return names
-        return [f"{name}_{safe_name(one)}".rstrip("_") for name, one in zip(names, cycle(described), strict=False)]
+        # Some file systems do not distinguish between small and capital letters.
+        if len({name.casefold() for name in names[:count]}) == count:
+            return list(names[:count])
+        if not names and self.condition is not None and condition is not None:
+            names = [self.condition.name_of(row) for row in condition]
+        numbered = zip(range(count), cycle(names or [""]), strict=False)
+        return [f"{number:06d}_{safe_name(name)}".rstrip("_") for number, name in numbered]
 
     def save_file(self, z: Tensor, condition: Tensor | None, path: Path) -> None:
         """Generate samples from z and `condition`, and write all samples to one file, such as the rows of a CSV file.

@@ -340,3 +340,20 @@ def test_each_row_of_a_grid_shows_one_text_and_its_name(saved):
     rows = grid_layout(Sampler.of_run(run), 10).condition
     assert len(rows) == 9
     assert grid_layout(Sampler.of_run(run), 9, {"text": "dark"}).row_names == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        (["b c", "a", "d"], ["a", "b c", "d"]),
+        (["a", "A", "d"], ["000000_a", "000001_A", "000002_d"]),
+        (["x/y"], ["000000_x_y", "000001_x_y", "000002_x_y"]),
+        ([], ["000000", "000001", "000002"]),
+    ],
+    ids=["names", "alike", "too few", "none"],
+)
+def test_files_have_the_names_of_source_images_if_these_differ(saved, tmp_path, names, files):
+    run, sampler = saved("image")
+    condition = sampler.conditions(3, sources=run.dataset.read().condition[:2])
+    sampler.save(sampler.latent(3, condition, 0), condition, tmp_path / "new", names)
+    assert sorted(file.stem for file in (tmp_path / "new").iterdir()) == files

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.gpu
 
 ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"]
 NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "cifar10", "celeba", "lsun", "images"}
-NEED_FILES |= {"lines", "table", "numpy", "hugging_face", "webdataset", "sounds", "videos"}
+NEED_FILES |= {"image_pairs", "lines", "table", "numpy", "hugging_face", "webdataset", "sounds", "videos"}
 NEED_FILES |= {"random_caption"}  # images with several captions
 NEED_FILES |= {"inception", "torchscript", "fid", "kid"}
 NO_EFFECT = {"training_monitor", "collapse_guard", "moving_average", "truncation", "constant", "standing_statistics"}
@@ -100,6 +100,16 @@ SMALL = {
     "drawn_table": {"count": 60},
     "generator.ctgan": {"hidden": [8]},
     "discriminator.ctgan": {"hidden": [8]},
+    "rule_pairs": {"images": {"use": "shapes", "count": 24, "resolution": 8}, "rule": "grey"},
+    "unpaired": {
+        name: {"use": "shapes", "count": 12, "resolution": 8, "kinds": [kind]}
+        for name, kind in (("source", "circle"), ("target", "ring"))
+    },
+    "generator.pix2pix": {"width": 4},
+    "generator.cyclegan": {"width": 2, "blocks": 1},
+    "patchgan": {"width": 4, "patch": 16},
+    "conditional_patchgan": {"width": 4, "patch": 16},
+    "cycle_consistency": {"pool": 4},
 }
 """Settings for a run of four iterations, by name or by kind and name."""
 
@@ -165,6 +175,14 @@ REQUIRED = {
     "generator.ctgan": {name: TABLE[name] for name in ("data", "discriminator")},
     "discriminator.ctgan": {name: TABLE[name] for name in ("data", "generator")},
     **dict.fromkeys(("training_by_sampling", "table_rows", "table_columns", "table_prediction"), TABLE),
+    **{
+        name: {"data": {"condition": "image"}, "generator": {"use": "pix2pix", "width": 4}}
+        for name in ("l1_to_target", "cycle_consistency", "paired_distance")
+    },
+    **{
+        name: {"data": {"condition": "image"}}
+        for name in ("generator.pix2pix", "generator.cyclegan", "conditional_patchgan")
+    },
 }
 """Other parts of the recipe that a plugin needs, or that it does not refuse, by name or by kind and name."""
 
@@ -177,7 +195,9 @@ LINEAR_OUTPUT += ("penalty.path_length", "trick.style_mixing")
 UNREACHED = {"generator.pggan": ["to_image.0."], "discriminator.pggan": ["from_image.0."]}
 """Parameters without a gradient. The layers of a lower level are unused without `progressive_growing`."""
 
-CLASSES = dict.fromkeys(NEED_CLASSES, (2,)) | {name: (0,) for name, parts in REQUIRED.items() if parts is EQUATIONS}
+NEED_SOURCES = ("pix2pix", "cyclegan", "conditional_patchgan", "l1_to_target", "cycle_consistency", "paired_distance")
+CLASSES = dict.fromkeys(NEED_CLASSES, (2,)) | dict.fromkeys(NEED_SOURCES, (0,))
+CLASSES |= {name: (0,) for name, parts in REQUIRED.items() if parts is EQUATIONS}
 """Supported numbers of classes, for plugins that do not support all."""
 
 WITHOUT_LABELS = ("optimizer", "lr_schedule", "logger", "latent")
