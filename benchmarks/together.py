@@ -92,8 +92,8 @@ PARTNERS: dict[str, Change] = {
 """Other parts of the recipe that a plugin needs."""
 
 LEFT_OUT = {("loss", "non_saturating"), ("normalization", "none"), ("optimizer", "adam")}
-LEFT_OUT |= {("trick", "cycle_consistency"), ("trick", "l1_to_target")}
-"""Plugins that the tiny recipe has already, and tricks that need source images, which its data do not have.
+LEFT_OUT |= {("trick", "cycle_consistency"), ("trick", "l1_to_target"), ("trick", "random_caption")}
+"""Plugins that the tiny recipe has already, and tricks that need source images or captions, which its data do not have.
 
 Loggers are left out too: without a run directory they do nothing.
 """

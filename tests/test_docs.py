@@ -93,13 +93,17 @@ def test_tutorial_works_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     if page == "audio.md":
         write_recordings(tmp_path / "recordings")
-    names = {}
+    names, absent = {}, set()
     for language, title, text in blocks(DOCS / page):
         if title:
             (tmp_path / title).write_text(text)
         elif language == "":
             for line in text.splitlines():
-                run_command(line.split(" #")[0].strip(), tmp_path)
+                arguments = shlex.split(line.split(" #")[0])
+                if needs_more(arguments):
+                    absent.update(argument for argument in arguments if argument.startswith("runs/"))
+                elif not absent & set(arguments):
+                    run_command(line.split(" #")[0].strip(), tmp_path)
         elif language == "python":
             run_code(text, names, monkeypatch)
         else:
@@ -108,7 +112,7 @@ def test_tutorial_works_from_top_to_bottom(page, tmp_path, monkeypatch):
 
 
 OWN_NETWORKS = {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist", "wavegan_sounds", "video_shapes"}
-OWN_NETWORKS |= {"stackgan_shapes", "stackgan2_shapes"}
+OWN_NETWORKS |= {"stackgan_shapes", "stackgan2_shapes", "attributes_bars", "ctgan_table", "wgan_gp_lines"}
 """Recipes whose networks have other settings than those in `SMALL`."""
 
 OWN_SOUNDS = ("data.path=recordings", "data.path=sounds.safetensors")
@@ -143,18 +147,23 @@ def check_fragment(text, folder):
     Recipe.from_dict(merge(read_toml(find_recipe("igan_vn")), raw), source=path)
 
 
-def run_command(command, folder):
-    """Run a command of a page, if it is one of gankit or pytest, as a small run in this process."""
-    program, *arguments = shlex.split(command) or [""]
-    if program in ("", "pip", "ssh") or any(
+def needs_more(arguments):
+    """Return True for the arguments of a command that needs a package or data that are not here."""
+    return any(
         a in ("new-recipe", "photos.toml", "wavegan_paper")
         or "path=photos" in a
         or ("data.path=" in a and not a.startswith(OWN_SOUNDS))
-        or "data.hub=" in a
+        or a.startswith(("data.hub=", "data.source", "data.images.", "source="))
         or ".quiet_fakes." in a
         for a in arguments
-    ):
-        return  # needs a package or images that are not here
+    )
+
+
+def run_command(command, folder):
+    """Run a command of a page, if it is one of gankit or pytest, as a small run in this process."""
+    program, *arguments = shlex.split(command) or [""]
+    if program in ("", "pip", "ssh") or needs_more(arguments):
+        return
     if program == "torchrun":
         program, *arguments = arguments[arguments.index("-m") + 1 :]
     if command == "pytest gankit-quiet-fakes":

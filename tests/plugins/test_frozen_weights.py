@@ -8,7 +8,7 @@ from gankit.plugin.registry import Registry
 from gankit.recipe.toml import merge
 from gankit.testing import train_iterations
 from tests.plugins.frozen_networks import VALUE, first_layer
-from tests.plugins.test_every_plugin import NEED_FILES, REQUIRED, SMALL
+from tests.plugins.test_every_plugin import NEED_FILES, NEED_SOURCES, REQUIRED, SMALL
 
 FILE = Path(__file__).parent / "frozen_networks.py"
 FROZEN = {
@@ -21,7 +21,9 @@ OWN_NETWORKS = "progressive_growing"
 ENTRIES = [
     e
     for e in Registry.installed().entries
-    if e.distribution == "gankit" and e.kind in ("penalty", "trick") and e.name not in (OWN_NETWORKS, *NEED_FILES)
+    if e.distribution == "gankit"
+    and e.kind in ("penalty", "trick")
+    and e.name not in (OWN_NETWORKS, *NEED_FILES, *NEED_SOURCES)
 ]
 
 

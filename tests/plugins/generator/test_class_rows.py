@@ -71,4 +71,4 @@ def test_plugins_that_mix_classes():
     entries = [e for e in Registry.installed().entries if e.distribution == "gankit" and e.kind in kinds]
     mixing = {entry.name for entry in entries if entry.load().mixes_classes}
     expected = {"biggan", "conditional_dcgan", "cgan", "conditional_batch_norm", "r3gan", "stylegan", "stylegan2"}
-    assert mixing == expected | {"tgan", "vgan"}
+    assert mixing == expected | {"tgan", "vgan", "wavegan"}
