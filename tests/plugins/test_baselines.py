@@ -128,7 +128,8 @@ PAPERS = {
     ),
     "r3gan_stacked_mnist": (
         64, 1, "non_saturating",
-        R3GAN | {name: {"gamma": 2.0, "every": 1} for name in ("r1", "r2")} | {"moving_average": {"decay": 0.99, "start": 0, "half_life": None}},
+        R3GAN | {name: {"gamma": 2.0, "every": 1} for name in ("r1", "r2")}
+        | {"moving_average": {"decay": 0.99, "start": 0, "half_life": None}},
         {"lr": 5e-4, "betas": (0.0, 0.9)}, ("none", "none"), "uniform",
     ),
 }  # fmt: skip
