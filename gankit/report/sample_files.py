@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,7 @@ def _read(paths: Sequence[Path]) -> Iterator[SampleFile]:
         except OSError:
             continue
         if type == "text/csv":
-            first, *rows = list(csv.reader(_text(data).splitlines())) or [[]]
+            first, *rows = list(csv.reader(io.StringIO(_text(data), newline=""))) or [[]]
             tables.setdefault(tuple(first), []).extend(rows)
         elif type == "text/plain":
             text = _text(data)

@@ -20,6 +20,10 @@ FLOAT_TYPES = {4: torch.float32, 8: torch.float64}
 """Data type of a floating-point sample by its size in bytes."""
 
 
+HIGHEST_RATE = 1_000_000
+"""Highest sample rate of a file. A damaged header may have a higher rate, whose resampling filter exceeds memory."""
+
+
 class SoundError(ImageError):
     """Error for a sound file that cannot be used."""
 
@@ -55,7 +59,7 @@ def read_wav(data: bytes) -> Sound:
     code, channels, rate, _, block, bits = struct.unpack_from("<HHIIHH", header)
     if code == EXTENSIBLE and len(header) >= 26:
         (code,) = struct.unpack_from("<H", header, 24)
-    if not channels or not rate or block % channels:
+    if not channels or not 1 <= rate <= HIGHEST_RATE or block % channels:
         raise SoundError("the WAV file is damaged: its header has no valid number of channels or sample rate")
     width = block // channels
     count = len(content) // block if block else 0

@@ -80,6 +80,12 @@ def test_long_texts_and_tables_are_cut(run):
     assert table.table.rows[-1] == ["19", "x"]
 
 
+def test_a_cell_of_a_table_may_contain_line_breaks(run):
+    content = 'text,n\n"one\ntwo",1\nthree\u2028four,2\n'.encode()
+    (files,) = page_files([read_run(run({"a.csv": content}, (10,))).sample_files]).files
+    assert files[10][0].table.rows == [["one\ntwo", "1"], ["three\u2028four", "2"]]
+
+
 class Texts(Plugin):
     """Samples as texts; draws random numbers. Source: none."""
 

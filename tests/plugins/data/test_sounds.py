@@ -58,6 +58,7 @@ def test_a_file_whose_end_is_missing_gives_its_samples():
     ("data", "message"),
     [
         (b"", "not a WAV file"),
+        (riff(1, 1, 2_000_000_000, 16, packed(16, 1)), "no valid number of channels or sample rate"),
         (b"RIFF\x00\x00\x00\x00AVI " + bytes(40), "not a WAV file"),
         (riff(1, 1, 8000, 16, b"")[:-8], "a chunk is missing"),
         (riff(1, 1, 8000, 16, b""), "contains no samples"),
