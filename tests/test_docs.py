@@ -286,6 +286,12 @@ def test_links_exist(page):
         assert not anchor or anchor in anchors(path), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_code_blocks_are_closed(page):
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
+    assert not re.findall(r"^ *```.*|^ +#+ [A-Z].*", text, re.MULTILINE), "an open block, or an indented heading"
+
+
 def test_every_page_is_in_the_navigation():
     listed = re.findall(r": ([\w./-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))

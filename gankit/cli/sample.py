@@ -229,7 +229,8 @@ def command(
             sampler.save_file(z, condition, out)
         else:
             sampler.save(z, condition, out, names)
-    click.echo(f"{plural(len(z), 'sample' if as_file else 'image')}: {out}")
+    images = as_grid or not (as_file or sampler.saves_own_files)
+    click.echo(f"{plural(len(z), 'image' if images else 'sample')}: {out}")
 
 
 def moved_along(sampler: Sampler, file: Path, moves: tuple[tuple[int, float], ...], directions: Path | None) -> Sampler:

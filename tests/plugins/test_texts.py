@@ -1,8 +1,10 @@
 """Texts from a file to samples: the recipe `wgan_gp_lines`, the generator file, and metrics."""
 
 import pytest
+from click.testing import CliRunner
 
 from gankit import Recipe, Sampler, prepare
+from gankit.cli import cli
 from gankit.evaluation.evaluator import Evaluator
 from gankit.recipe.bundled import find_recipe
 from gankit.sampling.generator_file import save_generator
@@ -49,6 +51,9 @@ def test_samples_of_the_generator_file_are_lines_of_the_alphabet(tmp_path, gener
     assert set("".join(lines)) <= set("".join(NAMES))
     sampler.save(z, None, tmp_path / "folder")
     assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == [f"{n:06d}.txt" for n in range(5)]
+    for out, noun in (("more", "samples"), ("more.txt", "samples"), ("more.png", "images")):
+        options = ["sample", str(tmp_path / "generator.safetensors"), "--count", "5", "--out", str(tmp_path / out)]
+        assert CliRunner().invoke(cli, options).output == f"5 {noun}: {tmp_path / out}\n"
     prepared = run_of("data.use=lines", f"data.path={tmp_path / 'names.safetensors'}")
     assert prepared.spec.encoding == run.spec.encoding
     assert prepared.spec.shape == run.spec.shape

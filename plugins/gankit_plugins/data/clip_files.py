@@ -27,7 +27,8 @@ class ClipFiles:
     """Clips in a folder or a zip file.
 
     The first image of a folder determines whether its images are clips (animations), or whether the folder is a clip
-    (and the images are its frames, in natural order). The name of a clip is the path of the file or the folder.
+    (and the images are its frames, in natural order). In a folder with GIF files, all images are clips, and still
+    images are too short. The name of a clip is the path of the file or the folder.
 
     Args:
         files: image files in a folder or a zip file.
@@ -47,7 +48,8 @@ class ClipFiles:
         """Images of each clip, by the name of the clip: the animation, or the frames in natural order."""
 
         for folder, names in by_folder.items():
-            if is_animation(files, names[0]):
+            # A still image beside GIF files, such as a preview, must not turn all of them into the frames of one clip.
+            if is_animation(files, next(filter(_is_gif, names), names[0])):
                 self.images |= {name: [name] for name in names}
             elif folder:
                 self.images[folder] = sorted(names, key=natural_order)
@@ -103,15 +105,18 @@ def open_clips(path: Path, frames: ClipFrames) -> Iterator[ClipFiles]:
 
 def is_animation(files: Folder | Zip, name: str) -> bool:
     """Return True if an image file is an animation. A GIF file is always an animation."""
-    suffix = Path(name).suffix.lower()
-    if suffix not in MAYBE_ANIMATED:
-        return suffix == ".gif"
+    if Path(name).suffix.lower() not in MAYBE_ANIMATED:
+        return _is_gif(name)
     try:
         file = files.open(name)
         with Image.open(file if isinstance(file, str) else io.BytesIO(file)) as image:
             return getattr(image, "n_frames", 1) > 1
     except (ImageError, OSError, SyntaxError):  # a damaged file, which is reported when it is decoded
         return False
+
+
+def _is_gif(name: str) -> bool:
+    return name.lower().endswith(".gif")
 
 
 def _advice(others: Counter[str]) -> str:

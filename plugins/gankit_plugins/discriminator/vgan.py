@@ -48,10 +48,11 @@ class VganDiscriminatorNetwork(nn.Module):
 class VganDiscriminator(Plugin):
     """VGAN's discriminator: strided convolutions in time and space, and one linear layer at the end.
 
-    Source: Vondrick 2016, section 3.2. The kernels are 4x4x4 with stride 2. For clips of 32 frames of 64x64, the
-    feature maps have the sizes of the generator `vgan` in reverse order. LeakyReLU 0.2 follows each convolution. The
-    setting `normalization.discriminator` applies to every convolution except the first (paper: batch norm). Saito 2017
-    uses the same network for 16 frames, with a last feature map of one frame. Initial weights are from N(0, 0.01^2).
+    Source: Vondrick 2016, "Discriminator Network". The kernels are 4x4x4 with stride 2. For clips of 32 frames of
+    64x64, the feature maps have the sizes of the generator `vgan` in reverse order. LeakyReLU 0.2 follows each
+    convolution. The setting `normalization.discriminator` applies to every convolution except the first (paper: batch
+    norm). Saito 2017 uses the same network for 16 frames, with a last feature map of one frame. Initial weights are
+    from N(0, 0.01^2).
 
     Here clips may have any number of frames of at least 4x4 pixels. If the data have classes or numbers as the
     condition, one constant channel is appended to the clip for each class or number (Mirza 2014).

@@ -45,7 +45,7 @@ class VganGenerator(nn.Module):
 class Vgan(Plugin):
     """VGAN's generator with one stream: transposed convolutions in time and space, from z to a video clip.
 
-    Source: Vondrick 2016, section 3.1 (one stream). For clips of 32 frames of 64x64 and `width` 64, the feature maps
+    Source: Vondrick 2016, "One Stream Architecture". For clips of 32 frames of 64x64 and `width` 64, the feature maps
     are 2x4x4x512, 4x8x8x256, 8x16x16x128 and 16x32x32x64. The first kernel is 2x4x4, and the others are 4x4x4 with
     stride 2. The setting `normalization.generator` applies to every layer except the last (paper: batch norm). ReLU
     follows each of these layers, and tanh follows the last layer. Initial weights are from N(0, 0.01^2).

@@ -12,7 +12,7 @@ SLOPE = 0.2
 """Negative slope of the discriminator's LeakyReLU."""
 
 DEVIATION = 0.01
-"""Standard deviation of the initial weights (Vondrick 2016, section 3.4)."""
+"""Standard deviation of the initial weights (Vondrick 2016)."""
 
 SMALLEST = 4
 """Maximum length, in pixels, of the smaller side of D's last feature map and of G's first feature map."""

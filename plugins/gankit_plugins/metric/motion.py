@@ -64,8 +64,9 @@ class Motion(Plugin):
         fake, described, condition = comparison.fake, comparison.fake.described, comparison.fake.condition
         if condition is None:
             return metrics
-        if fake.class_names == DIRECTIONS:
-            accuracy = (direction_of(velocity) == condition).double().mean()
+        if fake.class_names and {*fake.class_names} <= {*DIRECTIONS}:  # in any order, as the folders of own clips
+            requested = torch.tensor([DIRECTIONS.index(name) for name in fake.class_names])[condition]
+            accuracy = (direction_of(velocity) == requested).double().mean()
             metrics["direction_accuracy"] = accuracy.item()
         elif isinstance(described, VectorCondition) and described.names == VELOCITY:
             low, high = torch.tensor(described.ranges, dtype=torch.float64).T

@@ -65,6 +65,11 @@ class ConditionalBatchNormLayer(nn.Module):
         """Normalise x, (B, C, H, W) or (B, C), and apply the scale and the shift of each image's class."""
         labels = self.source.labels
         assert labels is not None, "the layer is called by its generator, which sets the labels"
+        if len(x) != len(labels):
+            raise InputError(
+                f"conditional_batch_norm: a layer gets {len(x)} inputs for {len(labels)} classes, for example one for "
+                "each frame of a clip; set normalization.generator to batch_norm, or choose another generator"
+            )
         return scale_by_class(self.norm(x), labels, self.weight, self.bias)
 
 

@@ -71,6 +71,13 @@ def test_gifs_in_class_folders_and_in_a_zip_file(tmp_path):
     assert colours(dataset(top, stride=2).read().images)[0] == [10, 12, 14]
 
 
+def test_still_image_before_gifs_is_a_short_clip(tmp_path, capsys):
+    top = write_gifs(tmp_path / "clips", {f"walk/{n}.gif": clip_of(10 * n, 3) for n in range(1, 5)})
+    Image.new("L", (8, 8)).save(top / "walk" / "0.png")
+    assert colours(dataset(top).read().images) == [[10 * n + t for t in range(3)] for n in range(1, 5)]
+    assert "walk/0.png (1 frames, and 3 are needed" in capsys.readouterr().err
+
+
 def test_folders_of_frames_are_in_natural_order(tmp_path):
     top = tmp_path / "clips"
     write_frames(top / "a", clip_of(50, 12), first=1)  # 1.png to 12.png

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from gankit import ClassCondition, InputError, Spec, TokenCondition, VectorCondition
+from gankit import ClassCondition, InputError, Recipe, Spec, TokenCondition, VectorCondition
+from gankit.recipe.bundled import find_recipe
+from gankit.training.assembly import assemble
 from gankit_plugins.discriminator.vgan import VganDiscriminator, VganDiscriminatorNetwork
 from gankit_plugins.generator.tgan import Tgan, TganGenerator, doubled_lengths
 from gankit_plugins.generator.vgan import Vgan, VganGenerator
@@ -15,6 +17,10 @@ from gankit_plugins.layers.vgan import sizes_of
 
 CLASSES, NUMBERS = ClassCondition(tuple("abc")), VectorCondition(("right", "down"))
 NETWORKS = {"vgan": lambda spec: VganGenerator(spec, 4), "tgan": lambda spec: TganGenerator(spec, 2, 5)}
+
+
+SMALL_TGAN = ["generator.use=tgan", "generator.width=2", "discriminator.width=2", "data.count=16", "data.frames=4"]
+SMALL_TGAN += ["normalization.generator=conditional_batch_norm", "train.batch_size=4", "train.device=cpu"]
 
 
 def spec_of(shape, condition=None, **facts):
@@ -36,7 +42,7 @@ def outputs(network, *inputs):
 
 
 def test_vgan_has_the_feature_maps_of_the_paper():
-    """Vondrick 2016, sections 3.1 and 3.2, for clips of 32 frames of 64x64."""
+    """Vondrick 2016, for clips of 32 frames of 64x64."""
     maps = [(512, 2, 4, 4), (256, 4, 8, 8), (128, 8, 16, 16), (64, 16, 32, 32), (3, 32, 64, 64)]
     with torch.device("meta"):
         spec = spec_of((3, 32, 64, 64), latent_size=100)
@@ -117,6 +123,12 @@ def test_other_conditions_are_refused(plugin):
     spec = spec_of((1, 4, 8, 8), TokenCondition(("dark", "bright"), 3))
     with pytest.raises(InputError, match=r"gan needs classes or numbers as the condition, and the data have .*; use"):
         getattr(plugin(plugin.Config()), f"build_{plugin.kind}")(spec)
+
+
+def test_tgan_refuses_conditional_batch_norm():
+    recipe = Recipe.load(find_recipe("video_shapes"), SMALL_TGAN)
+    with pytest.raises(InputError, match="conditional_batch_norm: a layer gets"):
+        assemble(recipe)
 
 
 def test_initial_weights():

@@ -42,6 +42,11 @@ def test_motion_of_known_clips():
     assert "velocity_error" not in found
 
 
+def test_directions_may_be_in_the_order_of_folders():
+    fake = Samples(clips_at([RIGHT, DOWN]), torch.tensor([1, 1]), ClassCondition(("down", "right")))
+    assert metrics(fake, fake)["direction_accuracy"] == 0.5
+
+
 def test_velocity_error_is_in_pixels_per_frame():
     velocity = VectorCondition(VELOCITY, ((-4.0, 4.0), (-2.0, 2.0)))
     requested = torch.tensor([[2.0, 0.0], [3.0, 1.0]])
