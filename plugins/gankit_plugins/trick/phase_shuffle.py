@@ -29,7 +29,7 @@ def shuffled(x: Tensor, most: int) -> Tensor:
 class PhaseShuffle(Plugin):
     """Random shift of each feature map in the discriminator by up to `shift` samples, with reflection at the ends.
 
-    Source: Donahue 2019, section 3.3 and figure 3; `shift` is n, and the paper uses 2 (and 4 for drums). All channels
+    Source: Donahue 2019, section 3.3 and figure 3; `shift` is n, and the paper uses 2. All channels
     of a feature map have the same shift. The shift is applied to the input of every one-dimensional convolution of D,
     except the first. In the network of table 4, these inputs are the outputs of all layers but the last. There is no
     shift in evaluation mode.
