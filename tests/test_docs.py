@@ -111,6 +111,9 @@ OWN_NETWORKS = {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist", "wavega
 OWN_NETWORKS |= {"stackgan_shapes", "stackgan2_shapes"}
 """Recipes whose networks have other settings than those in `SMALL`."""
 
+OWN_IMAGE_RUNS = {"runs/photos", "runs/facades", "runs/zebras"}
+"""Runs of image-to-image.md that need folders of images, and their outputs."""
+
 OWN_SOUNDS = ("data.path=recordings", "data.path=sounds.safetensors")
 
 
@@ -149,6 +152,8 @@ def run_command(command, folder):
     if program in ("", "pip", "ssh") or any(
         a in ("new-recipe", "photos.toml", "wavegan_paper")
         or "path=photos" in a
+        or a.startswith(("data.source", "data.target", "data.images.", "source="))
+        or a in OWN_IMAGE_RUNS
         or ("data.path=" in a and not a.startswith(OWN_SOUNDS))
         or "data.hub=" in a
         or ".quiet_fakes." in a
