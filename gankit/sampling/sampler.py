@@ -362,7 +362,8 @@ class Sampler:
         The files are PNG images, unless a plugin's hook `save_samples` writes files of another type. `names` are the
         names of the files without suffix, such as the names of source images. By default, a name is a number and the
         class name or text of the sample. If two names are equal, or if there are fewer names than samples, the names
-        are repeated, with a number before each one.
+        are repeated, with a number before each one. Names that are too long or contain slashes also get a number, and
+        are changed by `safe_name`.
         """
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -376,7 +377,8 @@ class Sampler:
     def file_names(self, count: int, condition: Tensor | None, names: Sequence[str] = ()) -> list[str]:
         """Return a file name without suffix for each sample. The other arguments are those of `save`."""
         # Some file systems do not distinguish between small and capital letters.
-        if len({name.casefold() for name in names[:count]}) == count:
+        fits = all(len(name.encode()) <= LONGEST_NAME and not {*name} & {*"/\\"} for name in names[:count])
+        if fits and len({name.casefold() for name in names[:count]}) == count:
             return list(names[:count])
         if not names and self.condition is not None and condition is not None:
             names = [self.condition.name_of(row) for row in condition]

@@ -349,8 +349,10 @@ def test_each_row_of_a_grid_shows_one_text_and_its_name(saved):
         (["a", "A", "d"], ["000000_a", "000001_A", "000002_d"]),
         (["x/y"], ["000000_x_y", "000001_x_y", "000002_x_y"]),
         ([], ["000000", "000001", "000002"]),
+        (["x/y", "a", "d"], ["000000_x_y", "000001_a", "000002_d"]),
+        (["b" * 300, "a", "d"], ["000000_" + "b" * 150, "000001_a", "000002_d"]),
     ],
-    ids=["names", "alike", "too few", "none"],
+    ids=["names", "alike", "too few", "none", "slash", "too long"],
 )
 def test_files_have_the_names_of_source_images_if_these_differ(saved, tmp_path, names, files):
     run, sampler = saved("image")

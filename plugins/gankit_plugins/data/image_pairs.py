@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gankit import Dataset, ImageCondition, InputError, Plugin, RecipePath, Settings, hookimpl
 from gankit_plugins.data.brightness import ImageError
-from gankit_plugins.data.decode import Channels, Size, note
+from gankit_plugins.data.decode import Channels, ClipFile, Size, note
 from gankit_plugins.data.folder import Files, open_files
 from gankit_plugins.data.images import CHANNELS, RESOLUTION, Resolution, UnpreparedImages, prepare_command, size_of
 from gankit_plugins.data.listing import Listing, shortened
@@ -38,7 +38,7 @@ class Ordered:
         """Return the names of the files."""
         return iter(self.order)
 
-    def open(self, name: str) -> str | bytes:
+    def open(self, name: str) -> ClipFile:
         """Return the path or the content of an image file."""
         return self.files.open(name)
 
@@ -57,6 +57,7 @@ class Half:
     def open(self, name: str) -> bytes:
         """Return half of an image as the content of a PNG file. Raise `ImageError` if the file cannot be read."""
         file = self.files.open(name)
+        assert not isinstance(file, tuple), "a file with both images is no clip"
         try:
             with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
                 half = image.width // 2

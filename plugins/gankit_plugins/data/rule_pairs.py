@@ -61,9 +61,9 @@ def coarse(images: Tensor, factor: int) -> Tensor:
 
     If a side is not a multiple of `factor`, the blocks are as equal in size as possible.
     """
-    size = images.shape[2:]
-    blocks = F.adaptive_avg_pool2d(images.float(), [-(-side // factor) for side in size])
-    return F.interpolate(blocks, size).round().to(torch.uint8)
+    height, width = images.shape[2:]
+    blocks = F.adaptive_avg_pool2d(images.float(), (-(-height // factor), -(-width // factor)))
+    return F.interpolate(blocks, (height, width)).round().to(torch.uint8)
 
 
 class RulePairs(Plugin):

@@ -50,9 +50,9 @@ class Pix2PixNetwork(nn.Module):
             normalized = layer if k in (0, depth - 1) else spec.normalize("generator", layer, after)
             down.append(normalized if k == 0 else nn.Sequential(nn.LeakyReLU(SLOPE), normalized))
             inputs, outputs = after if k == depth - 1 else 2 * after, before if k else spec.channels
-            layer = upsampling(inputs, outputs, 4, sizes[k + 1], sizes[k])
+            larger = upsampling(inputs, outputs, 4, sizes[k + 1], sizes[k])
             last = nn.Tanh() if k == 0 else nn.Dropout(dropout if depth - k <= dropout_layers else 0)
-            up.append(nn.Sequential(nn.ReLU(), spec.normalize("generator", layer, outputs) if k else layer, last))
+            up.append(nn.Sequential(nn.ReLU(), spec.normalize("generator", larger, outputs) if k else larger, last))
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
 
     def forward(self, z: Tensor, source: Tensor) -> Tensor:

@@ -138,6 +138,8 @@ class CycleConsistency(Plugin):
 
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
+        if recipe.use_of("discriminator") == "conditional_patchgan":
+            raise ValueError("without pairs, the discriminator must not take the source image; use patchgan")
         if self.config.direction != "to_target":
             raise ValueError(
                 "direction is a setting of `gankit sample`; remove it, or exchange data.source and data.target"
@@ -174,52 +176,45 @@ class CycleConsistency(Plugin):
         self.saved = {}
 
     @hookimpl
-    def wrap_loss(self, terms: dict[Player, list[LossTerm]]) -> dict[Player, list[LossTerm]]:
-        return {player: [*own, *(self._reversed_term(term) for term in own)] for player, own in terms.items()}
+    def wrap_loss(self, terms: dict[Player, list[LossTerm]], run: Run) -> dict[Player, list[LossTerm]]:
+        return {player: [*own, *(self._reversed_term(run, term) for term in own)] for player, own in terms.items()}
 
-    def _reversed_term(self, term: LossTerm) -> LossTerm:
+    def _reversed_term(self, run: Run, term: LossTerm) -> LossTerm:
         """Return the same loss term for the direction from targets to source images."""
         return replace(
             term,
             name=f"source_{term.name}",
-            function=lambda step: term.function(self.reverse(step)),
+            function=lambda step: term.function(self.reverse(run, step)),
             input_gradients=(),
         )
 
     @hookimpl
-    def loss_terms(self, player: Player) -> Iterable[LossTerm]:
+    def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:
         if player == "generator":
-            yield LossTerm("cycle", self._cycle, self.config.weight)
+            yield LossTerm("cycle", lambda step: self._cycle(run, step), self.config.weight)
             if self.config.identity_weight:
-                yield LossTerm("identity", self._identity, self.config.identity_weight)
+                yield LossTerm(
+                    "identity", lambda step: identity_loss(*directions(run, step)), self.config.identity_weight
+                )
 
-    def _cycle(self, step: Step) -> Tensor:
-        x, y, to_target, to_source = self._directions(step)
-        return cycle_loss(x, y, to_target, to_source, step.fake, self.reverse(step).fake)
-
-    def _identity(self, step: Step) -> Tensor:
-        return identity_loss(*self._directions(step))
-
-    def _directions(self, step: Step) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-        """Return the source images, the targets, G and F."""
-        assert step.condition is not None, "adjust_spec refuses data without source images"
-        both = two_way(step.run.generator)
-        return step.condition, step.real, lambda x: both.to_target(step.z, x), lambda y: both.to_source(step.z, y)
+    def _cycle(self, run: Run, step: Step) -> Tensor:
+        x, y, to_target, to_source = directions(run, step)
+        return cycle_loss(x, y, to_target, to_source, step.fake, self.reverse(run, step).fake)
 
     @hookimpl
     def before_d_step(self, step: Step) -> None:
         step.fake = self._pooled(step, "target")
 
-    def reverse(self, step: Step) -> Step:
+    def reverse(self, run: Run, step: Step) -> Step:
         """Return the step of the other direction. Its real images are the source images of `step`.
 
         All loss terms of `step` get the same object, so F translates the targets only once.
         """
         if self.reversed is None or self.reversed[0] is not step:
-            x, y, _, to_source = self._directions(step)
+            x, y, _, to_source = directions(run, step)
             with torch.set_grad_enabled(step.player == "generator"):
                 fake = to_source(y).float()
-            discriminator = step.run.networks[SOURCE_DISCRIMINATOR]
+            discriminator = run.networks[SOURCE_DISCRIMINATOR]
             other = replace(step, real=x, condition=y, fake=fake, fields={}, discriminator=discriminator)
             if step.player == "discriminator":
                 other.fake = self._pooled(other, "source")
@@ -246,3 +241,10 @@ class CycleConsistency(Plugin):
 def two_way(generator: nn.Module) -> TwoWayGenerator:
     """Return the module with both directions inside a generator, which other plugins may have wrapped."""
     return next(module for module in generator.modules() if isinstance(module, TwoWayGenerator))
+
+
+def directions(run: Run, step: Step) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """Return the source images and the targets of a step, and G and F."""
+    assert step.condition is not None, "adjust_spec refuses data without source images"
+    both = two_way(run.generator)
+    return step.condition, step.real, lambda x: both.to_target(step.z, x), lambda y: both.to_source(step.z, y)

@@ -7,6 +7,7 @@ from torch import nn
 from gankit import InputError, Recipe, Sampler, Session, Step
 from gankit.testing import tiny_run, train_iterations
 from gankit.training.update import draw_step
+from gankit_plugins.discriminator.patchgan import ConditionalPatchGan
 from gankit_plugins.generator.cyclegan import CycleGan
 from gankit_plugins.loss.least_squares import LeastSquares
 from gankit_plugins.trick.cycle_consistency import CycleConsistency, cycle_loss, identity_loss, redrawn
@@ -153,6 +154,11 @@ def test_the_file_translates_in_both_directions(tmp_path):
     ("parts", "changes", "message"),
     [
         ({CycleConsistency: {"direction": "to_source"}, CycleGan: {}}, SOURCES, "exchange data.source and data.target"),
+        (
+            {CycleConsistency: {}, CycleGan: {}, ConditionalPatchGan: {"patch": 1}},
+            SOURCES,
+            "must not take the source image; use patchgan",
+        ),
         ({CycleConsistency: {}}, {}, "cycle_consistency needs a source image for each image"),
         ({L1ToTarget: {}}, {"data": {"classes": 2}}, "l1_to_target needs a source image for each image"),
     ],
