@@ -115,9 +115,6 @@ OWN_NETWORKS = {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist", "wavega
 OWN_NETWORKS |= {"stackgan_shapes", "stackgan2_shapes", "attributes_bars", "ctgan_table", "wgan_gp_lines"}
 """Recipes whose networks have other settings than those in `SMALL`."""
 
-OWN_IMAGE_RUNS = {"runs/photos", "runs/facades", "runs/zebras"}
-"""Runs of image-to-image.md that need folders of images, and their outputs."""
-
 OWN_SOUNDS = ("data.path=recordings", "data.path=sounds.safetensors")
 
 
@@ -155,8 +152,6 @@ def needs_more(arguments):
     return any(
         a in ("new-recipe", "photos.toml", "wavegan_paper")
         or "path=photos" in a
-        or a.startswith(("data.source", "data.target", "data.images.", "source="))
-        or a in OWN_IMAGE_RUNS
         or ("data.path=" in a and not a.startswith(OWN_SOUNDS))
         or a.startswith(("data.hub=", "data.source", "data.images.", "source="))
         or ".quiet_fakes." in a
