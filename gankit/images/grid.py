@@ -21,6 +21,7 @@ SMALLEST_FONT, LARGEST_FONT = 10, 16
 
 HEADER = 24
 """Height of the names of the columns above a grid, in pixels."""
+
 NAME_WIDTH, NAME_LINES = 24, 3
 """Maximum length of a line of a row's name, in characters, and maximum number of its lines."""
 
@@ -98,7 +99,7 @@ def _named(
 ) -> Image.Image:
     """Add the names of the rows to the left of a grid, and the names of the columns above it.
 
-    A long name of a row has several lines.
+    A long name of a row has several lines. A long name of a column is cut.
 
     Args:
         image: grid without names.
@@ -124,7 +125,7 @@ def _named(
         font = _fitting_font(column_names, width - gap)
     for column, name in enumerate(column_names):
         middle = margin + gap + column * width + (width - gap) // 2
-        pen.text((middle, header // 2), name, fill=ink, font=font, anchor="mm")
+        pen.text((middle, header // 2), _cut(name, font, width - gap), fill=ink, font=font, anchor="mm")
     return sheet
 
 
@@ -135,3 +136,11 @@ def _fitting_font(names: Sequence[str], width: int) -> ImageFont.FreeTypeFont | 
         if max(font.getlength(name) for name in names) <= width:
             return font
     return ImageFont.load_default(SMALLEST_FONT)
+
+
+def _cut(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """Cut a name such that it fits into `width` pixels. The end of a cut name is "..."."""
+    if font.getlength(name) <= width:
+        return name
+    lengths = (length for length in range(len(name), 0, -1) if font.getlength(f"{name[:length]}...") <= width)
+    return f"{name[: next(lengths, 1)]}..."

@@ -15,7 +15,7 @@ from gankit_plugins.layers.characters import decode
 
 ALPHABET = "".join(sorted("0123456789+-="))
 NUMBER = "(0|[1-9][0-9]*)"
-EQUATION = re.compile(rf"{NUMBER}([+-]){NUMBER}=(-?){NUMBER}")
+EQUATION = re.compile(rf"{NUMBER}([+-]){NUMBER}=(0|-?[1-9][0-9]*)")
 
 
 def equations(count: int, largest: int, seed: int) -> list[str]:
@@ -31,8 +31,8 @@ def is_correct(line: str) -> bool | None:
     parts = EQUATION.fullmatch(line)
     if parts is None:
         return None
-    a, sign, b, minus, result = parts.groups()
-    return int(a) + int(f"{sign}{b}") == int(f"{minus}{result}")
+    a, sign, b, result = parts.groups()
+    return int(a) + int(f"{sign}{b}") == int(result)
 
 
 def line_metrics(lines: Sequence[str], known: set[str]) -> dict[str, float]:
@@ -78,7 +78,7 @@ class Equations(TextData):
     @hookimpl
     def load_data(self) -> Dataset:
         lines = self.lines()
-        # The longest equation, such as 20-15=-15 or 100+100=200.
+        # The longest equation, such as 10-20=-10 or 100+100=200.
         length = 3 * len(str(self.config.largest)) + 3
         return text_dataset(lines, ALPHABET, length, f"{len(lines):,} equations")
 

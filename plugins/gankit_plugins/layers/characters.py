@@ -47,7 +47,8 @@ def encode(lines: Sequence[str], alphabet: str, length: int) -> Tensor:
 
 def to_one_hot(indices: Tensor, size: int) -> Tensor:
     """Convert indices (N, T) to one-hot sequences (N, V, T) float32, with V = `size`. The values are 0 and 1."""
-    return torch.nn.functional.one_hot(indices, size).transpose(1, 2).float()
+    # `one_hot` would need three times the memory, because its result is int64.
+    return torch.zeros(len(indices), size, indices.shape[1]).scatter_(1, indices[:, None], 1.0)
 
 
 def decode(sequences: Tensor, alphabet: str) -> list[str]:

@@ -97,3 +97,10 @@ def test_column_names_are_above_the_images(names):
         for column in (0, 1):
             half = above.crop((column * above.width // 2, 0, (column + 1) * above.width // 2, header))
             assert half.getextrema()[0] < 128
+
+
+def test_long_names_of_columns_do_not_overlap():
+    name = "text=a large blue star on dark red"
+    picture = grid(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), 2, column_names=[name, name])
+    between = 2 + 64  # the images and the gaps between them are 64 and 2 pixels wide
+    assert all(picture.getpixel((between, y)) == (PAPER,) * 3 for y in range(24))

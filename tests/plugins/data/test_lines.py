@@ -105,6 +105,11 @@ def test_a_picture_of_lines_has_columns():
     assert draw_lines([""]).getextrema() == (255, 255)
 
 
+def test_minus_zero_is_no_number():
+    assert is_correct("3-3=0") is True
+    assert is_correct("3-3=-0") is None
+
+
 def test_equations_are_correct_and_fit():
     for largest in (1, 9, 10, 100):
         lines = equations(300, largest, 0)
