@@ -55,7 +55,13 @@ class Thresholds(click.ParamType):
     type=click.Path(path_type=Path),
     help="X.png for a grid, or a new folder for one file per image. Tables, texts, ...: also one file, such as X.csv.",
 )
-@click.option("--count", default=64, show_default=True, type=click.IntRange(min=1), help="Number of images.")
+@click.option(
+    "--count",
+    default=64,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Number of images, or of other samples such as rows.",
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Random seed.")
 @condition_options
 @click.option(
@@ -226,7 +232,7 @@ def command(
         condition = sampler.conditions(count, requested, seed, given)
         z = sampler.latent(count, condition, seed, truncation)
         if as_file:
-            sampler.save_file(z, condition, out)
+            sampler.save_file(z, condition, out, seed)
         else:
             sampler.save(z, condition, out, names)
     images = as_grid or not (as_file or sampler.saves_own_files)

@@ -36,7 +36,7 @@ from gankit.plugin.spec import Spec
 from gankit.recipe.recipe import RecipeParser
 from gankit.recipe.toml import merge, overrides_from_here
 from gankit.runtime.device import choose_device
-from gankit.runtime.rng import eval_mode, fork_rng
+from gankit.runtime.rng import derived_seed, eval_mode, fork_rng
 from gankit.sampling.directions import Directions, MovedGenerator
 from gankit.sampling.generator_file import (
     SampledRun,
@@ -317,14 +317,14 @@ class Sampler:
         yield from (to_bytes(chunk) for chunk in self.outputs(z, condition))
 
     @torch.no_grad()
-    def outputs(self, z: Tensor, condition: Tensor | None) -> Iterator[Tensor]:
+    def outputs(self, z: Tensor, condition: Tensor | None, noise_seed: int = 0) -> Iterator[Tensor]:
         """Generate images from z (N, latent_size). `condition` is the condition of each image, or None.
 
         Yield the images as float32 tensors (n, C, H, W) in [-1, 1] on the CPU, with n at most `CHUNK`. The generator
         runs in evaluation mode. Afterwards, its previous mode and the random state are restored. Source images that are
-        the condition may have data type uint8.
+        the condition may have data type uint8. `noise_seed` is the random seed of noise inside the generator.
         """
-        with eval_mode(self.generator), fork_rng(self.device):
+        with eval_mode(self.generator), fork_rng(self.device, noise_seed):
             for start in range(0, len(z), CHUNK):
                 chunk = slice(start, start + CHUNK)
                 inputs = self.inputs(z[chunk], None if condition is None else condition[chunk])
@@ -385,10 +385,11 @@ class Sampler:
         numbered = zip(range(count), cycle(names or [""]), strict=False)
         return [f"{number:06d}_{safe_name(name)}".rstrip("_") for number, name in numbered]
 
-    def save_file(self, z: Tensor, condition: Tensor | None, path: Path) -> None:
+    def save_file(self, z: Tensor, condition: Tensor | None, path: Path, seed: int = 0) -> None:
         """Generate samples from z and `condition`, and write all samples to one file, such as the rows of a CSV file.
 
-        An existing file is replaced only when the new file is complete.
+        An existing file is replaced only when the new file is complete. `seed` is the random seed of noise inside the
+        generator, so that files with different seeds are independent.
 
         Raises:
             InputError: no plugin of the generator writes files with the suffix of `path`.
@@ -399,7 +400,8 @@ class Sampler:
         )
         if self._save_sample_file is None or path.suffix.lower() not in self.file_suffixes:
             raise refused
-        samples = torch.cat(list(self.outputs(z, condition)))
+        # z has the same seed. The noise needs another one, because equal seeds would give correlated numbers.
+        samples = torch.cat(list(self.outputs(z, condition, derived_seed(seed, "noise"))))
         with whole_file(path) as temporary:
             if self._save_sample_file(samples, condition, temporary, self.spec) is None:
                 raise refused

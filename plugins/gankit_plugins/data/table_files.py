@@ -17,6 +17,9 @@ Cells = dict[str, list[str]]
 SUFFIXES = (".csv", ".parquet")
 DELIMITERS = ",;\t"
 
+MOST_DECIMALS = 100
+"""Largest number of decimals of numbers that are rounded to their decimals."""
+
 
 def read_table(path: Path) -> Cells:
     """Return the columns of a CSV or Parquet file. The first line of a CSV file contains the names of the columns.
@@ -35,10 +38,13 @@ def read_table(path: Path) -> Cells:
 
 
 def read_csv(path: Path) -> Cells:
-    """Return the columns of a CSV file in UTF-8. The delimiter is the one that is most common in the first line."""
+    """Return the columns of a CSV file in UTF-8.
+
+    The delimiter is the one that is most common in the first line outside quotation marks.
+    """
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
+            first = re.sub('"[^"]*"', "", file.readline())
             file.seek(0)
             lines = csv.reader(file, delimiter=max(DELIMITERS, key=first.count), skipinitialspace=True)
             header = next(lines, [])
@@ -101,7 +107,11 @@ def write_parquet(path: Path, columns: dict[str, Sequence[Any]]) -> None:
 
 
 def decimals_of(texts: Sequence[str]) -> int | None:
-    """Return the largest number of decimals in texts of numbers, or None if a number has an exponent."""
+    """Return the largest number of decimals in texts of numbers.
+
+    Return None if a number has an exponent, or more than `MOST_DECIMALS` decimals.
+    """
     if any(re.search("[eE]", text) for text in texts):
         return None
-    return max((len(text.partition(".")[2].rstrip()) for text in texts), default=0)
+    most = max((len(text.partition(".")[2].rstrip()) for text in texts), default=0)
+    return most if most <= MOST_DECIMALS else None

@@ -30,16 +30,25 @@ MANY = 1000
 MODES = 10
 """Maximum number of modes of a number (Xu 2019, section 4.2)."""
 
-SHOWN = 6
-"""Maximum number of columns of which a description shows the kind."""
+LARGEST = 1e100
+"""Largest absolute value of a number. The squares of larger ones would be beyond the range of float64."""
+
+EXACT = 2**53
+"""Largest absolute value of an integer. float64 does not contain all larger integers."""
 
 
 def value_of(text: str, kind: Kind) -> float:
-    """Return the value of a text: a finite number, or the number of days of an ISO date. Raise ValueError if none."""
+    """Return the value of a text: a number, or the number of days of an ISO date.
+
+    Raises:
+        ValueError: the text has no such value, or the value is too large.
+    """
     if kind == "date":
         return date.fromisoformat(text).toordinal()
     value = float(text)
-    if not math.isfinite(value) or "_" in text or (kind == "integer" and not value.is_integer()):
+    if not abs(value) <= (EXACT if kind == "integer" else LARGEST) or "_" in text:
+        raise ValueError(text)
+    if kind == "integer" and not value.is_integer():
         raise ValueError(text)
     return value
 
@@ -47,7 +56,9 @@ def value_of(text: str, kind: Kind) -> float:
 def is_kind(texts: Collection[str], kind: Kind) -> bool:
     """Return True if all texts have values of this kind."""
     with suppress(ValueError):
-        return all(math.isfinite(value_of(text, kind)) for text in texts)
+        for text in texts:
+            value_of(text, kind)
+        return True
     return False
 
 
@@ -115,7 +126,8 @@ def fit_column(name: str, texts: Sequence[str], given: Any, missing: Sequence[st
     present = values[~values.isnan()]
     decimals = decimals_of(list(known)) if kind == "number" else 0
     step = 10.0**-decimals if decimals is not None else 0.0
-    smallest = max(0.5 * step, 1e-3 * present.std(correction=0).item(), 1e-9 * max(1.0, present.abs().max().item()))
+    # A column of zeros has no scale of its own, hence the last limit.
+    smallest = max(0.5 * step, 1e-3 * present.std(correction=0).item(), 1e-9 * present.abs().max().item(), 1e-100)
     mixture = fit_mixture(present, MODES, smallest)
     absent = [text for text in counts if text not in known]
     return (

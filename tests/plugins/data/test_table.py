@@ -14,8 +14,8 @@ from gankit.cli import cli
 from gankit.data.load import load_dataset
 from gankit_plugins.data.drawn_table import DrawnTable, draw_table
 from gankit_plugins.data.table import Table
-from gankit_plugins.data.table_files import read_table, write_csv
-from gankit_plugins.data.table_kinds import detect_kind
+from gankit_plugins.data.table_files import decimals_of, read_table, write_csv
+from gankit_plugins.data.table_kinds import detect_kind, fit_column
 from gankit_plugins.data.table_picture import draw_columns, proportions
 from gankit_plugins.data.table_rows import texts
 from gankit_plugins.layers.table_columns import columns_of, decode_rows
@@ -251,3 +251,18 @@ def test_from_a_csv_file_to_a_csv_file(tmp_path, file):
     evaluated = run_cli("eval", generator, *changes)
     assert "column_distance" in evaluated
     assert "accuracy_generated" in evaluated
+
+
+def test_extreme_numbers_end():
+    huge = [f"{i}e300" for i in range(1, 30)]
+    assert detect_kind(huge) == "category"
+    assert detect_kind([str(10**20 + i) for i in range(30)]) == "number"
+    column, values = fit_column("a", [f"{i}e-12" for i in range(1, 30)], None, ())
+    encoded = column.encode(values, torch.Generator().manual_seed(0))
+    assert encoded[:, 0].std() > 0.1
+    assert decimals_of(["1." + "1" * 400]) is None
+
+
+def test_delimiter_outside_quotation_marks(tmp_path):
+    (tmp_path / "t.csv").write_text('"last, first, mid";b\nx;1.5\n')
+    assert read_table(tmp_path / "t.csv") == {"last, first, mid": ["x"], "b": ["1.5"]}
