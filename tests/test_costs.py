@@ -6,9 +6,10 @@ import pytest
 from by_hand import BY_HAND
 from torch.profiler import ProfilerActivity, profile
 from waits import Waits
-from workloads import benchmark_run, iteration_of
+from workloads import benchmark_run, iteration_of, started
 
-from gankit.recipe.bundled import bundled_recipes
+from gankit import Recipe
+from gankit.recipe.bundled import bundled_recipe, bundled_recipes
 from tests.test_by_hand import SMALL_NETWORKS
 
 # fp32, because bfloat16 kernels and their buffers differ from processor to processor.
@@ -21,6 +22,22 @@ NARROW = {
     "stylegan2_paper": ("channel_base=64", "max_channels=4"),
 }
 """Settings of both networks for the recipes whose networks are large even for the smallest images."""
+
+SHAPES = "{ use = 'shapes', resolution = 16, count = 40 }"
+TONES = ["data={ use = 'tones', length = 256, count = 40 }"]
+CLIPS = ["data={ use = 'moving_shapes', resolution = 8, frames = 4, count = 40 }"]
+OTHER_DATA = {
+    "ctgan_table": ["data.count=60"],
+    "cyclegan_cifar10": [f"data={{ use = 'unpaired', source = {SHAPES}, target = {SHAPES} }}"],
+    "own_videos": CLIPS,
+    "pix2pix_emoji": [f"data.images={SHAPES}"],
+    "pix2pix_mnist_edges": [f"data.images={SHAPES}"],
+    "video_shapes": CLIPS,
+    "wavegan_paper": TONES,
+    "wavegan_sounds": TONES,
+    "wgan_gp_lines": ["data.count=40"],
+}
+"""Settings of small data for the recipes that cannot train on random images with classes."""
 
 BEYOND_BY_HAND = {
     "dcgan_mnist": {"operations": 23, "allocations": 3},
@@ -64,7 +81,11 @@ def test_overhead_of_an_iteration(CountedOperations, recipe):
 def test_an_iteration_of_a_recipe_does_not_wait_for_the_device(recipe):
     classes = 2 if recipe == "igan_v2_mnist" else 10
     narrow = [f"{player}.{width}" for player in ("generator", "discriminator") for width in NARROW.get(recipe, ())]
-    run = benchmark_run(recipe, [*SMALL, *narrow, f"data.classes={classes}"])
+    if recipe in OTHER_DATA:
+        settings = [*(setting for setting in SMALL if not setting.startswith("data.")), *OTHER_DATA[recipe]]
+        run = started(Recipe.load(bundled_recipe(recipe), settings))
+    else:
+        run = benchmark_run(recipe, [*SMALL, *narrow, f"data.classes={classes}"])
     iteration = iteration_of(run)
     with Waits() as waits:
         iteration()

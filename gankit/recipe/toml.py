@@ -155,7 +155,9 @@ def merge(below: Raw, above: Raw, place: tuple[str, ...] = ()) -> Raw:
             value = {"use": value}
         if isinstance(old, dict) and isinstance(value, dict):
             default = key if place[:1] and place[0] in NAMED_TABLES else DEFAULT_USE.get(here[0])
-            other_plugin = plugin and "use" in value and value["use"] != old.get("use", default)
+            # A plugin's setting may be the table of another plugin, such as `data.source`.
+            selects = "use" in value and (plugin or "use" in old)
+            other_plugin = selects and value["use"] != old.get("use", default)
             merged[key] = dict(value) if other_plugin else merge(old, value, here)
         else:
             merged[key] = value

@@ -54,6 +54,14 @@ def test_a_key_to_drop_that_does_not_exist_is_named_with_both_files(tmp_path):
     assert "top.toml" in str(error.value)
 
 
+def test_another_plugin_in_a_setting_drops_the_settings_of_the_old_one():
+    below = {"data": {"use": "pairs", "rule": "grey", "images": {"use": "folder", "path": "a", "size": 8}}}
+    same = merge(below, {"data": {"images": {"use": "folder", "size": 9}}})
+    assert same["data"] == {"use": "pairs", "rule": "grey", "images": {"use": "folder", "path": "a", "size": 9}}
+    other = merge(below, {"data": {"images": {"use": "drawn"}}})
+    assert other["data"] == {"use": "pairs", "rule": "grey", "images": {"use": "drawn"}}
+
+
 def test_a_bundled_recipe_is_extended_by_its_name(tmp_path):
     child = tmp_path / "igan_vn.toml"
     child.write_text('extends = "igan_vn"\nseed = 7\n')

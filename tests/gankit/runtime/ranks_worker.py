@@ -68,6 +68,23 @@ PARTNERS: dict[str, dict[str, Any]] = {
     "projection": {"data": {"classes": 2}},
     "progressive_growing": {player: {"use": "pggan", "width": 2, "max_width": 3} for player in PLAYERS},
     "skip_layer_excitation": {"generator": {"use": "igan", "channels": 2}},
+    **{
+        name: {"data": {"condition": "image"}, "generator": {"use": "pix2pix", "width": 4}}
+        for name in ("cycle_consistency", "l1_to_target")
+    },
+    "training_by_sampling": {
+        "data": {"use": "drawn_table", "count": 60},
+        **{player: {"use": "ctgan", "hidden": [4]} for player in PLAYERS},
+    },
+    "phase_shuffle": {
+        "data": {"use": "tones", "count": 40, "length": 256},
+        **{player: {"use": "wavegan", "width": 2} for player in PLAYERS},
+    },
+    "mismatched_pairs": {
+        "data": {"classes": 2},
+        "generator": {"use": "stackgan", "width": 1, "text_size": 2, "condition_size": 2},
+        "discriminator": {"use": "stackgan", "width": 2, "text_size": 2, "compressed_size": 2},
+    },
 }
 """Other parts of the recipe that a loss or a trick needs."""
 
@@ -84,7 +101,8 @@ EAGER: dict[str, dict[str, Any]] = {
 }
 """Settings with which a plugin acts within a few iterations."""
 
-NEED_AN_EXTRA = ("tensorboard", "wandb", "mlflow", "trackio")
+NEED_MORE = ("tensorboard", "wandb", "mlflow", "trackio", "random_caption")
+"""Plugins that need an optional package, or images with several captions."""
 
 
 def become(rank: int, size: int, port: int, output: str) -> None:
@@ -212,7 +230,7 @@ def check_equals_one_rank(name: str, recipe: Recipe, ranks: Ranks) -> None:
 def check_equal_on_all_ranks(ranks: Ranks) -> None:
     """Check that the shared state stays equal on all ranks with every trick, though their random numbers differ."""
     for entry in Registry.installed().entries:
-        if entry.distribution != "gankit" or entry.kind not in TRICK_KINDS or entry.name in NEED_AN_EXTRA:
+        if entry.distribution != "gankit" or entry.kind not in TRICK_KINDS or entry.name in NEED_MORE:
             continue
         changes = {"train": {"batch_size": BATCH}} | PARTNERS.get(entry.name, {})
         run = assemble(tiny_recipe({entry.load(): EAGER.get(entry.name, {})}, changes), ranks=ranks)

@@ -53,7 +53,9 @@ def test_an_error_while_sampling_restores_modes_and_random_state(toy_run, monkey
 )
 def test_a_grid_has_a_row_for_each_class(file, classes, count, class_index, layout):
     sampler = Sampler.load(file(data={"classes": classes}))
-    number, columns, labels, names = grid_layout(sampler, count, {} if class_index is None else {"class": class_index})
+    number, columns, labels, names, _ = grid_layout(
+        sampler, count, {} if class_index is None else {"class": class_index}
+    )
     assert (number, columns, None if labels is None else labels.tolist()) == layout
     assert names == (("a", "b", "c")[:classes] if class_index is None else ())
 
@@ -70,7 +72,7 @@ def test_a_grid_has_a_row_for_each_class(file, classes, count, class_index, layo
 def test_a_grid_of_many_classes_is_square_and_shows_some_of_them(file, classes, count, shown, columns):
     sampler = Sampler.load(file())
     sampler.condition = ClassCondition(tuple(map(str, range(classes))))
-    number, width, labels, names = grid_layout(sampler, count)
+    number, width, labels, names, _ = grid_layout(sampler, count)
     assert (number, width) == (len(shown) * columns, columns)
     assert labels.view(-1, columns).tolist() == [[label] * columns for label in shown]
     assert names == tuple(map(str, shown))
@@ -84,7 +86,7 @@ def test_rows_of_an_interpolation_are_outputs_for_interpolated_z(file, toys, mon
     ]:
         monkeypatch.setattr(toys.Normal, "spherical_prior", spherical)
         sampler = Sampler.load(file(generator={"dropout": 0.0}))
-        count, columns, labels, _ = grid_layout(sampler, 8)
+        count, columns, labels, *_ = grid_layout(sampler, 8)
         plain = sampler.latent(count, labels, 5)
         z, same_labels = interpolate_rows(sampler, plain, labels, columns)
         assert torch.equal(same_labels, labels)
@@ -113,7 +115,7 @@ def test_an_interpolation_leaves_out_an_incomplete_row(file):
 def test_truncation_rows(file, class_index):
     sampler = Sampler.load(file())
     requested = {} if class_index is None else {"class": class_index}
-    z, (_, columns, labels, names) = truncation_rows(sampler, 11, [0.5, 1.5, math.inf], 7, requested)
+    z, (_, columns, labels, names, _) = truncation_rows(sampler, 11, [0.5, 1.5, math.inf], 7, requested)
     assert columns == 3
     assert names == ("truncation 0.5", "truncation 1.5", "whole prior")
     assert labels.tolist() == ([0, 1, 0] if class_index is None else [1, 1, 1]) * 3
@@ -129,5 +131,5 @@ def test_truncation_rows(file, class_index):
 
 
 def test_truncation_rows_without_classes(file):
-    z, (_, columns, labels, _) = truncation_rows(Sampler.load(file(data={"classes": 0})), 8, [1.0, 2.0], 0)
+    z, (_, columns, labels, *_) = truncation_rows(Sampler.load(file(data={"classes": 0})), 8, [1.0, 2.0], 0)
     assert (len(z), labels, columns) == (8, None, 4)
