@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -223,8 +224,8 @@ class CycleConsistency(Plugin):
 
     def _pooled(self, step: Step, name: str) -> Tensor:
         """Return the fake images of a D step, some of them replaced by images of the pool `name`."""
-        # Draw on the CPU, so that the CPU does not wait for the device.
-        count = int((torch.rand(len(step.fake)) < POOL_SHARE).sum())
+        # numpy draws on the CPU, so the CPU does not wait for the device.
+        count = int(numpy.random.binomial(len(step.fake), POOL_SHARE))
         if not count or step.simulated or name not in self.pools:
             return step.fake
         classes = torch.zeros(len(step.fake), dtype=torch.int64, device=step.fake.device)

@@ -103,8 +103,8 @@ BELOW = {
         # Without `use`, the plugin of a trick has the name of the table.
         ({"tricks": {"noise": {"use": "noise"}}}, "tricks.noise", {"use": "noise", "sigma": 3}),
         ({"tricks": {"noise": {"use": "other"}}}, "tricks.noise", {"use": "other"}),
-        # `use` inside the settings of a plugin has no special meaning.
-        ({"tricks": {"other": {"more": {"use": "z"}}}}, "tricks.other.more", {"use": "z", "y": 1}),
+        # A setting may be the table of another plugin.
+        ({"tricks": {"other": {"more": {"use": "z"}}}}, "tricks.other.more", {"use": "z"}),
         ({"tricks": {"other": {"more": "z"}}}, "tricks.other.more", "z"),
         ({"generator": {"width": 3}}, "generator", {"use": "plain", "width": 3}),
         ({"generator": {"use": "other"}}, "generator", {"use": "other"}),
