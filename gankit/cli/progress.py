@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gankit.cli.live_bars import LiveBars, live_console, write_from_signal_handler
+from gankit.cli.next_steps import samples_path
 from gankit.cli.run_facts import describe_images, describe_parameters
 from gankit.cli.status_line import StatusLine
 from gankit.formatting import duration, number
@@ -98,6 +99,7 @@ class RunProgress(Reporter):
         self.directory = directory
         self.name, self.total = run.recipe.name, run.recipe.train.iterations
         self.batch_size = run.recipe.train.batch_size
+        self.samples = samples_path(run.recipe.plugin_class("data"))
         self.rates = {player: run.learning_rate(player) for player in PLAYERS}
         self.losses: dict[Player, dict[str, float]] = {player: {} for player in PLAYERS}
         # After a rollback, the run starts again at an earlier iteration. Discard the recorded times.

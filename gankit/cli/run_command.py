@@ -58,7 +58,7 @@ def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, s
     further = [f"{resume} train.iterations={2 * outcome.iterations}"] if outcome.stop_reason is None else []
     print_next(
         f"gankit show {quoted(directory.path)}",
-        f"gankit sample {quoted(directory.path)} --out samples.png{sources}{trust}",
+        f"gankit sample {quoted(directory.path)} --out {progress.samples}{sources}{trust}",
         *further,
     )
 

@@ -189,9 +189,19 @@ def sweep_rows(
         InputError: the generator does not accept the condition.
     """
     z, condition = sampler.sweep_inputs(sweeps, 1 if len(sweeps) > 1 else rows, requested, seed, truncation)
-    names = [tuple(f"{name}={value}" for value in values) for name, values in sweeps.items()]
+    names = [tuple(f"{name}={text}" for text in short_texts(values)) for name, values in sweeps.items()]
     layout = Layout(len(z), len(names[-1]), condition, names[0] if len(names) > 1 else (), names[-1])
     return z, layout
+
+
+def short_texts(values: Sequence[str | float]) -> list[str]:
+    """Return texts for values. Numbers have as few digits as keep them different, at least 3, and words are unchanged."""
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        return [str(value) for value in values]
+    shortened = ([f"{number:.{digits}g}" for number in numbers] for digits in range(3, 17))
+    return next((texts for texts in shortened if len(set(texts)) == len(set(numbers))), [str(n) for n in numbers])
 
 
 def draw_grid(sampler: Sampler, z: Tensor, layout: Layout) -> Image.Image:

@@ -62,6 +62,11 @@ class MismatchedPairs(Plugin):
 
     @hookimpl
     def wrap_loss(self, terms: dict[Player, list[LossTerm]], run: Run) -> dict[Player, list[LossTerm]]:
+        if run.recipe.train.batch_size == 1:
+            raise InputError(
+                f"train.batch_size = 1: {self.name} takes the wrong conditions from other images of the batch; set "
+                "train.batch_size to at least 2"
+            )
         refuse_blind(run.discriminator, run)
         halves = []
         for term in terms["discriminator"]:

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from gankit import Plugin, hookimpl
+from gankit.cli.next_steps import samples_path
 from gankit.cli.progress import STOPPING
 from gankit.runtime.signals import SIGNALS as SIGNALS_THAT_END
 from gankit.runtime.signals import Interrupt
@@ -275,3 +277,23 @@ def test_on_a_terminal_there_is_a_live_display(gankit, toy, monkeypatch):
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
     assert re.search(r"discriminator +lr 0\.05   real\s\d\.\d{3}   fake\s\d\.\d{3}", plain)
     assert "next:" in plain[plain.rindex("100%") :]
+
+
+class Pictures(Plugin):
+    name = "pictures"
+    kind = "data"
+
+
+class Files(Pictures):
+    @hookimpl
+    def save_samples(self, samples, names, folder):
+        return []
+
+
+class Rows(Files):
+    sample_suffixes = (".csv", ".parquet")
+
+
+@pytest.mark.parametrize(("data", "path"), [(Pictures, "samples.png"), (Files, "samples"), (Rows, "samples.csv")])
+def test_suggested_path_of_samples(data, path):
+    assert samples_path(data) == path

@@ -9,7 +9,7 @@ from gankit.plugin.base import Plugin, hookimpl
 from gankit.plugin.condition import VectorCondition
 from gankit.plugin.dataset import Dataset
 from gankit.sampling.generator_file import save_generator
-from gankit.sampling.grid import sweep_rows
+from gankit.sampling.grid import short_texts, sweep_rows
 from gankit.sampling.sampler import Sampler
 from gankit.testing import tiny_run, train_iterations
 from gankit.testing.harness import tiny_registry
@@ -100,3 +100,17 @@ def test_a_sweep_that_the_generator_does_not_accept(sampler, sweeps, message):
 )
 def test_values_of_a_sweep(text, values):
     assert sweep_values(text, 5) == values
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        (("0", "12.8571", "90"), ["0", "12.9", "90"]),
+        ((2000, 2001, 2002), ["2000", "2001", "2002"]),
+        ((0.30001, 0.30002), ["0.30001", "0.30002"]),
+        ((5, 5), ["5", "5"]),
+        (("grey", "light grey"), ["grey", "light grey"]),
+    ],
+)
+def test_short_texts_of_values(values, texts):
+    assert short_texts(values) == texts

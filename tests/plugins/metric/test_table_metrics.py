@@ -86,6 +86,13 @@ def test_two_halves_of_a_table_are_close_and_shuffled_columns_are_not(data):
     assert apart["accuracy_gap"] > 0.25
 
 
+def test_the_order_of_the_rows_has_no_effect_on_the_prediction(data):
+    rows, encoding = data
+    by_label = rows[:1000][rows[:1000, -1].argsort()]
+    prediction = TablePrediction(TablePrediction.Config())
+    assert prediction.compute_metrics(compared(by_label, rows[1000:], encoding))["accuracy_real"] > 0.85
+
+
 def test_the_label_is_a_category(data):
     rows, encoding = data
     with pytest.raises(InputError, match="label: 'age' is no category of the table; there are job, member"):

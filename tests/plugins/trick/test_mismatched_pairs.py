@@ -54,6 +54,11 @@ def test_data_and_networks_without_a_condition_are_refused(start_run):
         MismatchedPairs(MismatchedPairs.Config()).adjust_spec(Spec())
 
 
+def test_a_batch_of_one_image_is_refused(start_run):
+    with pytest.raises(InputError, match=r"train.batch_size = 1: mismatched_pairs takes .* set train.batch_size"):
+        start_run(STACKGAN | {"train": {"batch_size": 1}})
+
+
 @pytest.mark.parametrize("name", ["relativistic", "relativistic_average"])
 def test_a_relativistic_trick_comes_first(start_run, name):
     with pytest.raises(InputError, match=f"{name} comes later"):
