@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
 import time
@@ -33,7 +34,7 @@ import torch
 from by_hand import BY_HAND
 from timing import Loop, Result, interleaved, parser_of, peak_of_tensors, table, timed
 from waits import most_of
-from workloads import TINY, benchmark_run, iteration_of, random_images
+from workloads import PLUGINS, TINY, benchmark_run, iteration_of, random_images
 
 from gankit.training.run import TrainingRun
 
@@ -168,13 +169,16 @@ def compared_runs(workload: str, options: Options, folder: Path) -> Iterator[Res
     settings = [*random_images(options.device), *options.overrides(workload), "train.deterministic=true"]
     settings += [f"train.iterations={ITERATIONS}", "output.log_every=1", f"output.keep_checkpoints={ITERATIONS}"]
     settings += [f"output.{what}_every={CHECKPOINT_EVERY}" for what in ("checkpoint", "sample")]
+    settings.append(f"tricks.trace.use={PLUGINS}:Trace")
+    traces = folder / "traces"
 
     def begin(name: str, *more: str) -> subprocess.Popen[str]:
-        return start_gankit("run", WORKLOADS[workload][0], "--out", str(folder / name), *settings, *more)
+        arguments = ("run", WORKLOADS[workload][0], "--out", str(folder / name), *settings, *more)
+        return start_gankit(*arguments, trace=traces / name)
 
     expect_success(begin("whole"))
     killed_at = kill_after_checkpoint(begin("killed"), folder / "killed", 2 * CHECKPOINT_EVERY)
-    expect_success(start_gankit("resume", str(folder / "killed")))
+    expect_success(start_gankit("resume", str(folder / "killed"), trace=traces / "killed"))
     expect_success(begin("repeated"))
     expect_success(begin("bare", f"output.sample_every={2 * ITERATIONS}"))
     for name, case in {
@@ -183,7 +187,21 @@ def compared_runs(workload: str, options: Options, folder: Path) -> Iterator[Res
         "bare": "without samples, checkpoints only",
     }.items():
         result = difference(folder / "whole", folder / name, "checkpoints" if name == "bare" else "")
-        yield row("resume", f"{workload}, {case}", result=result)
+        place = "" if result.startswith("passed") else first_difference(traces / "whole", traces / name)
+        yield row("resume", f"{workload}, {case}", result=f"{place}{result}")
+
+
+def first_difference(expected: Path, found: Path) -> str:
+    """Return the first images, gradient or weight whose checksums by `Trace` differ in two runs, as text."""
+    sums = read_trace(expected)
+    place = next((place for place, value in read_trace(found).items() if sums.get(place) != value), None)
+    return f"FAILED, first different: iteration {place}; " if place else ""
+
+
+def read_trace(folder: Path) -> dict[str, int]:
+    """Return the checksums that the processes of a run wrote, in the order of the processes."""
+    files = sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    return {place: value for path in files for line in path.open() for place, value in json.loads(line).items()}
 
 
 def difference(expected: Path, found: Path, part: str) -> str:
@@ -203,10 +221,10 @@ def losses(run: Path) -> dict[int, Any]:
     return {one["iteration"]: one["loss"] for one in rows if "loss" in one}
 
 
-def start_gankit(*arguments: str) -> subprocess.Popen[str]:
-    """Start a gankit command."""
-    command = [sys.executable, "-m", "gankit", *arguments, "--quiet"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start_gankit(*arguments: str, trace: Path) -> subprocess.Popen[str]:
+    """Start a gankit command. `trace` is the folder of the plugin `Trace`."""
+    command, environment = [sys.executable, "-m", "gankit", *arguments, "--quiet"], os.environ | {"TRACE": str(trace)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
 def expect_success(process: subprocess.Popen[str]) -> None:

@@ -213,9 +213,10 @@ def test_the_gpu_program_kills_and_resumes_a_run(monkeypatch):
     """Only the killed run has a process of its own."""
     started = []
 
-    def start(*arguments):
+    def start(*arguments, trace):
         started.append(arguments)
-        return real_start(*arguments) if len(started) == 2 else None
+        monkeypatch.setenv("TRACE", str(trace))
+        return real_start(*arguments, trace=trace) if len(started) == 2 else None
 
     def train(process):
         with pytest.raises(SystemExit) as ended:
@@ -254,6 +255,19 @@ def test_the_gpu_program_names_the_first_iteration_that_differs(tmp_path):
         (tmp_path / name / "log.jsonl").write_text("\n".join(map(json.dumps, rows)))
     found = gpu.difference(tmp_path / "one", tmp_path / "two", "")
     assert found == "FAILED, losses differ from iteration 2 on; different: generator.safetensors"
+
+
+def test_the_gpu_program_names_the_first_checksum_that_differs(tmp_path):
+    for name, value in (("one", 2), ("two", 3)):
+        (tmp_path / name).mkdir()
+        rows = [
+            {"1, discriminator step 1, real images": 1},
+            {"1, discriminator step 1, gradient of w": value, "2": value},
+        ]
+        (tmp_path / name / "7.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    one, two = tmp_path / "one", tmp_path / "two"
+    place = "FAILED, first different: iteration 1, discriminator step 1, gradient of w; "
+    assert (gpu.first_difference(one, two), gpu.first_difference(one, one)) == (place, "")
 
 
 def test_runs_are_compared_without_files_that_hold_times(tmp_path):
