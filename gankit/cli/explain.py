@@ -18,7 +18,7 @@ from gankit.cli.arguments import device_option
 @click.option(
     "--count", default=8, show_default=True, type=click.IntRange(min=1), help="Real and generated images for D."
 )
-@click.option("--layer", metavar="NAME", help="Module of G. Default: the last one with half of the images' height.")
+@click.option("--layer", metavar="NAME", help="Module of G. Default: the last block with half of the images' height.")
 @device_option
 @click.option("--trust", is_flag=True, help="Import the Python files and modules that the recipe of RUN names.")
 def command(run: Path, out: Path | None, count: int, layer: str | None, device: str | None, trust: bool) -> None:

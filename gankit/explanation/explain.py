@@ -20,7 +20,7 @@ from gankit.explanation.layers import Layer, ablated, default_layer, feature_map
 from gankit.explanation.pictures import HeatMaps, heat_map_picture, unit_picture
 from gankit.images.grid import as_input, to_bytes
 from gankit.images.io import save_png
-from gankit.plugin.condition import VectorCondition, evenly_spaced
+from gankit.plugin.condition import ImageCondition, VectorCondition, evenly_spaced
 from gankit.plugin.dataset import Rows
 from gankit.plugin.hook_values import describe
 from gankit.plugin.step import DiscriminatorOutput
@@ -52,6 +52,9 @@ MIN_AREA = 0.002
 
 RANDOM_SETS = 8
 """Number of random sets of units that are ablated for comparison."""
+
+FULL_COLOUR_LEVEL = 0.98
+"""Quantile level of the absolute attribution that has the full colour in the heat maps."""
 
 SHOWN_UNITS, SHOWN_IMAGES = 12, 8
 """Maximum number of units in the picture of the units, and number of images for each unit."""
@@ -168,7 +171,7 @@ def explain(
     Args:
         run: run directory.
         count: number of real images and of generated images for the attributions.
-        layer: name of a module of G. Default: the last layer with at most half of the height of the images.
+        layer: name of a module of G. Default: `default_layer`, which has at most half of the height of the images.
         device: device to use.
         trust: True to import plugins that the run's recipe specifies by module or path.
 
@@ -179,9 +182,10 @@ def explain(
     loaded = load_run(path, device, trust)
     if len(loaded.run.spec.shape) != 3 or loaded.sampler.draw_samples is not None:
         raise InputError(f"{path}: the samples are no images, so they have no pixels to explain; use a run on images")
-    chosen = chosen_layer(loaded.sampler, layer)
     with recipe_errors(loaded.run.recipe.source, "data"):
         data = loaded.run.dataset.read()
+    loaded = with_sources(loaded, data)
+    chosen = chosen_layer(loaded.sampler, layer)
     parts = PartFinder(loaded.run)
     pictures, shares, error = explain_discriminator(loaded, data, parts, count)
     units: list[Unit] = []
@@ -193,6 +197,15 @@ def explain(
     )
 
 
+def with_sources(loaded: LoadedRun, data: Rows) -> LoadedRun:
+    """Give the sampler of an image-to-image generator source images of the data. Other runs are returned unchanged."""
+    run, sampler, iteration = loaded
+    if not isinstance(sampler.condition, ImageCondition) or data.condition is None:
+        return loaded
+    sources = data.condition[evenly_spaced(len(data.condition), min(DISSECTED, len(data.condition)))]
+    return LoadedRun(run, Sampler(sampler.generator, run.hooks, run.spec, run.device, sources), iteration)
+
+
 def chosen_layer(sampler: Sampler, name: str | None) -> Layer | None:
     """Return the layer with a name, or the default layer. Return None if the generator has no feature maps.
 
@@ -201,7 +214,7 @@ def chosen_layer(sampler: Sampler, name: str | None) -> Layer | None:
     """
     layers = layers_of(sampler)
     if name is None:
-        return default_layer(layers, sampler.spec.shape[1]) if layers else None
+        return default_layer(layers, sampler.spec.channels, sampler.spec.shape[1]) if layers else None
     for layer in layers:
         if layer.name == name:
             return layer
@@ -307,7 +320,7 @@ def explain_discriminator(
         if mask.double().mean() >= MIN_AREA
     ]
     scales = [
-        quantiles(torch.cat([getattr(one, name).abs().flatten() for one in maps.values()]), (0.995,)).item()
+        quantiles(torch.cat([getattr(one, name).abs().flatten() for one in maps.values()]), (FULL_COLOUR_LEVEL,)).item()
         for name in ("gradients", "occlusion")
     ]
     pictures = {f"discriminator-{name}": heat_map_picture(one, *scales) for name, one in maps.items()}
@@ -369,8 +382,7 @@ def explain_generator(
     shown, described = [], []
     for unit, part in shown_units(mean, best):
         order = peak[:, unit].argsort(descending=True)[:SHOWN_IMAGES]
-        conditions = () if condition is None or sampler.condition is None else condition[order]
-        texts = tuple(sampler.condition.name_of(row) for row in conditions) if sampler.condition is not None else ()
+        texts = condition_names(sampler, condition, order)
         own = feature_maps(sampler, layer.name, z, condition, slice(unit, unit + 1))[:, 0]
         if best is None:
             threshold = quantiles(own.flatten(), (EXCITED_LEVEL,)).item()
@@ -384,6 +396,14 @@ def explain_generator(
         shown.append((name, images[order], upsampled(own[order], size) > threshold))
     ablations = [] if best is None else ablate_parts(sampler, layer, parts, names, best.iou, seed)
     return unit_picture(shown), described, ablations
+
+
+def condition_names(sampler: Sampler, condition: Tensor | None, rows: Tensor) -> tuple[str, ...]:
+    """Return the names of some rows of a condition, such as class names. Empty if the condition has no names."""
+    if condition is None or sampler.condition is None:
+        return ()
+    names = tuple(sampler.condition.name_of(row) for row in condition[rows])
+    return names if any(names) else ()
 
 
 def shown_units(mean: Tensor, best: Agreement | None) -> list[tuple[int, int]]:

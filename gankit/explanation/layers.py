@@ -57,9 +57,22 @@ def is_map(output: object) -> bool:
     return isinstance(output, Tensor) and output.dim() == 4 and len(output) == PROBE and output[0, 0].numel() > 1
 
 
-def default_layer(layers: Sequence[Layer], height: int) -> Layer:
-    """Return the last layer whose feature maps have at most half of the images' height, or else the last layer."""
-    return next((layer for layer in reversed(layers) if layer.height <= height / 2), layers[-1])
+def default_layer(layers: Sequence[Layer], channels: int, height: int) -> Layer:
+    """Return the layer that is dissected by default.
+
+    Layers with as many units as an image has channels are left out, because they are often smaller images. Among the
+    layers with at most half of the images' height, it is the last one of those that are least nested, such as a block
+    and not a layer in the block. If there are none, all layers are considered.
+
+    Args:
+        layers: layers in the order of the forward pass, at least one.
+        channels: number of channels of an image.
+        height: height of an image.
+    """
+    features = [layer for layer in layers if layer.units != channels]
+    small = [layer for layer in features if layer.height <= height / 2] or features or layers
+    depth = min(layer.name.count(".") for layer in small)
+    return [layer for layer in small if layer.name.count(".") == depth][-1]
 
 
 def feature_maps(sampler: Sampler, layer: str, z: Tensor, condition: Tensor | None, units: slice) -> Tensor:

@@ -17,8 +17,8 @@ HIGH, LOW = (0.80, 0.05, 0.10), (0.05, 0.25, 0.90)
 OPACITY = 0.9
 """Opacity of the colour of the largest attribution."""
 
-DIMMED = 0.25
-"""Factor of the pixels where a unit is not active."""
+WHITE = 0.75
+"""Opacity of the white over the pixels where a unit is not active."""
 
 LINE = 20
 """Height of a line of the legend, in pixels."""
@@ -127,7 +127,7 @@ def with_legend(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
 
 
 def unit_picture(units: Sequence[tuple[str, Tensor, Tensor]]) -> Image.Image:
-    """Return a picture with a row of images for each unit. Pixels where the unit is not active are dark.
+    """Return a picture with a row of images for each unit. Pixels where the unit is not active are pale.
 
     Args:
         units: name of a unit, images (n, C, H, W) uint8, and mask of the active pixels (n, H, W), for each unit.
@@ -135,5 +135,5 @@ def unit_picture(units: Sequence[tuple[str, Tensor, Tensor]]) -> Image.Image:
     rows = []
     for _, images, active in units:
         shown = in_colour(images).float()
-        rows.append(torch.where(active[:, None], shown, shown * DIMMED).round().to(torch.uint8))
+        rows.append(torch.where(active[:, None], shown, shown * (1 - WHITE) + 255 * WHITE).round().to(torch.uint8))
     return grid(torch.cat(rows), len(units[0][1]), [name for name, _, _ in units])

@@ -47,6 +47,13 @@ def summary(record: Record) -> list[str]:
     for unit in record["units"]:
         known = f"{unit['part']!r}, IoU {unit['iou']:.2f}" if unit["part"] else f"mean {brief(unit['mean'])}"
         lines.append(f"  unit {unit['unit']}: {known}")
+    for ablation in record["ablations"]:
+        if ablation["part"] == record["ablations"][0]["part"]:
+            lines.append(
+                f"  {plural(len(ablation['units']), 'unit')} of {ablation['part']!r} set to zero: "
+                f"{percent(ablation['remaining'])} of its pixels remain; "
+                f"with random units {percent(ablation['random'][0])}"
+            )
     return lines
 
 

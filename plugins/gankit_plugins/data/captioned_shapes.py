@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Dataset, Plugin, Settings, TokenCondition, hookimpl
-from gankit_plugins.data.shapes import CHUNK, MAX_PIXELS, Hsv, Kind, Sketch, coverage, paint
+from gankit_plugins.data.shapes import CHUNK, MAX_PIXELS, Hsv, Kind, Sketch, bright_pixels, coverage, paint
 
 SIZES = {"small": (0.32, 0.42), "large": (0.62, 0.75)}
 """Range of the radius of the circle around a shape, by its name. 1 is half an image."""
@@ -27,8 +27,8 @@ MASK = "mask"
 """Name of the field with the pixels of the shape."""
 
 
-BACKGROUND_VALUE, SHAPE_VALUE = (0.25, 0.35), (0.85, 1.0)
-"""Ranges of the value (HSV) of the background and of the shape, in [0, 1]."""
+BRIGHT, DARK = Hsv((0, 1), (0.7, 0.9), (0.85, 1.0)), Hsv((0, 1), (0.7, 0.9), (0.25, 0.35))
+"""Colours of the shapes and of the backgrounds. Their hues depend on their names."""
 
 
 class Attributes(NamedTuple):
@@ -71,18 +71,9 @@ class Attributes(NamedTuple):
             (low, high),
             max_angle,
             generator,
-            Hsv(near(self.colour), (0.7, 0.9), SHAPE_VALUE),
-            Hsv(near(self.background), (0.7, 0.9), BACKGROUND_VALUE),
+            BRIGHT._replace(hue=near(self.colour)),
+            DARK._replace(hue=near(self.background)),
         )
-
-
-def shape_pixels(images: Tensor) -> Tensor:
-    """Return the pixels (N, H, W) bool of shapes in images (N, 3, H, W) uint8: those that are brighter than backgrounds.
-
-    The threshold is between the values of backgrounds and shapes. It does not depend on the image, so that an image
-    without a shape has no pixels of a shape.
-    """
-    return images.amax(1) > 255 * (BACKGROUND_VALUE[1] + SHAPE_VALUE[0]) / 2
 
 
 def nearest_hue(images: Tensor) -> Tensor:
@@ -101,7 +92,8 @@ class CaptionedShapes(Plugin):
 
     A caption names the size, the colour and the kind of the shape, and the colour of the background, which differs from
     that of the shape. Position and angle of the shape are random. The field `mask` is 1 for the pixels of the shape,
-    and 0 for the others. `gankit explain` knows the parts of the images. As in the dataset `shapes`, the same seed gives the same images on every machine.
+    and 0 for the others. `gankit explain` finds the shape and the colours in generated images. As in the dataset
+    `shapes`, the same seed gives the same images on every machine.
 
     Source: none.
 
@@ -127,7 +119,7 @@ class CaptionedShapes(Plugin):
 
         For real images, the shape is the field `mask`. In generated images, it is found by its brightness.
         """
-        shape = fields[MASK][:, 0] > 0 if MASK in fields else shape_pixels(images)
+        shape = fields[MASK][:, 0] > 0 if MASK in fields else bright_pixels(images, DARK, BRIGHT)
         hue = nearest_hue(images)
         masks = {"shape": shape}
         for index, name in enumerate(HUES):
