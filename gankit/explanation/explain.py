@@ -18,7 +18,7 @@ from gankit.explanation.attribution import Function, attribution_shares, integra
 from gankit.explanation.dissection import Agreement, agreement, iou, quantiles, upsampled
 from gankit.explanation.layers import Layer, ablated, default_layer, feature_maps, layers_of
 from gankit.explanation.pictures import HeatMaps, heat_map_picture, unit_picture
-from gankit.images.grid import as_input, to_bytes
+from gankit.images.grid import as_input, grid, to_bytes
 from gankit.images.io import save_png
 from gankit.plugin.condition import ImageCondition, VectorCondition, evenly_spaced
 from gankit.plugin.dataset import Rows
@@ -59,8 +59,15 @@ FULL_COLOUR_LEVEL = 0.98
 SHOWN_UNITS, SHOWN_IMAGES = 12, 8
 """Maximum number of units in the picture of the units, and number of images for each unit."""
 
+ABLATED_PARTS = 6
+"""Maximum number of parts in the picture of the ablations."""
+
 EXCITED_LEVEL = 0.95
 """Quantile level of a unit's threshold in the picture, if the parts of the images are unknown."""
+
+
+PICTURES = ("discriminator-real", "discriminator-generated", "generator-units", "generator-ablation")
+"""Names of the pictures. `generator-ablation` exists only if the parts of the images are known."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,7 @@ class Explanation:
     units: list[Unit]
     ablations: list[Ablation]
     pictures: dict[str, Image.Image]
-    """Pictures by name: `discriminator-real`, `discriminator-generated`, and `generator-units` if `layer` is given."""
+    """Pictures by name, from `PICTURES`. Those of G are absent if `layer` is None."""
 
     def record(self) -> dict[str, Any]:
         """Return all facts except the pictures, as JSON values."""
@@ -155,8 +162,8 @@ class Explanation:
             folder.mkdir(parents=True, exist_ok=True)
         for name, picture in self.pictures.items():
             save_png(picture, folder / f"{name}.png")
-        if "generator-units" not in self.pictures:
-            (folder / "generator-units.png").unlink(missing_ok=True)  # of an earlier call
+        for name in {*PICTURES} - self.pictures.keys():
+            (folder / f"{name}.png").unlink(missing_ok=True)  # from an earlier call
         write_json(folder / "explanation.json", self.record())
 
 
@@ -191,7 +198,8 @@ def explain(
     units: list[Unit] = []
     ablations: list[Ablation] = []
     if chosen is not None:
-        pictures["generator-units"], units, ablations = explain_generator(loaded.sampler, chosen, parts)
+        drawn, units, ablations = explain_generator(loaded.sampler, chosen, parts)
+        pictures |= drawn
     return Explanation(
         loaded.iteration, error, shares, rule_agreement(data, parts, count), chosen, units, ablations, pictures
     )
@@ -353,12 +361,12 @@ def attributions(run: TrainingRun, images: Tensor, condition: Tensor | None, bas
 
 def explain_generator(
     sampler: Sampler, layer: Layer, parts: PartFinder
-) -> tuple[Image.Image, list[Unit], list[Ablation]]:
+) -> tuple[dict[str, Image.Image], list[Unit], list[Ablation]]:
     """Find the parts that the units of a layer draw, and check each part by ablation of its units.
 
     Returns:
-        Picture of the units, the units sorted by agreement or activity, and the ablations. There are no ablations if
-        the parts are unknown.
+        Pictures by name, the units sorted by agreement or activity, and the ablations. There are no ablations if the
+        parts are unknown.
     """
     seed = derived_seed(0, "dissection")
     condition = sampler.conditions(DISSECTED, seed=seed)
@@ -394,8 +402,51 @@ def explain_generator(
             name = f"unit {unit}: {names[part]} {best.iou[unit, part]:.2f}"
         size = (images.shape[2], images.shape[3])
         shown.append((name, images[order], upsampled(own[order], size) > threshold))
-    ablations = [] if best is None else ablate_parts(sampler, layer, parts, names, best.iou, seed)
-    return unit_picture(shown), described, ablations
+    pictures = {"generator-units": unit_picture(shown)}
+    if best is None or masks is None:
+        return pictures, described, []
+    pictures["generator-ablation"] = ablation_picture(sampler, layer, names, best.iou, masks, z, condition)
+    return pictures, described, ablate_parts(sampler, layer, parts, names, best.iou, seed)
+
+
+def ablation_picture(
+    sampler: Sampler,
+    layer: Layer,
+    names: Sequence[str],
+    ious: Tensor,
+    masks: Tensor,
+    z: Tensor,
+    condition: Tensor | None,
+) -> Image.Image:
+    """Return a picture of images with a large area of a part, and below them the same images after ablation.
+
+    A quarter of the units, rounded down to a power of two, is set to zero: those with the largest IoU with the part.
+
+    Args:
+        sampler: sampler with the generator.
+        layer: layer with the units.
+        names: names of the C parts.
+        ious: IoU of each unit with each part, (U, C).
+        masks: parts of the images of z, (N, C, H, W).
+        z: latent vectors, (N, latent_size).
+        condition: condition, (N, ...), or None.
+    """
+    size = ablation_sizes(max(2, layer.units // 2))[-1]
+    rows, titles = [], []
+    for part in ious.amax(0).argsort(descending=True)[:ABLATED_PARTS].tolist():
+        chosen = masks[:, part].double().mean((1, 2)).argsort(descending=True)[:SHOWN_IMAGES]
+        inputs = z[chosen], None if condition is None else condition[chosen]
+        units = ious[:, part].argsort(descending=True)[:size].tolist()
+        rows += [*sampler.images(*inputs)]
+        with ablated(sampler.generator, layer.name, units):
+            rows += [*sampler.images(*inputs)]
+        titles += [names[part], f"without units {', '.join(map(str, units))}"]
+    return grid(torch.cat(rows), SHOWN_IMAGES, titles)
+
+
+def ablation_sizes(units: int) -> list[int]:
+    """Return the numbers of units that are ablated together: 1, 2, 4 and so on, up to half of all units."""
+    return [1 << power for power in range(units.bit_length()) if 1 << power <= max(1, units // 2)]
 
 
 def condition_names(sampler: Sampler, condition: Tensor | None, rows: Tensor) -> tuple[str, ...]:
@@ -424,8 +475,6 @@ def ablate_parts(
 ) -> list[Ablation]:
     """Measure the area of each part after the ablation of its units with the largest IoU, and of random units.
 
-    The numbers of units are 1, 2, 4 and so on, up to half of the units.
-
     Args:
         sampler: sampler with the generator.
         layer: layer with the units.
@@ -439,7 +488,7 @@ def ablate_parts(
     condition = sampler.conditions(ABLATED, seed=seed)
     z = sampler.latent(ABLATED, condition, seed + 1)
     randomness = torch.Generator().manual_seed(seed)
-    sizes = [1 << power for power in range(layer.units.bit_length()) if 1 << power <= max(1, layer.units // 2)]
+    sizes = ablation_sizes(layer.units)
 
     def areas(units: Sequence[int]) -> dict[str, float]:
         with ablated(sampler.generator, layer.name, units):

@@ -16,7 +16,10 @@ from gankit.training.reporter import Reporter
 
 PAINTING = ("generator=./toy.py:Painter", "train.iterations=4")
 PARTS = (*PAINTING, "tricks.brightness.use=./toy.py:Brightness")
-NAMES = ["discriminator-generated.png", "discriminator-real.png", "explanation.json", "generator-units.png"]
+NAMES = [
+    *("discriminator-generated.png", "discriminator-real.png", "explanation.json"),
+    *("generator-ablation.png", "generator-units.png"),
+]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy
 import pytest
 import torch
 from torch import nn
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 
 from gankit import Plugin, hookimpl
 from gankit.explanation.dissection import LEVELS, Counts, agreement, count_pixels, iou, quantiles
-from gankit.explanation.explain import ablate_parts, explain_generator
+from gankit.explanation.explain import ablate_parts, ablation_picture, ablation_sizes, explain_generator
 from gankit.explanation.layers import Layer, ablated, default_layer, feature_maps, layers_of
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.spec import Spec
@@ -135,7 +136,7 @@ def parts(images, fields):
 def test_each_part_is_drawn_by_its_unit(sampler):
     (layer,) = layers_of(sampler)
     assert layer == ("units", 4, 8, 8)
-    picture, units, ablations = explain_generator(sampler, layer, parts)
+    pictures, units, ablations = explain_generator(sampler, layer, parts)
     assert {unit.part: unit.unit for unit in units} == {"red": 0, "green": 1, "blue": 2}
     assert all(unit.iou > 0.75 and unit.mean > 0 and unit.images == () for unit in units)
     alone = [ablation for ablation in ablations if len(ablation.units) == 1]
@@ -148,7 +149,8 @@ def test_each_part_is_drawn_by_its_unit(sampler):
     # A random unit removes a part only if it is the unit of the part.
     assert {one.random[1:] for one in alone} <= {(0.0, 1.0), (1.0, 1.0)}
     assert {len(ablation.units) for ablation in ablations} == {1, 2}
-    assert picture.height > 3 * 64
+    assert pictures["generator-units"].height > 3 * 64
+    assert pictures["generator-ablation"].height > 6 * 64
 
 
 def test_ablation_of_other_units_changes_nothing(sampler):
@@ -157,12 +159,29 @@ def test_ablation_of_other_units_changes_nothing(sampler):
     assert [one.remaining for one in found if len(one.units) == 1] == [1, 1, 1]
 
 
+def test_the_picture_of_an_ablation(sampler):
+    ious = torch.eye(4)[:, :3] * torch.tensor([0.7, 0.9, 0.8])
+    z = sampler.latent(9, None, 0)
+    images = torch.cat([*sampler.images(z, None)])
+    masks = torch.stack([*parts(images, {}).values()], 1)
+    layer = Layer("units", 4, 8, 8)
+    picture = numpy.asarray(ablation_picture(sampler, layer, NAMES, ious, masks, z, None))[:, -8 * 68 :]
+    rows = [picture[4 + 68 * row : 68 * (row + 1)] for row in range(6)]
+    for before, after, channel in zip(rows[::2], rows[1::2], (1, 2, 0), strict=True):
+        assert (before[..., channel] == 255).mean() > (after[..., channel] == 255).mean()
+
+
+def test_numbers_of_units():
+    assert [ablation_sizes(units) for units in (1, 2, 3, 4, 9)] == [[1], [1], [1], [1, 2], [1, 2, 4]]
+
+
 def test_without_parts_the_most_active_units_are_shown(sampler):
-    picture, units, ablations = explain_generator(sampler, Layer("units", 4, 8, 8), lambda images, fields: {})
+    pictures, units, ablations = explain_generator(sampler, Layer("units", 4, 8, 8), lambda images, fields: {})
     assert sorted(unit.unit for unit in units) == [0, 1, 2, 3]
     assert [unit.mean for unit in units] == sorted((unit.mean for unit in units), reverse=True)
     assert (ablations, {unit.part for unit in units}) == ([], {""})
-    assert picture.height > 4 * 64
+    assert pictures.keys() == {"generator-units"}
+    assert pictures["generator-units"].height > 4 * 64
 
 
 def test_units_in_groups_give_the_same_result(sampler, monkeypatch):
