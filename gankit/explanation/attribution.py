@@ -69,15 +69,12 @@ def patch_starts(side: int, patch: int, stride: int) -> list[int]:
     return [*range(0, last, stride), last]
 
 
-def attribution_shares(values: Tensor, masks: Tensor) -> tuple[float, float]:
-    """Return the share of the absolute attributions inside masks, and the share of pixels inside the masks.
-
-    The first share is 0 if all attributions are 0.
+def attribution_share(values: Tensor, masks: Tensor) -> float:
+    """Return the share of the absolute values inside masks. It is 0 if all values are 0.
 
     Args:
         values: attributions, (B, H, W).
         masks: pixels of a part, (B, H, W) bool.
     """
     total = values.abs().sum().item()
-    inside = (values.abs() * masks).sum().item()
-    return (inside / total if total else 0.0), masks.double().mean().item()
+    return (values.abs() * masks).sum().item() / total if total else 0.0

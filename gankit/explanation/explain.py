@@ -14,7 +14,7 @@ from rich.progress import MofNCompleteColumn
 from torch import Tensor
 
 from gankit.errors import InputError, PluginError, recipe_errors
-from gankit.explanation.attribution import Function, attribution_shares, integrated_gradients, occlusion
+from gankit.explanation.attribution import Function, attribution_share, integrated_gradients, occlusion
 from gankit.explanation.dissection import Agreement, agreement, iou, quantiles, upsampled
 from gankit.explanation.layers import Layer, ablated, default_layer, feature_maps, layers_of
 from gankit.explanation.pictures import HeatMaps, heat_map_picture, unit_picture
@@ -80,6 +80,9 @@ class Share:
     part: str
     area: float
     """Share of the pixels."""
+
+    difference: float
+    """Share of |x - baseline|, which is a factor of the integrated gradients. Compare both shares."""
 
     integrated_gradients: float
     occlusion: float
@@ -319,11 +322,12 @@ def explain_discriminator(
         Share(
             images,
             part,
-            attribution_shares(maps[images].gradients, mask)[1],
-            attribution_shares(maps[images].gradients, mask)[0],
-            attribution_shares(maps[images].occlusion, mask)[0],
+            mask.double().mean().item(),
+            attribution_share((one.images - baseline).abs().sum(1), mask),
+            attribution_share(one.gradients, mask),
+            attribution_share(one.occlusion, mask),
         )
-        for images in maps
+        for images, one in maps.items()
         for part, mask in masks[images].items()
         if mask.double().mean() >= MIN_AREA
     ]

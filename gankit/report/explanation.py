@@ -18,6 +18,10 @@ KEYS = {"iteration", "shares", "layer", "units", "ablations", "rule_iou", "compl
 """Keys of `explanation.json`."""
 
 
+SHARES = ("area", "difference", "integrated_gradients", "occlusion")
+"""Keys of the numbers about a part in `shares`."""
+
+
 def read_explanation(folder: Path) -> Record | None:
     """Return the content of `explanation.json` in a folder, or None if there is no such file, or if it is damaged."""
     try:
@@ -66,11 +70,8 @@ def explanation_tables(record: Record) -> list[Table]:
     """Return the tables of an explanation: shares of D's attributions, units of G, and ablations."""
     tables = []
     if record["shares"]:
-        headings = ["part", "images", "pixels", "integrated gradients", "occlusion"]
-        rows = [
-            [s["part"], s["images"], *(percent(s[key]) for key in ("area", "integrated_gradients", "occlusion"))]
-            for s in record["shares"]
-        ]
+        headings = ["part", "images", "pixels", "difference from the baseline", "integrated gradients", "occlusion"]
+        rows = [[s["part"], s["images"], *(percent(s[key]) for key in SHARES)] for s in record["shares"]]
         tables.append(Table(headings, rows, "D: share of the absolute attributions in each part", open=True))
     if record["units"]:
         layer = record["layer"]["name"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gankit.explanation.attribution import attribution_shares, integrated_gradients, occlusion, patch_starts
+from gankit.explanation.attribution import attribution_share, integrated_gradients, occlusion, patch_starts
 
 
 def network(*layers):
@@ -88,5 +88,5 @@ def test_the_patches_cover_the_image(arguments, starts):
 def test_shares():
     values = torch.tensor([[[1.0, -3.0], [0.0, 4.0]]])
     masks = torch.tensor([[[True, True], [True, False]]])
-    assert attribution_shares(values, masks) == (0.5, 0.75)
-    assert attribution_shares(values * 0, masks) == (0.0, 0.75)
+    assert attribution_share(values, masks) == 0.5
+    assert attribution_share(values * 0, masks) == 0
