@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from PIL import Image
 
 import gankit as toolkit
 from gankit.explanation.explain import logit_function
+from gankit.plugin.condition import VectorCondition
+from gankit.plugin.spec import Spec
 from gankit.training.launch import resume
 from gankit.training.reconstruction import load_run
 from gankit.training.reporter import Reporter
@@ -51,6 +54,8 @@ def test_a_run_with_parts_and_its_report(explain, toy_run):
     assert {len(ablation["units"]) for ablation in record["ablations"]} == {1, 2}
     page = (run / "report.html").read_text()
     assert "Explanation at iteration 4" in page
+    for table in ("share of the absolute attributions", "units of body", "area of each part after ablation"):
+        assert table in page
     assert page.count('alt="discriminator-') == 2
     assert page.count('alt="generator-units"') == 1
     # The other files are unchanged, and the run can be resumed.
@@ -77,6 +82,8 @@ def test_a_run_without_parts(explain, toy_run):
 
 def test_a_generator_without_feature_maps(explain, toy_run):
     run = toy_run("run", "train.iterations=4")
+    (run / "explanation").mkdir()
+    (run / "explanation" / "generator-units.png").write_text("from an earlier call")
     answer = explain()
     assert answer.code == 0
     assert "G has no layer with feature maps" in answer.out
@@ -95,6 +102,20 @@ def test_logits_are_complete(explain, toy_run):
     torch.testing.assert_close(logits, loaded.discriminator(images[:3].float() / 127.5 - 1, labels[:3]).logits)
     assert 0 < explanation.completeness_error < 0.01
     assert explanation.layer.name == "body"
+
+
+def test_logits_of_packs_and_patches():
+    def discriminator(images, condition):
+        assert images.shape == (3, 4, 5, 5)  # two images of two channels
+        assert condition.tolist() == [[1, 2, 1, 2]] * 3
+        return images[:, ::2] * torch.arange(2).view(2, 1, 1), images
+
+    condition = VectorCondition(("a", "b"), ((0, 1), (0, 1)))
+    spec = Spec((2, 5, 5), condition=condition, pack=2)
+    run = SimpleNamespace(discriminator=discriminator, spec=spec)
+    images = torch.randn(3, 2, 5, 5)
+    logits = logit_function(run, torch.tensor([[1.0, 2.0]] * 3))(images)
+    torch.testing.assert_close(logits, images[:, 0].mean((1, 2)) / 2)
 
 
 @pytest.mark.parametrize(
