@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.data.prepared import prepare as prepare, read_prepared as read_prepared
     from gankit.errors import GankitError as GankitError, InputError as InputError
     from gankit.evaluation.feature_cache import cache_folder as cache_folder, disk_cache as disk_cache
+    from gankit.explanation.explain import Explanation as Explanation, explain as explain
     from gankit.images.gif import write_gif as write_gif
     from gankit.images.grid import to_bytes as to_bytes, to_image as to_image
     from gankit.plugin.base import Plugin as Plugin, Settings as Settings, hookimpl as hookimpl
@@ -58,6 +59,7 @@ _MODULES = {
     "data.prepared": ("prepare", "read_prepared"),
     "errors": ("GankitError", "InputError"),
     "evaluation.feature_cache": ("cache_folder", "disk_cache"),
+    "explanation.explain": ("Explanation", "explain"),
     "images.gif": ("write_gif",),
     "images.grid": ("to_bytes", "to_image"),
     "plugin.base": ("Plugin", "Settings", "hookimpl"),

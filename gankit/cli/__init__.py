@@ -30,6 +30,7 @@ COMMANDS = {
     "directions": "Find directions in the latent space, and draw them.",
     "project": "Find real images in the latent space of a generator.",
     "reconstruct": "Encode images and generate them again, with a run's encoder.",
+    "explain": "Show what D looks at, and which units of G draw what.",
     "video": "Write a video of images whose z moves, as MP4 or GIF.",
     "demo": "Show a generator in the browser, with sliders.",
     "export": "Convert a generator to ONNX, TorchScript or torch.export.",

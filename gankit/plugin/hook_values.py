@@ -61,6 +61,10 @@ def _is_tensors_by_name(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(one, Tensor) for one in value.values())
 
 
+def _is_masks_by_name(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(one, Tensor) for one in value.values())
+
+
 def _is_numbers_by_name(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
         isinstance(one, Real) or (isinstance(one, Tensor) and one.dim() == 0) for one in value.values()
@@ -102,6 +106,7 @@ EXPECTED: dict[str, Expected] = {
     "save_samples": _list_of("a list of paths", Path),
     "save_sample_file": _instance("a path", Path),
     "encode": _instance("a tensor z", Tensor),
+    "find_parts": Expected("a dict of masks by name", _is_masks_by_name),
     "build_extractor": _instance("a gankit.Extractor", Extractor),
     "compute_metrics": _instance("a dict of numbers by name", Mapping),
     "log_values": Expected("a dict of numbers or scalar tensors by name", _is_numbers_by_name),

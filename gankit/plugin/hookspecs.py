@@ -48,6 +48,7 @@ This pseudocode shows where a run calls the hook points:
         every evaluation.every:     compute_metrics(comparison)
     on_stop(run)
     z = encode(run, images)                                   # only in `gankit reconstruct`, with saved networks
+    masks = find_parts(images, fields)                        # only in `gankit explain`
 
 A hook implementation can take any subset of the arguments, by name. Plugins are called in the order of the recipe.
 `run` is the training run, a `gankit.Run`.
@@ -699,6 +700,22 @@ def encode(run: Run, images: Tensor) -> Tensor | None:
 
         def encode(self, run, images):
             return run.networks["encoder"](images).float()
+    """
+
+
+@_hook("at most one")
+def find_parts(images: Tensor, fields: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+    """Return the pixels of each part of images: a dict of bool masks (N, H, W) by the name of the part.
+
+    This hook is called by `gankit explain`, with gradients disabled, for real and generated images, (N, C, H, W) uint8
+    on the CPU. `fields` contains the dataset's fields of real images, such as true masks. For generated images, which
+    have no fields, it is empty. Find the parts then from the pixels, by a rule or with a segmentation network. A part
+    may be absent from an image: a rule that always finds it cannot show that an ablation removes it.
+
+    Example:
+
+        def find_parts(self, images, fields):
+            return {"sky": images[:, 2] > 200}
     """
 
 

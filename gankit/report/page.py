@@ -27,9 +27,10 @@ from gankit.report.comparison import (
     merge_warnings,
     metric_headings,
 )
+from gankit.report.explanation import explanation_pictures, explanation_tables, read_explanation
 from gankit.report.image_strips import image_strips
 from gankit.report.run_record import Metric, Points, RunRecord, read_run
-from gankit.report.sample_files import page_files
+from gankit.report.sample_files import SampleFile, page_files
 from gankit.report.table import Table
 from gankit.storage.atomic_io import write_text
 from gankit.storage.run_dir import RunDir
@@ -116,11 +117,12 @@ def _asset(name: str) -> str:
 
 @dataclass(frozen=True)
 class Section:
-    """Section of the page: a title, charts and tables. The page omits a section without charts and tables."""
+    """Section of the page: a title, charts, files and tables. The page omits an empty section."""
 
     title: str
     charts: list[Chart]
     tables: list[Table] = field(default_factory=list)
+    files: list[SampleFile] = field(default_factory=list)
 
 
 def _one_run(run: RunRecord) -> dict[str, Any]:
@@ -141,10 +143,20 @@ def _one_run(run: RunRecord) -> dict[str, Any]:
             Section("Gradient norms", _gradient_norms(run)),
             Section("Values", [_chart(name, {name: points}) for name, points in run.plugin_values.items()]),
             Section("Learning rates", [_chart("learning rate", run.learning_rates)] if run.learning_rates else []),
+            *_explanation(RunDir(run.path).explanation),
         ],
         "recipe": tomli_w.dumps(run.recipe),
         "environments": _environments([run], [run.name]),
     }
+
+
+def _explanation(folder: Path) -> list[Section]:
+    """Return the section about the explanation in a folder. The list is empty if there is none."""
+    record = read_explanation(folder)
+    if record is None:
+        return []
+    title = f"Explanation at iteration {record['iteration']:,}"
+    return [Section(title, [], explanation_tables(record), explanation_pictures(folder))]
 
 
 def _several_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Example of a run directory:
 runs/igan_vn/2026-11-20T12-00-00/
   recipe.toml  environment.json  init.json  log.jsonl  evaluations.jsonl  rollbacks.json  report.html
   generator.safetensors  best.safetensors
+  explanation/{explanation.json,discriminator-real.png,...}  (from `gankit explain`)
   samples/000100.png  samples/000100/  (the folder: a few samples of the grid as files, for data that are not images)
   checkpoints/000100/{generator,discriminator,optimizer,plugins,random}.safetensors + state.json
 """
@@ -46,6 +47,7 @@ class RunDir:
         self.best_file = path / "best.safetensors"
         self.rollbacks_file = path / "rollbacks.json"
         self.samples = path / "samples"
+        self.explanation = path / "explanation"
         self.checkpoints = path / "checkpoints"
         self._lock = Lock(path, "run")
 

@@ -77,8 +77,8 @@ def reconstruct(
     return Reconstruction(originals, reconstructions, (real - fake).square().mean().item(), iteration)
 
 
-class LoadedEncoder(NamedTuple):
-    """Run with an encoder, loaded from its newest checkpoint, and a sampler for its saved generator."""
+class LoadedRun(NamedTuple):
+    """Run whose networks are loaded from its newest checkpoint, and a sampler for its saved generator."""
 
     run: TrainingRun
     sampler: Sampler
@@ -91,20 +91,33 @@ def has_encoder(recipe: Recipe) -> bool:
     return any("encode" in hooks_of(component.plugin_class) for component in recipe.components.values())
 
 
-def load_encoder(path: Path, device: str = "auto", trust: bool = False) -> LoadedEncoder:
-    """Load the networks of a run's newest checkpoint and the run's saved generator.
+def load_encoder(path: Path, device: str = "auto", trust: bool = False) -> LoadedRun:
+    """Load the networks of a run that has an encoder. The arguments and other errors are those of `load_run`.
 
     Raises:
-        InputError: the run does not exist, has no encoder or has no checkpoint, or the generator file is of another
-            iteration.
+        InputError: the run has no encoder.
     """
-    directory = RunDir.open(path)
-    recipe = recipe_of(directory, trust)
-    if not has_encoder(recipe):
+    if not has_encoder(recipe_of(RunDir.open(path), trust)):
         raise InputError(
             f"{path}: the run has no encoder, because no plugin of its recipe provides `encode`; train with a plugin "
             "that has one, such as the discriminator of a BiGAN"
         )
+    return load_run(path, device, trust)
+
+
+def load_run(path: Path, device: str = "auto", trust: bool = False) -> LoadedRun:
+    """Load the networks of a run's newest checkpoint and the run's saved generator.
+
+    Args:
+        path: run directory.
+        device: device to use.
+        trust: True to import plugins that the run's recipe specifies by module or path.
+
+    Raises:
+        InputError: the run does not exist or has no checkpoint, or the generator file is of another iteration.
+    """
+    directory = RunDir.open(path)
+    recipe = recipe_of(directory, trust)
     checkpoint, damaged = newest_whole_checkpoint(directory)
     if checkpoint is None:
         reason = damaged[0] if damaged else f"{path}: no checkpoint is saved yet"
@@ -117,7 +130,7 @@ def load_encoder(path: Path, device: str = "auto", trust: bool = False) -> Loade
             f"{path}: the newest whole checkpoint is of iteration {int(checkpoint.name)}, and the generator file is of "
             f"iteration {sampler.card['iteration']}; `gankit resume {path}` writes both again"
         )
-    return LoadedEncoder(run, sampler, int(checkpoint.name))
+    return LoadedRun(run, sampler, int(checkpoint.name))
 
 
 @torch.no_grad()

@@ -220,6 +220,10 @@ class Prior(Plugin):
     def encode(self, run, images):
         return run.draw_latent(len(images), None)
 
+    @hookimpl
+    def find_parts(self, images, fields):
+        return {"bright": images[:, 0] > 127}
+
 
 class OwnBackward(Plugin):
     """Compute the sum of the loss terms and the backward pass. Source: none."""

@@ -19,6 +19,7 @@ ROOMS = (
     "api",
     "report",
     "testing",
+    "explanation",
     "training",
     "evaluation",
     "sampling",

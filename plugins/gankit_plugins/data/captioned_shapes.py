@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gankit import Dataset, Plugin, Settings, TokenCondition, hookimpl
-from gankit_plugins.data.shapes import CHUNK, MAX_PIXELS, Hsv, Kind, Sketch, coverage, paint
+from gankit_plugins.data.shapes import CHUNK, MAX_PIXELS, Hsv, Kind, Sketch, bright_pixels, coverage, paint
 
 SIZES = {"small": (0.32, 0.42), "large": (0.62, 0.75)}
 """Range of the radius of the circle around a shape, by its name. 1 is half an image."""
@@ -25,6 +25,10 @@ HUE_RANGE = 0.03
 
 MASK = "mask"
 """Name of the field with the pixels of the shape."""
+
+
+BRIGHT, DARK = Hsv((0, 1), (0.7, 0.9), (0.85, 1.0)), Hsv((0, 1), (0.7, 0.9), (0.25, 0.35))
+"""Colours of the shapes and of the backgrounds. Their hues depend on their names."""
 
 
 class Attributes(NamedTuple):
@@ -67,9 +71,17 @@ class Attributes(NamedTuple):
             (low, high),
             max_angle,
             generator,
-            Hsv(near(self.colour), (0.7, 0.9), (0.85, 1.0)),
-            Hsv(near(self.background), (0.7, 0.9), (0.25, 0.35)),
+            BRIGHT._replace(hue=near(self.colour)),
+            DARK._replace(hue=near(self.background)),
         )
+
+
+def nearest_hue(images: Tensor) -> Tensor:
+    """Return the index of the nearest hue in `HUES` for each pixel of images (N, 3, H, W) uint8, as (N, H, W)."""
+    red, green, blue = images.float().unbind(1)
+    hue = torch.atan2(3**0.5 * (green - blue), 2 * red - green - blue) / (2 * torch.pi)
+    distances = [((hue - one + 0.5) % 1 - 0.5).abs() for one in HUES.values()]
+    return torch.stack(distances).argmin(0)
 
 
 CONDITION = TokenCondition(("a", *SIZES, *HUES, *KINDS, "on", "dark"), length=7)
@@ -80,7 +92,8 @@ class CaptionedShapes(Plugin):
 
     A caption names the size, the colour and the kind of the shape, and the colour of the background, which differs from
     that of the shape. Position and angle of the shape are random. The field `mask` is 1 for the pixels of the shape,
-    and 0 for the others. As in the dataset `shapes`, the same seed gives the same images on every machine.
+    and 0 for the others. `gankit explain` finds the shape and the colours in generated images. As in the dataset
+    `shapes`, the same seed gives the same images on every machine.
 
     Source: none.
 
@@ -99,6 +112,20 @@ class CaptionedShapes(Plugin):
         seed: int = Field(0, ge=0, lt=2**63, description="random seed of the images; independent of the run's seed")
 
     config: Config
+
+    @hookimpl
+    def find_parts(self, images: Tensor, fields: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the masks of the shape, and of shapes and backgrounds of each colour, (N, H, W) bool.
+
+        For real images, the shape is the field `mask`. In generated images, it is found by its brightness.
+        """
+        shape = fields[MASK][:, 0] > 0 if MASK in fields else bright_pixels(images, DARK, BRIGHT)
+        hue = nearest_hue(images)
+        masks = {"shape": shape}
+        for index, name in enumerate(HUES):
+            masks[f"{name} shape"] = shape & (hue == index)
+            masks[f"{name} background"] = ~shape & (hue == index)
+        return masks
 
     @hookimpl
     def load_data(self) -> Dataset:

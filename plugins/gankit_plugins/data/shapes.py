@@ -109,6 +109,14 @@ BRIGHT, DARK = Hsv((0, 1), (0.3, 0.9), (0.8, 1.0)), Hsv((0, 1), (0.2, 0.6), (0.0
 """Colours of the shapes and of the backgrounds."""
 
 
+def bright_pixels(images: Tensor, dark: Hsv, bright: Hsv) -> Tensor:
+    """Return the pixels (N, H, W) bool of images (N, C, H, W) uint8 that are nearer to bright than to dark colours.
+
+    The threshold does not depend on the image. An image without a shape has therefore no bright pixels.
+    """
+    return images.amax(1) > 255 * (dark.value[1] + bright.value[0]) / 2
+
+
 class Shapes(Plugin):
     """Images of bright shapes, such as circles, squares and stars, on dark backgrounds.
 
@@ -157,6 +165,11 @@ class Shapes(Plugin):
             return size
 
     config: Config
+
+    @hookimpl
+    def find_parts(self, images: Tensor) -> dict[str, Tensor] | None:
+        """Return the mask of the shape, (N, H, W) bool. Grey images have no threshold between shape and background."""
+        return {"shape": bright_pixels(images, DARK, BRIGHT)} if self.config.channels == 3 else None
 
     @hookimpl
     def load_data(self) -> Dataset:

@@ -131,6 +131,42 @@ class Encoding(Plugin):
     def load_state_dict(self, state):
         self.steps = state["steps"]
 
+class Painting(nn.Module):
+    def __init__(self, spec):
+        super().__init__()
+        self.lift = nn.Linear(4 + spec.classes, 6 * 16)
+        self.body = nn.Sequential(nn.Unflatten(1, (6, 4, 4)), nn.BatchNorm2d(6), nn.ReLU(inplace=True))
+        self.paint = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(6, spec.channels, 3, padding=1), nn.Tanh())
+    def forward(self, z, labels):
+        if labels is not None:
+            z = torch.cat([z, F.one_hot(labels, self.lift.in_features - 4)], 1)
+        return self.paint(self.body(self.lift(z)))
+
+class Painter(Plugin):
+    """Generator with feature maps."""
+
+    name, kind = "painter", "generator"
+    @hookimpl
+    def adjust_spec(self, spec):
+        spec.conditional = spec.classes > 0
+    @hookimpl
+    def build_generator(self, spec):
+        return Painting(spec)
+
+class Brightness(Plugin):
+    """Finds bright and dark pixels."""
+
+    name = "brightness"
+
+    class Config(Settings):
+        wrong: bool = False
+    @hookimpl
+    def find_parts(self, images, fields):
+        bright = images[:, 0] > 127
+        if self.config.wrong:
+            return {"bright": bright[0]}
+        return {"bright": bright, "dark": ~bright, "absent": bright & False}
+
 class Scattered(Plugin):
     """Draws all samples as one image."""
 

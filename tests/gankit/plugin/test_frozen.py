@@ -28,7 +28,7 @@ from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
-SHA256 = "0e4e1fd4bc74836708ab6428d83f8245dcfe614b765c8ea671c9190430d57e17"
+SHA256 = "e51e34f1d2b7aa18d515b4a166bcb00ace182b1e16f62ce0cbe5813c26e9db82"
 
 
 _spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", FILE)

@@ -186,6 +186,7 @@ VALUES = {
     "save_samples": ([[Path("a.wav")], [], None], [IMAGES, ["a.wav"]], "a list of paths"),
     "save_sample_file": ([Path("a.csv"), None], ["a.csv", [Path("a.csv")]], "a path"),
     "encode": ([IMAGES, None], [[0.0], (IMAGES, None)], "a tensor z"),
+    "find_parts": ([{"sky": IMAGES[:, 0] > 0}, {}, None], [IMAGES, {"sky": [True]}], "a dict of masks by name"),
     "build_extractor": ([Extractor({}, lambda images: None), None], [lambda images: images], "a gankit.Extractor"),
     "log_values": (
         [{"p": 1.0, "n": 2, "t": torch.zeros(())}, {}, None],
@@ -340,7 +341,7 @@ for _name in set(hookspecs.KIND_OF_HOOK) - {"backward"}:
     setattr(_class, _name, hookimpl(_namespace[_name]))
 
 
-NOT_CALLED = {"register_commands", "encode", "truncate_latent", "save_sample_file"}
+NOT_CALLED = {"register_commands", "encode", "find_parts", "truncate_latent", "save_sample_file"}
 """Hook points that a run does not call. The command line calls them."""
 
 

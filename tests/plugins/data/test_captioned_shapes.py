@@ -40,3 +40,27 @@ def test_all_words_occur_and_a_seed_gives_the_same_images():
     assert torch.equal(one.images, two.images)
     assert not torch.equal(one.images, other.images)
     assert SIZES["small"][1] < SIZES["large"][0]
+
+
+def test_parts_are_found_by_the_masks_and_without_them():
+    images, tokens, fields = load(count=200, resolution=32)
+    plugin = CaptionedShapes(CaptionedShapes.Config())
+    true, found = plugin.find_parts(images, fields), plugin.find_parts(images, {})
+    assert (
+        true.keys() == found.keys() == {"shape"} | {f"{hue} {part}" for hue in HUES for part in ("shape", "background")}
+    )
+    assert torch.equal(true["shape"], fields["mask"][:, 0].bool())
+    assert iou(true["shape"], found["shape"]) > 0.9
+    for number, row in enumerate(tokens):
+        words = CONDITION.text(row).split()
+        part = found[f"{words[2]} shape"][number]
+        assert iou(part, true["shape"][number]) > 0.6
+        background = found[f"{words[6]} background"][number]
+        assert (background & ~true["shape"][number]).sum() / (~true["shape"][number]).sum() > 0.9
+    # Each pixel belongs to exactly one shape or background.
+    assert (sum(mask.int() for name, mask in found.items() if name != "shape") == 1).all()
+    assert not plugin.find_parts(torch.full((1, 3, 8, 8), 80, dtype=torch.uint8), {})["shape"].any()
+
+
+def iou(a, b):
+    return ((a & b).sum() / (a | b).sum()).item()

@@ -165,3 +165,15 @@ def test_hsv_to_rgb_equals_the_standard_library():
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         Shapes.Config(**wrong)
+
+
+def test_the_shape_is_found_in_coloured_images():
+    plugin = Shapes(Shapes.Config())
+    resolution = 48
+    sketch = Sketch.random(torch.arange(80) % len(KINDS), (0.5, 0.75), 20, torch.Generator().manual_seed(0))
+    alpha = coverage(sketch, KINDS, resolution)
+    true, found = alpha[:, 0] >= 0.5, plugin.find_parts(paint(sketch, alpha))["shape"]
+    assert ((true & found).sum() / (true | found).sum()).item() > 0.9
+    assert not plugin.find_parts(torch.full((1, 3, 8, 8), 60, dtype=torch.uint8))["shape"].any()
+    grey_data = Shapes(Shapes.Config(channels=1))
+    assert grey_data.find_parts(grey(paint(sketch, alpha))) is None
