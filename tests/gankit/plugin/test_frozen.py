@@ -28,7 +28,7 @@ from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
-SHA256 = "0e4e1fd4bc74836708ab6428d83f8245dcfe614b765c8ea671c9190430d57e17"
+SHA256 = "09a6fcdf63d0eed48c622fdc46a5f45166b0d84340b20f6203605f7f7f07ce8e"
 
 
 _spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", FILE)
