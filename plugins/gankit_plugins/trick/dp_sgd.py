@@ -21,6 +21,7 @@ from gankit import (
     RecipeInfo,
     Run,
     Settings,
+    Source,
     Step,
     hookimpl,
     value_at,
@@ -46,8 +47,9 @@ class DpSgd(Plugin):
     by `train.batch_size`.
 
     Only the real half needs this. Generated samples come from G and from random numbers, and G learns only through D.
-    So the fake half of D's loss and the steps of G are post-processing of private weights. G's steps get no real
-    samples, and the labels of generated samples are drawn uniformly.
+    So the fake half of D's loss and the steps of G are post-processing of private weights. The gradients of generated
+    samples are clipped too, but without noise: otherwise they would outweigh those of real samples. G's steps get no
+    real samples, and the labels of generated samples are drawn uniformly.
 
     The guarantee is (epsilon, delta) for adding or removing one sample of the training data. It holds for all weights
     of the run, and so for the generator file, which contains epsilon. It does not hold for the log, whose losses,
@@ -158,10 +160,19 @@ class DpSgd(Plugin):
         if player != "discriminator":
             return None
         count = run.recipe.train.batch_size // run.ranks.size
-        values, blank = self._fake_half(run, step.slice(slice(count)), terms)
-        real_values, total = self._real_half(run, step.slice(slice(count, None)), terms, blank)
-        self._add_noisy_mean(run, total)
-        return {name: value + real_values.get(name, 0.0) for name, value in values.items()}
+        generated, real = step.slice(slice(count)), step.slice(slice(count, None))
+        with torch.no_grad():
+            # This call also updates D's buffers, such as the vectors of spectral norm, without real samples.
+            output = generated.discriminate(*generated.fake_inputs)
+        blank = map_output(lambda one: torch.zeros_like(one[:1]), output)
+        constants = self._add_gradient_of_weights(run, generated.slice(slice(1)), terms, blank)
+        halves = [self._half(run, generated, terms, blank, "fake"), self._half(run, real, terms, blank, "real")]
+        (_, fake_sum, _), (_, real_sum, self.clipped) = halves
+        self._add_mean(run, fake_sum, noise=0.0)
+        self._add_mean(run, real_sum, noise=self.config.sigma * self.config.norm)
+        # The loss of a half contains the value of the constant outputs that stand for the other half.
+        changes = [{name: value - constants[name] for name, value in values.items()} for values, _, _ in halves]
+        return {name: value + sum(own.get(name, 0.0) for own in changes) for name, value in constants.items()}
 
     @hookimpl
     def after_iteration(self, run: Run) -> None:
@@ -179,57 +190,55 @@ class DpSgd(Plugin):
             return None
         return {"epsilon": self._epsilon(run), "delta": self.config.delta, "privacy unit": "one training sample"}
 
-    def _fake_half(
-        self, run: Run, step: Step, terms: Sequence[LossTerm]
-    ) -> tuple[dict[str, Tensor], DiscriminatorOutput]:
-        """Set `.grad` to the gradient of D's loss for generated samples, with constant outputs for real samples.
+    def _add_gradient_of_weights(
+        self, run: Run, step: Step, terms: Sequence[LossTerm], blank: DiscriminatorOutput
+    ) -> dict[str, Tensor]:
+        """Add the gradient of penalties on D's weights, which need no samples, to `.grad`.
 
-        Return the values of the terms, without those that the constants contribute, and the constants for one sample.
+        Return the value of each loss term for constant outputs of D, `blank`.
         """
-        output = step.fake_output
-        blank = map_output(torch.zeros_like, output)
-        values = values_of(terms, step.with_outputs(blank, output))
+        values = values_of(terms, step.with_outputs(blank, blank))
         loss = weighted_sum(values, terms, run)
         if loss is not None and loss.requires_grad:
             weights = [p for p in run.parameters["discriminator"] if p.requires_grad]
             with torch.autocast(run.device.type, enabled=False):
                 gradients = torch.autograd.grad(loss, weights, allow_unused=True)
             for weight, gradient in zip(weights, gradients, strict=True):
-                weight.grad = gradient
-        with torch.no_grad():
-            constants = values_of(terms, step.with_outputs(blank, blank))
-        differences = {name: value.detach() - constants[name].detach() for name, value in values.items()}
-        return differences, map_output(lambda one: one[:1], blank)
+                add_gradient(weight, gradient)
+        return {name: value.detach() for name, value in values.items()}
 
-    def _real_half(
-        self, run: Run, step: Step, terms: Sequence[LossTerm], blank: DiscriminatorOutput
-    ) -> tuple[dict[str, Tensor], Parameters]:
-        """Return the mean value of each term and the sum of the clipped gradients, of the real samples of a step.
+    def _half(
+        self, run: Run, step: Step, terms: Sequence[LossTerm], blank: DiscriminatorOutput, source: Source
+    ) -> tuple[dict[str, Tensor], Parameters, Tensor]:
+        """Return the mean value of each loss term, the sum of the clipped gradients, and the proportion that was clipped.
 
-        `blank` is the constant output of D for the missing generated sample.
+        The loss of a sample has D's output for this real or generated sample, and the constant output `blank` for the
+        other half. Without samples, there are no values and the sum is 0.
         """
         trained = {id(p) for p in run.parameters["discriminator"]}
         network = run.discriminator
         parameters = {name: p for name, p in network.named_parameters() if p.requires_grad and id(p) in trained}
         total = {name: torch.zeros_like(p) for name, p in parameters.items()}
         n = len(step.real)
+        clipped = torch.zeros((), device=run.device)
         if n == 0:
-            with torch.no_grad():
-                values = values_of(terms, step_of_zeros(step, run).with_outputs(blank, blank))
-            self.clipped = torch.zeros((), device=run.device)
-            return {name: value.detach() for name, value in values.items()}, total
-        step.real_inputs  # noqa: B018  # the inputs are computed for the batch, and each row is a part of them
+            return {}, total, clipped
+        # Compute the inputs for the batch. The inputs of each row are a part of them.
+        step.real_inputs if source == "real" else step.fake_inputs  # noqa: B018
 
         def loss(discriminator: Callable[..., Any], row: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             example = step.slice(row)
             example.discriminator = discriminator
-            values = values_of(terms, example.with_outputs(example.real_output, blank))
+            if source == "real":
+                example = example.with_outputs(example.real_output, blank)
+            else:
+                example = example.with_outputs(blank, example.fake_output)
+            values = values_of(terms, example)
             weighted = weighted_sum(values, terms, run)
             assert weighted is not None, "D has loss terms"
             return weighted, values
 
         sums: dict[str, Tensor] = {}
-        clipped = torch.zeros((), device=run.device)
         for rows in torch.arange(n, device=run.device).split(self.config.chunk):
             gradients, values = sample_gradients(network, parameters, loss, rows)
             with torch.autocast(run.device.type, enabled=False):
@@ -238,26 +247,25 @@ class DpSgd(Plugin):
                     total[name] += part
             clipped += (factors < 1).sum()
             sums = {name: sums.get(name, 0) + value.detach().sum() for name, value in values.items()}
-        self.clipped = clipped / n
-        return {name: value / n for name, value in sums.items()}, total
+        return {name: value / n for name, value in sums.items()}, total, clipped / n
 
-    def _add_noisy_mean(self, run: Run, total: Parameters) -> None:
-        """Add (total + sigma C N(0, 1)) / L to `.grad`, where L is `train.batch_size`.
+    def _add_mean(self, run: Run, total: Parameters, noise: float) -> None:
+        """Add (total + N(0, noise^2)) / L to `.grad`, where L is `train.batch_size`.
 
         With several ranks, the core averages the gradients of R ranks. Then the sum of the gradients is multiplied by
-        R, and the noise of each rank by sqrt(R), so that the average has the noise sigma C.
+        R, and the noise of each rank by sqrt(R), so that the average has the given noise.
 
         Source:
             Abadi 2016, algorithm 1, "add noise".
         """
         R, L = run.ranks.size, run.recipe.train.batch_size
-        std = self.config.sigma * self.config.norm * math.sqrt(R)
         parameters = dict(run.discriminator.named_parameters())
         with torch.autocast(run.device.type, enabled=False):
             for name, one in total.items():
-                mean = (one * R + std * torch.randn_like(one)) / L
-                gradient = parameters[name].grad
-                parameters[name].grad = mean if gradient is None else gradient + mean
+                own = one * R
+                if noise:
+                    own = own + noise * math.sqrt(R) * torch.randn_like(own)
+                add_gradient(parameters[name], own / L)
 
     def _epsilon(self, run: Run) -> float:
         assert self.accountant is not None, "without noise there is no accountant"
@@ -285,8 +293,7 @@ def weighted_sum(values: Mapping[str, Tensor], terms: Sequence[LossTerm], run: R
     return reduce(add, weighted) if weighted else None
 
 
-def step_of_zeros(step: Step, run: Run) -> Step:
-    """Return a step of one blank sample with the spec of the run, for the value of a loss without samples."""
-    condition = None if step.condition is None else step.condition.new_zeros(1, *step.condition.shape[1:])
-    blank = step.real.new_zeros(1, *step.real.shape[1:])
-    return Step(run, step.player, blank, condition, step.z.new_zeros(1, *step.z.shape[1:]), blank)
+def add_gradient(weight: Tensor, gradient: Tensor | None) -> None:
+    """Add a gradient to `weight.grad`. None is no gradient."""
+    if gradient is not None:
+        weight.grad = gradient if weight.grad is None else weight.grad + gradient
