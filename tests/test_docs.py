@@ -111,7 +111,14 @@ def test_tutorial_works_from_top_to_bottom(page, tmp_path, monkeypatch):
             check_fragment(text, tmp_path)
 
 
-OWN_NETWORKS = {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist", "wavegan_sounds", "video_shapes"}
+OWN_NETWORKS = {
+    "nets.toml",
+    "private.toml",
+    "gaussian_ring",
+    "conditional_dcgan_mnist",
+    "wavegan_sounds",
+    "video_shapes",
+}
 OWN_NETWORKS |= {"stackgan_shapes", "stackgan2_shapes", "attributes_bars", "ctgan_table", "wgan_gp_lines"}
 """Recipes whose networks have other settings than those in `SMALL`."""
 
@@ -192,6 +199,8 @@ def run_command(command, folder):
         arguments += ["--steps", "2"]
     if arguments[0] == "eval":
         arguments.append("evaluation.count=8")
+    if arguments[0] == "audit":
+        arguments += ["--count", "8", "--generated", "20"]
     if arguments[0] == "directions":
         arguments += ["--samples", "5", "--count", "4", "--steps", "3"]
     if arguments[0] == "sample" and "--direction" in arguments:

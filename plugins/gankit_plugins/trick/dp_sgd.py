@@ -60,6 +60,7 @@ class DpSgd(Plugin):
     """
 
     name = "dp_sgd"
+    state_scope = "per_rank"
 
     class Config(Settings):
         norm: float = Field(1.0, gt=0, description="C, largest norm of the gradient of one sample")
@@ -68,6 +69,13 @@ class DpSgd(Plugin):
         )
         delta: float = Field(1e-5, gt=0, lt=1, description="delta of the guarantee; below 1 / number of samples")
         epsilon: float | None = Field(None, gt=0, description="budget: the run ends before epsilon exceeds it")
+        noise_seed: int | None = Field(
+            None,
+            ge=0,
+            lt=2**63,
+            description="seed of the noise and of the choice of samples, for tests; default: a secret seed from the "
+            "operating system, because whoever knows the seed can subtract the noise",
+        )
         chunk: int = Field(64, ge=1, description="number of samples whose gradients are in memory at a time")
 
     config: Config
@@ -77,6 +85,17 @@ class DpSgd(Plugin):
 
     clipped: Tensor | None = None
     """Proportion of the samples of the last D step whose gradient was clipped."""
+
+    generator: torch.Generator | None = None
+    """Random numbers of the noise and of the choice of samples, on the CPU. They do not depend on the recipe's seed."""
+
+    def state_dict(self) -> dict[str, Any]:
+        assert self.generator is not None, "on_start is called before the first checkpoint"
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.generator = torch.Generator()
+        self.generator.set_state(state["generator"].cpu())
 
     @hookimpl
     def check_recipe(self, recipe: RecipeInfo) -> Iterable[str]:
@@ -98,9 +117,17 @@ class DpSgd(Plugin):
             )
         if self.config.sigma == 0:
             yield "sigma = 0 adds no noise, so the run is not private"
+        if self.config.noise_seed is not None:
+            yield "noise_seed is in the generator file, and reveals the noise; remove noise_seed for private training"
 
     @hookimpl
     def on_start(self, run: Run) -> None:
+        if self.generator is None:
+            self.generator = torch.Generator()
+            if self.config.noise_seed is None:
+                self.generator.seed()
+            else:
+                self.generator.manual_seed(self.config.noise_seed + run.ranks.rank)
         N, size, delta = run.num_real, run.recipe.train.batch_size, self.config.delta
         if size > N:
             raise InputError(f"dp_sgd: train.batch_size is {size}, and there are {N} samples; give at most {N}")
@@ -139,7 +166,9 @@ class DpSgd(Plugin):
             return Step(run, player, torch.zeros_like(fake), condition, z, fake)
         # Each rank samples from its own part of the data. Together, the samples of all ranks are a Poisson sample.
         own = torch.arange(ranks.rank, run.num_real, ranks.size)
-        real = run.take_real(own[poisson_sample(len(own), run.recipe.train.batch_size / run.num_real)])
+        assert self.generator is not None, "on_start comes first"
+        q = run.recipe.train.batch_size / run.num_real
+        real = run.take_real(own[poisson_sample(len(own), q, self.generator)])
         n = len(real.images)
 
         def zeros(like: Tensor, length: int) -> Tensor:
@@ -210,7 +239,7 @@ class DpSgd(Plugin):
     def _half(
         self, run: Run, step: Step, terms: Sequence[LossTerm], blank: DiscriminatorOutput, source: Source
     ) -> tuple[dict[str, Tensor], Parameters, Tensor]:
-        """Return the mean value of each loss term, the sum of the clipped gradients, and the proportion that was clipped.
+        """Return the mean of each loss term, the sum of the clipped gradients, and the proportion of clipped samples.
 
         The loss of a sample has D's output for this real or generated sample, and the constant output `blank` for the
         other half. Without samples, there are no values and the sum is 0.
@@ -264,7 +293,7 @@ class DpSgd(Plugin):
             for name, one in total.items():
                 own = one * R
                 if noise:
-                    own = own + noise * math.sqrt(R) * torch.randn_like(own)
+                    own = own + noise * math.sqrt(R) * torch.randn(own.shape, generator=self.generator).to(own)
                 add_gradient(parameters[name], own / L)
 
     def _epsilon(self, run: Run) -> float:

@@ -14,9 +14,9 @@ from gankit import DiscriminatorOutput
 Parameters = dict[str, Tensor]
 
 
-def poisson_sample(count: int, q: float) -> Tensor:
+def poisson_sample(count: int, q: float, generator: torch.Generator) -> Tensor:
     """Return the indices (n,) int64 of a Poisson sample: each of `count` indices is included with probability q."""
-    return (torch.rand(count) < q).nonzero()[:, 0]
+    return (torch.rand(count, generator=generator) < q).nonzero()[:, 0]
 
 
 def clip_factors(gradients: Mapping[str, Tensor], C: float) -> Tensor:

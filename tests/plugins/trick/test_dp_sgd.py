@@ -91,7 +91,7 @@ def test_clipping_is_that_of_the_paper():
 
 def private_run(settings=None, changes=None):
     return tiny_run(
-        {DpSgd: settings or {}},
+        {DpSgd: {"noise_seed": 0} | (settings or {})},
         {"loss": {"use": "non_saturating"}, "normalization": {"generator": {"use": "none"}}} | (changes or {}),
     )
 
@@ -185,19 +185,29 @@ def test_the_average_over_ranks_has_the_noise_of_one_rank():
     assert average.mean().item() == pytest.approx((0 + 1 + 2 + 3) / 8, abs=0.05)
 
 
+def test_the_noise_does_not_follow_from_the_seed_of_the_recipe():
+    """The generator file contains the recipe, and so its seed."""
+    first, second = (train_iterations(private_run({"noise_seed": None}), 1) for _ in range(2))
+    assert any(
+        not torch.equal(p, q) for p, q in zip(first.generator.parameters(), second.generator.parameters(), strict=True)
+    )
+    warnings = private_run().warnings
+    assert any("remove noise_seed" in sentence for sentence in warnings)
+
+
 # Sampling
 
 
 def test_the_sample_is_a_poisson_sample():
-    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     samples = torch.zeros(2000, 50)
     for row in samples:
-        row[poisson_sample(50, 0.3)] = 1
+        row[poisson_sample(50, 0.3, generator)] = 1
     assert samples.mean().item() == pytest.approx(0.3, abs=0.01)
     assert samples.sum(1).var().item() == pytest.approx(50 * 0.3 * 0.7, rel=0.15)  # of a fixed size it would be 0
     assert torch.corrcoef(samples.T).fill_diagonal_(0).abs().max() < 0.12
-    assert poisson_sample(5, 1.0).tolist() == [0, 1, 2, 3, 4]
-    assert poisson_sample(5, 0.0).shape == (0,)
+    assert poisson_sample(5, 1.0, generator).tolist() == [0, 1, 2, 3, 4]
+    assert poisson_sample(5, 0.0, generator).shape == (0,)
 
 
 def test_a_step_has_no_real_samples_in_the_rows_of_generated_samples():
@@ -228,7 +238,7 @@ def test_a_generator_step_has_no_real_samples_and_uniform_labels():
 
 
 def test_a_step_without_real_samples_trains(monkeypatch):
-    monkeypatch.setattr(dp_sgd, "poisson_sample", lambda count, q: torch.zeros(0, dtype=torch.int64))
+    monkeypatch.setattr(dp_sgd, "poisson_sample", lambda *_: torch.zeros(0, dtype=torch.int64))
     run = train_iterations(private_run({}, {"tricks": {"flip": {}, "instance_noise": {}}}), 2)
     assert math.isfinite(run.values["discriminator"]["adversarial"].item())
     assert plugin_values(run)["clipped_share"] == 0
@@ -393,6 +403,7 @@ discriminator = "none"
 [tricks.dp_sgd]
 sigma = 1.5
 norm = 0.1
+noise_seed = 7
 """
 
 
