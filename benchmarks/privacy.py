@@ -36,7 +36,7 @@ HELD_OUT = 10_000
 
 def base(width: int, iterations: int, batch_size: int, d_steps: int) -> Raw:
     """Return the recipe without privacy. D has no normalisation, and learns more often than G (Bie 2023)."""
-    adam = {"use": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}
+    adam = {"use": "adam", "lr": 1e-3, "betas": [0.5, 0.999]}
     return {
         "train": {
             "iterations": iterations,
@@ -114,7 +114,7 @@ HEADER += ["AUC, D's logits", "AUC, Monte Carlo", "AUC, nearest sample"]
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--samples", type=int, nargs="+", default=[1000, 50_000], help="numbers of training images")
-    parser.add_argument("--budgets", type=float, nargs="+", default=[50.0, 10.0, 2.0], help="values of epsilon")
+    parser.add_argument("--budgets", type=float, nargs="*", default=[50.0, 10.0, 2.0], help="values of epsilon")
     parser.add_argument("--iterations", type=int, default=2000, help="iterations of each run")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--d-steps", type=int, default=5, help="D steps for each G step")
