@@ -62,7 +62,7 @@ def true_positive_rate(members: Tensor, others: Tensor, fpr: float) -> float:
 
 def distances_to_samples(x: Tensor, generated: Tensor) -> Tensor:
     """Return the Euclidean distances (N, M), float64, of x (N, F) to generated samples (M, F)."""
-    # In float32, the distance of equal samples would not be 0, because `cdist` computes it from matrix products.
+    # Compute in double precision. In float32, equal samples would have a distance above 0 (matrix products).
     blocks = (
         torch.cat([torch.cdist(rows.double(), own.double()) for own in generated.split(BLOCK)], dim=1)
         for rows in x.split(BLOCK)
