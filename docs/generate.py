@@ -279,6 +279,10 @@ PYTHON_NAMES = [
     "find_directions",
     "load_directions",
     "Directions",
+    "audit",
+    "Audit",
+    "Attack",
+    "evaluation.membership.Auc",
 ]
 """Names of the package for scripts and notebooks."""
 

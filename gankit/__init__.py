@@ -50,6 +50,9 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.sampling.projection import Projection as Projection, project as project
     from gankit.sampling.sampler import Sampler as Sampler, truncated as truncated
     from gankit.storage.atomic_io import write_bytes as write_bytes
+    from gankit.training.audit import Attack as Attack
+    from gankit.training.audit import Audit as Audit
+    from gankit.training.audit import audit as audit
     from gankit.training.cost import Cost as Cost
     from gankit.training.memory_check import StepMemory as StepMemory
 
@@ -83,6 +86,7 @@ _MODULES = {
     "sampling.projection": ("Projection", "project"),
     "sampling.sampler": ("Sampler", "truncated"),
     "storage.atomic_io": ("write_bytes",),
+    "training.audit": ("Attack", "Audit", "audit"),
     "training.cost": ("Cost",),
     "training.memory_check": ("StepMemory",),
 }

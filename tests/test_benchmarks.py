@@ -44,7 +44,7 @@ def has_table(text):
 
 PROGRAMS = (
     "adagan_modes asked_classes baselines budget cost frechet_bias gpu memory_by_hand mnist_classifier modes "
-    "performance reconstructions table1 together"
+    "performance privacy reconstructions table1 together"
 )
 
 

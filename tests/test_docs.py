@@ -113,6 +113,7 @@ def test_tutorial_works_from_top_to_bottom(page, tmp_path, monkeypatch):
 
 OWN_NETWORKS = {
     "nets.toml",
+    "private.toml",
     "gaussian_ring",
     "conditional_dcgan_mnist",
     "wavegan_sounds",
@@ -201,6 +202,8 @@ def run_command(command, folder):
         arguments.append("evaluation.count=8")
     if arguments[0] == "explain":
         arguments += ["--count", "2"]
+    if arguments[0] == "audit":
+        arguments += ["--count", "8", "--generated", "20"]
     if arguments[0] == "directions":
         arguments += ["--samples", "5", "--count", "4", "--steps", "3"]
     if arguments[0] == "sample" and "--direction" in arguments:

@@ -14,6 +14,7 @@ READ_ONLY_HOOKS = (
     "check_recipe",
     "on_start",
     "log_values",
+    "generator_facts",
     "on_log",
     "on_grid",
     "on_samples",

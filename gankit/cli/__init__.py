@@ -38,6 +38,7 @@ COMMANDS = {
     "show": "Show the newest images of a run in the terminal.",
     "animate": "Write the image grids of a run as an animated GIF.",
     "eval": "Compute metrics of a generator against real images.",
+    "audit": "Test whether a generator reveals its training data.",
     "report": "Write a run as one HTML page.",
     "compare": "Compare runs, in a table and on a page.",
     "validate": "Check a recipe without training.",

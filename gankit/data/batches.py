@@ -188,6 +188,10 @@ class Batches:
         index = index.to(images.device, non_blocking=True)
         return self.rows.map(lambda tensor: take_rows(tensor, index))
 
+    def take(self, index: Tensor) -> Rows:
+        """Return the rows with the numbers `index`, (n,) int64 on the CPU. n may be 0."""
+        return self._gather(index)
+
     def reference(self, count: int, classes: int, seed: int) -> Rows:
         """Return a fixed batch of `count` rows, for example to compute metrics.
 
@@ -245,6 +249,9 @@ class PrefetchedBatches:
             raise item
         rows, self.state = item
         return rows
+
+    def take(self, index: Tensor) -> Rows:
+        return self.batches.take(index)
 
     def reference(self, count: int, classes: int, seed: int) -> Rows:
         return self.batches.reference(count, classes, seed)

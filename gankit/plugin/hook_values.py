@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -71,6 +72,12 @@ def _is_numbers_by_name(value: Any) -> bool:
     )
 
 
+def _is_facts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(one, str) or (isinstance(one, int | float) and math.isfinite(one)) for one in value.values()
+    )
+
+
 def _is_extra_networks(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(extra, ExtraNetwork) for extra in value.values())
 
@@ -109,6 +116,7 @@ EXPECTED: dict[str, Expected] = {
     "find_parts": Expected("a dict of masks by name", _is_masks_by_name),
     "build_extractor": _instance("a gankit.Extractor", Extractor),
     "compute_metrics": _instance("a dict of numbers by name", Mapping),
+    "generator_facts": Expected("a dict of finite numbers or texts by name", _is_facts),
     "log_values": Expected("a dict of numbers or scalar tensors by name", _is_numbers_by_name),
 }
 """Values that implementations may return, by hook point. The return values of all other hook points are ignored."""

@@ -46,6 +46,8 @@ This pseudocode shows where a run calls the hook points:
                                     on_grid(run, picture)
                                     on_samples(run, samples, condition)
         every evaluation.every:     compute_metrics(comparison)
+        every output.checkpoint_every:                        # the generator's file is written too
+                                    generator_facts(run)
     on_stop(run)
     z = encode(run, images)                                   # only in `gankit reconstruct`, with saved networks
     masks = find_parts(images, fields)                        # only in `gankit explain`
@@ -554,7 +556,22 @@ def log_values(run: Run) -> Mapping[str, float | Tensor] | None:
     Example:
 
         def log_values(self):
-            return {"privacy_epsilon": self.epsilon}
+            return {"augmentation_p": self.p}
+    """
+
+
+@_hook("merged")
+def generator_facts(run: Run) -> Mapping[str, float | str] | None:
+    """Return facts to write into the generator's file, such as the guarantee of private training, by name.
+
+    `Sampler.load(FILE).card["facts"]` contains the facts, and `gankit push` writes them into the model card. The file
+    may be published, so the facts must not reveal anything else about the data. The hook is called each time that a
+    generator file is written.
+
+    Example:
+
+        def generator_facts(self):
+            return {"privacy_epsilon": self.epsilon, "privacy_unit": "one image"}
     """
 
 

@@ -137,6 +137,17 @@ class Run(StepContext, Protocol):
         `real, condition, fields = run.draw_real()`. Each call returns a new batch of the training data.
         """
 
+    @property
+    def num_real(self) -> int:
+        """N, number of samples of the training data. Available from `on_start` on."""
+
+    def take_real(self, index: Tensor) -> Rows:
+        """Return the samples of the training data with the row numbers `index`, (n,) int64 on the CPU, on `device`.
+
+        The samples are real images, (n, C, H, W) in [-1, 1], with their condition and fields (`Rows`). n may be 0. This
+        call does not affect the order of the training batches.
+        """
+
     def draw_latent(self, count: int, condition: Tensor | None, generator: torch.Generator | None = None) -> Tensor:
         """Draw latent vectors z from the prior, (count, latent_size), on the device of the run."""
 

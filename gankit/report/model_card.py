@@ -79,7 +79,7 @@ gankit sample {address} {"--input images " * isinstance(condition, ImageConditio
 
 The file `generator.safetensors` contains weights and JSON, and no code.
 
-## Metrics
+{facts_section(card.get("facts", {}))}## Metrics
 
 {metrics_table(metrics)}
 ## Recipe
@@ -94,6 +94,14 @@ gankit {card["gankit"]}, torch {card["torch"]}, plugins: {_line(plugins_of(card)
 
 Not stated. Name here the licence of the weights, and describe the training data.
 """
+
+
+def facts_section(facts: Mapping[str, float | str]) -> str:
+    """Return the section with the facts that plugins wrote into the generator file, or an empty text without facts."""
+    if not facts:
+        return ""
+    rows = [f"| {_cell(name)} | {_cell(str(fact))} |" for name, fact in facts.items()]
+    return "\n".join(["## Facts", "", "| fact | value |", "| --- | --- |", *rows, "", ""])
 
 
 def plugins_of(card: Mapping[str, Any]) -> str:

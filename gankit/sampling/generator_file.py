@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from gankit.errors import InputError
+from gankit.errors import InputError, PluginError
 from gankit.plugin.condition import ImageCondition
 from gankit.plugin.hooks import Hooks
 from gankit.plugin.registry import Registry
@@ -87,9 +87,26 @@ def save_generator(run: SampledRun, path: Path, **facts: Any) -> None:
         "needed": [key for key in run.recipe.components if key in shaping and key != "discriminator"],
         **facts,
     }
+    if facts_of_plugins := _facts_of_plugins(run):
+        card["facts"] = facts_of_plugins
     if run.origins:
         card["origins"] = run.origins
     write_bytes(path, tensors_to_bytes(run.sampled_generator().state_dict(), card))
+
+
+def _facts_of_plugins(run: SampledRun) -> dict[str, float | str]:
+    """Return the facts from the `generator_facts` hooks, by name.
+
+    Raises:
+        PluginError: two plugins return a fact with the same name.
+    """
+    facts: dict[str, float | str] = {}
+    for implementation in run.hooks.of("generator_facts"):
+        own = implementation.call(run) or {}
+        if twice := facts.keys() & own.keys():
+            raise PluginError(f"{implementation.key}: another plugin returns the generator fact {min(twice)!r} too")
+        facts |= own
+    return facts
 
 
 def untrusted_uses(card: dict[str, Any]) -> list[str]:

@@ -226,6 +226,15 @@ class TrainingRun(Run):
         assert self.batches is not None, "load_data comes first"
         return self._to_device(self.batches.next())
 
+    @property
+    def num_real(self) -> int:
+        assert self.batches is not None, "load_data comes first"
+        return self.batches.size
+
+    def take_real(self, index: Tensor) -> Rows:
+        assert self.batches is not None, "load_data comes first"
+        return self._to_device(self.batches.take(index))
+
     def draw_reference(self, count: int) -> Rows:
         assert self.batches is not None, "load_data comes first"
         classes = self._balanced_classes

@@ -141,6 +141,11 @@ class Everything(Plugin):
         return {"half": run.iteration / 2}
 
     @hookimpl
+    def generator_facts(self, run):
+        self.called.add("generator_facts")
+        return {"halves": run.iteration * 2, "unit": "one image"}
+
+    @hookimpl
     def after_iteration(self, run):
         self.called.add("after_iteration")
         if run.iteration == 2:

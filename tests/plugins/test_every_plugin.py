@@ -23,6 +23,7 @@ SMALL = {
     "virtual_batch_norm": {"size": 8},
     "experience_replay": {"capacity": 8},
     "freeze_d": {"layers": 1},
+    "dp_sgd": {"noise_seed": 0},
     "minibatch_discrimination": {"kernels": 3, "dims": 2},
     "unrolled_discriminator": {"steps": 2},
     "dropout": {"p": 0.3},

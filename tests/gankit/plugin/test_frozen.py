@@ -28,7 +28,7 @@ from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
-SHA256 = "e51e34f1d2b7aa18d515b4a166bcb00ace182b1e16f62ce0cbe5813c26e9db82"
+SHA256 = "2fe21d0256c83ac52c6ff3c67112b0766efbfae537a46d1f5d45c4e3c4583778"
 
 
 _spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", FILE)

@@ -193,6 +193,11 @@ VALUES = {
         [1.0, {"p": "high"}, {"p": torch.zeros(2)}],
         "a dict of numbers or scalar tensors by name",
     ),
+    "generator_facts": (
+        [{"epsilon": 1.5, "steps": 2, "unit": "one image"}, {}, None],
+        [1.0, {"epsilon": float("inf")}, {"epsilon": torch.zeros(())}],
+        "a dict of finite numbers or texts by name",
+    ),
     "compute_metrics": ([{"x": 1.0}, {}, None], [1.0, [("x", 1.0)]], "a dict of numbers by name"),
 }
 """Allowed values, values that are refused, and the description in the error message, for each hook with a value."""
