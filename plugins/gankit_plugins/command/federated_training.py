@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from safetensors.torch import load_file
+from torch import Tensor
 
 from gankit import GankitError, InputError, Recipe, Session, load_dataset, prepare, resume, train, write_bytes
 from gankit_plugins.command.adagan_study import flat, resampled
@@ -64,11 +65,6 @@ class Settings:
             raise InputError(
                 f"--rounds {self.rounds}: train.iterations = {train.iterations} is not a multiple; all rounds have the "
                 f"same number of iterations, for example train.iterations={self.rounds * self.every + self.rounds}"
-            )
-        if train.class_balanced and self.split == "classes" and not self.data:
-            raise InputError(
-                "--split classes: with train.class_balanced every batch needs all classes, and no client has them; "
-                "set train.class_balanced=false"
             )
 
     @property
@@ -114,6 +110,18 @@ def check_folder(out: Path, settings: Settings) -> None:
             then, here = (json.dumps(one[key]) if key in one else "missing" for one in (before, now))
             name = key.removeprefix("recipe.")
             raise InputError(f"{out}: {name} is {then} in the training and {here} now; name another --out")
+
+
+def check_all_classes(labels: Sequence[Tensor], names: Sequence[str]) -> None:
+    """Raise InputError if a client has no image of a class. `labels` are the class indices of each client."""
+    for client, own in enumerate(labels, 1):
+        if missing := [
+            name for name, n in zip(names, own.bincount(minlength=len(names)).tolist(), strict=True) if not n
+        ]:
+            raise InputError(
+                f"client {client} has no image of class {', '.join(missing)}, and every batch needs all classes; give "
+                "--split equal, fewer clients, or a recipe without train.class_balanced"
+            )
 
 
 def server_recipe(recipe: Recipe) -> Recipe:
@@ -228,6 +236,8 @@ class FederatedTraining:
         else:
             labels = rows.condition if session.run.dataset.class_names else None
             parts = split_rows(len(rows.images), labels, settings.clients, settings.split, settings.recipe.seed)
+            if labels is not None and session.run.spec.class_balanced:
+                check_all_classes([labels[part] for part in parts], session.run.dataset.class_names)
             self.counts = [len(part) for part in parts]
         record = {"settings": settings.to_json(), "images": self.counts}
         write_bytes(self.out / RECORD, (json.dumps(record, indent=2) + "\n").encode())
@@ -291,8 +301,8 @@ class FederatedTraining:
             before = time.perf_counter()
             try:
                 messages = train_client(self.recipe_of(client), self.client_path(client), number)
-            except InputError:
-                raise
+            except InputError as error:
+                raise InputError(f"client {client}: {error}") from error
             except Exception as error:  # the other clients continue
                 warnings.append(f"round {number}: client {client} failed and is left out of the average: {error}")
                 self.show(f"warning: {warnings[-1]}")
