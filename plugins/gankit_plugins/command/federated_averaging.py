@@ -42,9 +42,9 @@ def split_rows(count: int, labels: Tensor | None, clients: int, split: Split, se
         count: number of rows, N.
         labels: class indices (N,), or None for data without classes.
         clients: number of clients, K.
-        split: `equal` for random parts of equal size; `classes` for parts of equal size of the rows in the order of
-            their classes, so that each client has few classes; `amounts` for random parts with sizes in the ratio
-            1 : 2 : ... : K.
+        split: `equal` for random parts of equal size, with the same share of each class; `classes` for parts of equal
+            size of the rows in the order of their classes, so that each client has few classes; `amounts` for random
+            parts with sizes in the ratio 1 : 2 : ... : K.
         seed: seed of the random order.
 
     Returns:
@@ -56,16 +56,18 @@ def split_rows(count: int, labels: Tensor | None, clients: int, split: Split, se
     Source: McMahan 2017, section 3, for the parts by class.
     """
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    if split == "classes":
-        if labels is None:
-            raise InputError("--split classes: the data have no classes; give --split equal or amounts")
+    if split == "classes" and labels is None:
+        raise InputError("--split classes: the data have no classes; give --split equal or amounts")
+    if split != "amounts" and labels is not None:
         order = order[labels.cpu()[order].argsort(stable=True)]
-    steps = range(1, clients)
-    if split == "amounts":
-        ends = [count * k * (k + 1) // (clients * (clients + 1)) for k in steps]
+    if split == "equal":
+        parts = [order[k::clients] for k in range(clients)]
+    elif split == "classes":
+        parts = list(order.tensor_split([count * k // clients for k in range(1, clients)]))
     else:
-        ends = [count * k // clients for k in steps]
-    parts = [part.sort().values for part in order.tensor_split(ends)]
+        unit = clients * (clients + 1)
+        parts = list(order.tensor_split([count * k * (k + 1) // unit for k in range(1, clients)]))
+    parts = [part.sort().values for part in parts]
     if not all(len(part) for part in parts):
         raise InputError(
             f"--clients {clients}: there are only {count} images, so a client has none; give fewer clients"

@@ -139,7 +139,10 @@ def test_parts_by_class_have_few_classes():
     labels = torch.arange(1000) % 10
     classes = [set(labels[part].tolist()) for part in split_rows(1000, labels, 5, "classes", 0)]
     assert classes == [{0, 1}, {2, 3}, {4, 5}, {6, 7}, {8, 9}]
-    assert all(len(set(labels[part].tolist())) == 10 for part in split_rows(1000, labels, 5, "equal", 0))
+    for part in split_rows(1000, labels, 5, "equal", 0):
+        assert labels[part].bincount().tolist() == [20] * 10
+    # Data without classes are divided in the same way.
+    assert [len(part) for part in split_rows(10, None, 4, "equal", 0)] == [3, 3, 2, 2]
 
 
 def test_impossible_parts_are_refused():
