@@ -71,7 +71,7 @@ def command(
     After Ctrl-C, repeat the command to continue.
 
     \b
-    gankit federated igan_mnist --clients 4 --split classes
+    gankit federated dcgan_mnist --clients 4 --split classes
     gankit federated own_images data.path=all.zip --data a.zip --data b.zip
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -223,7 +223,9 @@ class FederatedTraining:
             self.show(f"{self.out}: {done} of {self.settings.rounds} rounds are done")
         for _ in range(done * self.settings.clients):
             self.advance()
-        start = time.perf_counter()
+        # The seconds in the log include those of earlier processes.
+        logged = [row["seconds"] for row in read_rows(self.out / "log.jsonl") if "loss" in row]
+        start = time.perf_counter() - (logged[-1] if logged else 0.0)
         for current in range(number, self.settings.rounds + 1):
             self.train_round(current, start)
 
@@ -288,7 +290,7 @@ class FederatedTraining:
 
         Args:
             number: number of the round, from 1.
-            start: time at which this process began to train.
+            start: time from which the seconds in the log are counted.
 
         Raises:
             GankitError: all clients failed.
