@@ -93,7 +93,8 @@ PARTNERS: dict[str, Change] = {
 
 LEFT_OUT = {("loss", "non_saturating"), ("normalization", "none"), ("optimizer", "adam")}
 LEFT_OUT |= {("trick", "cycle_consistency"), ("trick", "l1_to_target"), ("trick", "random_caption")}
-"""Plugins that the tiny recipe has already, and tricks that need source images or captions, which its data do not have.
+LEFT_OUT |= {("trick", "federated")}
+"""Plugins that the tiny recipe has already, and tricks that need files, source images or captions.
 
 Loggers are left out too: without a run directory they do nothing.
 """

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -75,6 +76,7 @@ def train(
     out: str | Path | None = None,
     overrides: Iterable[str] = (),
     drop: Iterable[str] = (),
+    report: bool = True,
 ) -> Trained:
     """Train a GAN from a recipe, and write the same files as the command `gankit run`.
 
@@ -87,17 +89,22 @@ def train(
             name of the recipe, and TIME is the start time.
         overrides: settings to override, as `key=value`. Not allowed if `recipe` is a `Recipe`.
         drop: keys to remove from the recipe, as with `--drop`. Not allowed if `recipe` is a `Recipe`.
+        report: False to write no report.html at the end, for many short runs.
 
     Raises:
         InputError: the recipe, the data or `out` cannot be used.
         GankitError: the training failed.
     """
-    collector = _Collector()
+    collector = _Collector(report)
     return collector.result(*launch.start(loaded(recipe, overrides, drop), out, collector))
 
 
 def resume(
-    run: str | Path, overrides: Iterable[str] = (), restart: bool = False, allow_changed_data: bool = False
+    run: str | Path,
+    overrides: Iterable[str] = (),
+    restart: bool = False,
+    allow_changed_data: bool = False,
+    report: bool = True,
 ) -> Trained:
     """Continue a run from its newest checkpoint, like the command `gankit resume`.
 
@@ -108,12 +115,13 @@ def resume(
         restart: True to move the results to the folder `before-N` in the run directory, and to start again from the
             beginning.
         allow_changed_data: True to accept images or labels that have changed since the checkpoint was written.
+        report: False to write no report.html at the end, for a run that is resumed many times.
 
     Raises:
         InputError: the directory contains no run, or the run cannot be resumed.
         GankitError: the training failed.
     """
-    collector = _Collector()
+    collector = _Collector(report)
     return collector.result(*launch.resume(run, overrides, collector, restart, allow_changed_data))
 
 
@@ -304,8 +312,19 @@ class Session:
         if not self.run.metrics:
             return {}
         if samples is None:
-            return dict(self._evaluator.row()["metrics"])
+            return dict(self.evaluate()["metrics"])
         return self._evaluator.metrics_of(Rows(samples, condition))
+
+    def evaluate(self) -> dict[str, Any]:
+        """Compute the recipe's metrics for the current generator, and return them as a row for `log.jsonl`.
+
+        The row contains the metrics, the facts that affect their values (the protocol), and the time in seconds. It is
+        empty if no plugin computes metrics. The call does not affect the training.
+
+        Raises:
+            InputError: a metric cannot be computed.
+        """
+        return self._evaluator.row() if self.run.metrics else {}
 
     @cached_property
     def _evaluator(self) -> Evaluator:
@@ -323,9 +342,13 @@ def _requested(count: int, wanted: Wanted) -> Requested:
 
 
 class _Collector(Reporter):
-    """Reporter that collects the warnings and the newest metrics of a run."""
+    """Reporter that collects the warnings and the newest metrics of a run.
 
-    def __init__(self) -> None:
+    At the end of the run, it writes report.html if `report` is True.
+    """
+
+    def __init__(self, report: bool) -> None:
+        self.report = report
         self.warnings: list[str] = []
         self.metrics: dict[str, float] = {}
 
@@ -346,4 +369,5 @@ class _Collector(Reporter):
     informed = warned
 
     def concluded(self, directory: RunDir) -> None:
-        write_report_of(directory, self.warned)
+        if self.report:
+            write_report_of(directory, self.warned)

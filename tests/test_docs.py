@@ -206,6 +206,8 @@ def run_command(command, folder):
         arguments += ["--count", "8", "--generated", "20"]
     if arguments[0] == "directions":
         arguments += ["--samples", "5", "--count", "4", "--steps", "3"]
+    if arguments[0] == "federated":
+        arguments += ["--rounds", "2", "train.iterations=2", "data.count=60", "evaluation.count=8"]
     if arguments[0] == "sample" and "--direction" in arguments:
         arguments += ["--count", "6"]
     if arguments[0] in ("run", "validate"):

@@ -159,3 +159,21 @@ def test_metrics_of_the_recipe_do_not_change_the_training():
     assert one.metrics() == one.metrics()
     assert one.metrics().keys() == {"mean_distance"}
     assert torch.equal(one.train(2).images(4)[0], other.train(4).images(4)[0])
+
+
+def test_evaluation_is_a_row_of_the_log():
+    changes = {"extractor": {"use": "tiny"}, "metrics": {"tiny": {}}, "evaluation": {"count": 8}}
+    one = Session(tiny_recipe({}, changes))
+    row = one.evaluate()
+    assert (row["iteration"], row["metrics"]) == (0, one.metrics())
+    assert row["protocol"]["real images"] == 8
+    assert Session(tiny_recipe({})).evaluate() == {}
+
+
+def test_report_is_optional(toy_recipe, tmp_path):
+    train(toy_recipe(), tmp_path / "run", report=False)
+    assert not (tmp_path / "run" / "report.html").exists()
+    resume(tmp_path / "run", report=False)
+    assert not (tmp_path / "run" / "report.html").exists()
+    resume(tmp_path / "run")
+    assert (tmp_path / "run" / "report.html").exists()

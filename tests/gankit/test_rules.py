@@ -22,7 +22,7 @@ EXECUTING = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "ma
 OTHERS = {"torch", "numpy", "pydantic", "PIL", "rich", "safetensors", "click"}
 """Packages that plugins may import besides gankit, the standard library and the modules beside them."""
 
-EXTRAS = {"tensorboard", "wandb", "mlflow", "trackio", "huggingface_hub", "lmdb", "pyarrow", "datasets"}
+EXTRAS = {"tensorboard", "wandb", "mlflow", "trackio", "huggingface_hub", "lmdb", "pyarrow", "datasets", "flwr"}
 """Packages of extras, which may be missing. Plugins import them when they use them."""
 
 ODD_START = re.compile(r"(Of|What|Whether|Who|That|To|In|By|As)\b")

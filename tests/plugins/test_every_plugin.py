@@ -11,6 +11,7 @@ ENTRIES = [e for e in Registry.installed().entries if e.distribution == "gankit"
 NEED_FILES = {"mnist", "fashion_mnist", "stacked_mnist", "cifar10", "celeba", "lsun", "images"}
 NEED_FILES |= {"image_pairs", "lines", "table", "numpy", "hugging_face", "webdataset", "sounds", "videos"}
 NEED_FILES |= {"random_caption"}  # images with several captions
+NEED_FILES |= {"federated"}  # average of the clients
 NEED_FILES |= {"inception", "torchscript", "fid", "kid"}
 NO_EFFECT = {"training_monitor", "collapse_guard", "moving_average", "truncation", "constant", "standing_statistics"}
 NO_EFFECT |= {"csv", "tensorboard", "wandb", "mlflow", "trackio"}

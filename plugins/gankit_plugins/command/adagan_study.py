@@ -17,7 +17,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ def resampled(dataset: Dataset, rows: Rows, index: Tensor) -> Dataset:
         chosen = rows.map(lambda tensor: tensor[index])
         return chosen.images, chosen.condition, chosen.fields
 
-    return Dataset(dataset.shape, dataset.condition, load, stream, len(index), note=dataset.note, fields=dataset.fields)
+    return replace(dataset, load=load, stream=stream, at_most=len(index), contents="", inspect=None)
 
 
 def read_record(out: Path, settings: Settings, steps: int) -> Json | None:

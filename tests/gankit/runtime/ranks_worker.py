@@ -101,7 +101,7 @@ EAGER: dict[str, dict[str, Any]] = {
 }
 """Settings with which a plugin acts within a few iterations."""
 
-NEED_MORE = ("tensorboard", "wandb", "mlflow", "trackio", "random_caption")
+NEED_MORE = ("tensorboard", "wandb", "mlflow", "trackio", "random_caption", "federated")
 """Plugins that need an optional package, or images with several captions."""
 
 

@@ -202,13 +202,20 @@ def test_resampled_dataset_has_the_chosen_rows():
         torch.tensor([0, 1, 0, 1, 1]),
         {"weight": torch.arange(5.0)},
     )
-    dataset = Dataset((1, 1, 1), ClassCondition(("a", "b")), lambda: tuple(rows), note="cropped", fields=("weight",))
+    dataset = Dataset(
+        (1, 1, 1),
+        ClassCondition(("a", "b")),
+        lambda: tuple(rows),
+        note="cropped",
+        fields=("weight",),
+        encoding={"a": 1},
+    )
     new = resampled(dataset, rows, torch.tensor([1, 1, 4]))
     for read in (new.read(), next(iter(new.read_chunks()))):
         assert read.images.flatten().tolist() == [1, 1, 4]
         assert read.condition.tolist() == [1, 1, 1]
         assert read.fields["weight"].tolist() == [1, 1, 4]
-    assert (new.condition, new.note, new.at_most) == (dataset.condition, "cropped", 3)
+    assert (new.condition, new.note, new.at_most, new.encoding) == (dataset.condition, "cropped", 3, {"a": 1})
 
 
 def test_mixture_has_the_shares_of_its_generators():
