@@ -43,12 +43,14 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.recipe.path import RecipePath as RecipePath
     from gankit.recipe.recipe import Recipe as Recipe
     from gankit.runtime.progress_bar import progress_bar as progress_bar
+    from gankit.sampling.benchmark import Speed as Speed, benchmark as benchmark
     from gankit.sampling.directions import Directions as Directions, load_directions as load_directions
     from gankit.sampling.find_directions import find_directions as find_directions
     from gankit.sampling.grid import sample_grid as sample_grid
     from gankit.sampling.projection import Projection as Projection, project as project
     from gankit.sampling.sampler import Sampler as Sampler, truncated as truncated
     from gankit.storage.atomic_io import write_bytes as write_bytes
+    from gankit.training.compression import Compression as Compression, compress as compress
     from gankit.training.cost import Cost as Cost
     from gankit.training.memory_check import StepMemory as StepMemory
 
@@ -75,12 +77,14 @@ _MODULES = {
     "recipe.path": ("RecipePath",),
     "recipe.recipe": ("Recipe",),
     "runtime.progress_bar": ("progress_bar",),
+    "sampling.benchmark": ("Speed", "benchmark"),
     "sampling.directions": ("Directions", "load_directions"),
     "sampling.find_directions": ("find_directions",),
     "sampling.grid": ("sample_grid",),
     "sampling.projection": ("Projection", "project"),
     "sampling.sampler": ("Sampler", "truncated"),
     "storage.atomic_io": ("write_bytes",),
+    "training.compression": ("Compression", "compress"),
     "training.cost": ("Cost",),
     "training.memory_check": ("StepMemory",),
 }

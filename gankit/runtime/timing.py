@@ -19,6 +19,8 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from gankit.formatting import plural
+
 Loop = Callable[[], object]
 Clock = Literal["wall", "cpu"]
 
@@ -154,4 +156,4 @@ def processor() -> str:
 
 def machine() -> str:
     """Return cores, processor, threads and torch version, for a page."""
-    return f"{os.cpu_count()} cores of {processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{os.cpu_count()} cores of {processor()}, {plural(torch.get_num_threads(), 'thread')}, torch {torch.__version__}"

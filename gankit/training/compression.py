@@ -70,8 +70,8 @@ def compress(
     """Write a smaller generator file with nearly the same samples.
 
     Args:
-        path: path of the generator file or of a run directory, or an address `hf://USER/NAME`. With a run directory, the
-            features of the discriminator in the newest checkpoint are part of the loss.
+        path: path of the generator file or of a run directory, or an address `hf://USER/NAME`. With a run directory,
+            the features of the discriminator in the newest checkpoint are part of the loss.
         out: file to write. An existing file is replaced.
         overrides: settings of a narrower generator, such as `generator.width=8`. It is trained to give the samples of
             the original generator.
@@ -128,7 +128,7 @@ def check_arguments(
             "SHARE, or --int8"
         )
     if overrides and share is not None:
-        raise InputError(f"--prune: cannot be combined with {overrides[0]}; compress the result once more, with --prune")
+        raise InputError(f"--prune: cannot be combined with {overrides[0]}; compress the result again with --prune")
     if share is not None and not 0 < share < 1:
         raise InputError(f"--prune {share:g}: give a share of the multiply-adds above 0 and below 1, such as 0.5")
     if overrides and iterations < 1:

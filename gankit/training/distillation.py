@@ -78,7 +78,8 @@ def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:
 def distil(student: nn.Module, teacher: Sampler, batches: Batches, iterations: int, run: TrainingRun | None) -> None:
     """Train a generator to give the samples of another one. Afterwards, it is in evaluation mode.
 
-    The loss is `sample_loss`, to which `feature_loss` is added if there is a discriminator. Only the student is trained.
+    The loss is `sample_loss`, to which `feature_loss` is added if there is a discriminator. Only the student
+    is trained.
 
     Args:
         student: generator to train, on the device of the teacher.
@@ -103,7 +104,7 @@ def distil(student: nn.Module, teacher: Sampler, batches: Batches, iterations: i
             if run is not None:
                 loss = loss + _feature_loss(run, samples, target, z, condition, number)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
             if (number + 1) % SHOWN_EVERY == 0 or number + 1 == iterations:
