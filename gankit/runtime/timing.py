@@ -156,4 +156,5 @@ def processor() -> str:
 
 def machine() -> str:
     """Return cores, processor, threads and torch version, for a page."""
-    return f"{os.cpu_count()} cores of {processor()}, {plural(torch.get_num_threads(), 'thread')}, torch {torch.__version__}"
+    threads = plural(torch.get_num_threads(), "thread")
+    return f"{os.cpu_count()} cores of {processor()}, {threads}, torch {torch.__version__}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,9 @@ Side = Literal["output", "input", "norm"]
 Place = tuple[str, Side]
 """Name of a module in the network, and the side."""
 
+Channel = tuple[Place, int]
+"""Place and number of a channel."""
+
 Unit = Mapping[Place, tuple[int, ...]]
 """Channels that are removed together: their numbers at each place."""
 
@@ -69,8 +73,15 @@ def multiply_adds(network: nn.Module, forward: Forward) -> dict[str, int]:
         network: network.
         forward: function that calls the network for B samples.
     """
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     with FlopCounterMode(display=False) as counter, eval_mode(network), torch.no_grad():
-        samples = forward(network)
+        # The counter cannot handle inputs of modules that are views of trainable parameters.
+        network.requires_grad_(False)
+        try:
+            samples = forward(network)
+        finally:
+            for parameter in trainable:
+                parameter.requires_grad_()
     root = type(network).__name__
     counts = {}
     for name, operations in counter.get_flop_counts().items():
@@ -231,8 +242,9 @@ def units_of(network: nn.Module, forward: Forward) -> list[Unit]:
     """Find the channels of a network that must be removed together.
 
     For each layer, its output channels are numbered in binary. For each bit, the channels with the bit are set to NaN,
-    and then those without it. An input channel of another layer depends on exactly one output channel if it becomes NaN
-    in exactly one of the two passes for each bit, and these bits are the number of the output channel.
+    and then those without it. An element in the input of another layer depends on exactly one output channel if it
+    becomes NaN in exactly one of the two passes for each bit, and these bits are the number of the output channel. An
+    input channel belongs to the output channels of all its elements.
 
     The inputs of all layers are cleared of NaN, so that only direct dependences are found. If samples become NaN, the
     output channels reach the samples without another layer, and they are not pruned. Neither are channels that mix.
@@ -251,25 +263,24 @@ def units_of(network: nn.Module, forward: Forward) -> list[Unit]:
             for bit in range(bits)
             for value in (0, 1)
         ]
-        leaks = any(one is None for one in passes)
-        reached = {place for one in passes if one is not None for place in one}
-        if leaks or not reached:
-            links.block(((name, "output"), index) for index in range(count))
+        own: list[Channel] = [((name, "output"), number) for number in range(count)]
+        reached = {key for one in passes if one is not None for key in one}
+        if not reached or any(one is None for one in passes):
+            links.block(own)
             continue
-        for place in reached:
-            none = torch.zeros(0, dtype=torch.bool)
-            flags = [one.get(place, none) if one is not None else none for one in passes]
-            size = max(map(len, flags))
-            table = torch.stack([flag if len(flag) else torch.zeros(size, dtype=torch.bool) for flag in flags])
+        for place, call in reached:
+            flags = [one.get((place, call)) for one in passes if one is not None]
+            blank = torch.zeros_like(next(flag for flag in flags if flag is not None))
+            table = torch.stack([blank if flag is None else flag for flag in flags])
             zeros, ones = table[0::2], table[1::2]
-            single, touched = (zeros ^ ones).all(0), table.any(0)
-            codes = (ones.long() * (2 ** torch.arange(bits))[:, None]).sum(0)
-            for index in touched.nonzero().flatten().tolist():
-                if single[index]:
-                    links.join(((name, "output"), codes[index].item()), (place, index))
-                else:  # the input channel depends on several output channels
-                    links.block([(place, index)])
-                    links.block(((name, "output"), number) for number in range(count))
+            touched, single = table.any(0), (zeros ^ ones).all(0)
+            codes = (ones.long() * (2 ** torch.arange(bits))[:, None, None]).sum(0)
+            for index in touched.any(1).nonzero().flatten().tolist():
+                if not single[index][touched[index]].all():  # the input channel mixes output channels
+                    links.block([(place, index), *own])
+                    continue
+                for number in codes[index][touched[index]].unique().tolist():
+                    links.join(own[number], (place, index))
     return links.units()
 
 
@@ -277,20 +288,20 @@ class Links:
     """Sets of channels that belong together (union-find), and channels that cannot be removed."""
 
     def __init__(self) -> None:
-        self.parent: dict[tuple[Place, Any], tuple[Place, Any]] = {}
-        self.blocked: set[tuple[Place, Any]] = set()
+        self.parent: dict[Channel, Channel] = {}
+        self.blocked: set[Channel] = set()
 
-    def root(self, channel: tuple[Place, Any]) -> tuple[Place, Any]:
+    def root(self, channel: Channel) -> Channel:
         """Return the channel that stands for the set of a channel."""
         while (above := self.parent.setdefault(channel, channel)) != channel:
             self.parent[channel] = channel = self.parent.setdefault(above, above)
         return channel
 
-    def join(self, one: tuple[Place, Any], other: tuple[Place, Any]) -> None:
+    def join(self, one: Channel, other: Channel) -> None:
         """Unite the sets of two channels."""
         self.parent[self.root(one)] = self.root(other)
 
-    def block(self, channels: Iterable[tuple[Place, Any]]) -> None:
+    def block(self, channels: Iterable[Channel]) -> None:
         """Mark channels, and thereby their sets, as not removable."""
         for channel in channels:
             self.root(channel)
@@ -298,7 +309,7 @@ class Links:
 
     def units(self) -> list[Unit]:
         """Return the sets without blocked channels, in the order in which their channels were found."""
-        sets: dict[tuple[Place, Any], dict[Place, list[int]]] = {}
+        sets: dict[Channel, dict[Place, list[int]]] = {}
         blocked = {self.root(channel) for channel in self.blocked}
         for channel in list(self.parent):
             if (root := self.root(channel)) not in blocked:
@@ -312,11 +323,11 @@ class Links:
 
 def nan_channels(
     network: nn.Module, layer: nn.Module, sinks: Mapping[Place, nn.Module], chosen: Tensor, forward: Forward
-) -> dict[Place, Tensor] | None:
-    """Set output channels of a layer to NaN, and return the channels of other modules whose inputs become NaN.
+) -> dict[tuple[Place, int], Tensor] | None:
+    """Set output channels of a layer to NaN, and return the elements of other modules' inputs that become NaN.
 
-    Return a mask (channels,) for each place with NaN, or None if samples become NaN. Layers get their inputs without
-    NaN.
+    Return a mask (channels, elements of a channel) for each place with NaN and each call of its module, or None if
+    samples become NaN. Layers get their inputs without NaN.
 
     Args:
         network: network.
@@ -325,15 +336,16 @@ def nan_channels(
         chosen: mask (channels,) of the output channels.
         forward: function that calls the network.
     """
-    found: dict[Place, Tensor] = {}
+    found: dict[tuple[Place, int], Tensor] = {}
+    calls: Counter[Place] = Counter()
 
     def observe(place: Place, module: nn.Module, inputs: tuple[Any, ...]) -> Any:
         value = inputs[0]
+        calls[place] += 1
         if not isinstance(value, Tensor) or not value.is_floating_point() or not value.isnan().any():
             return None
-        others = [dim for dim in range(value.dim()) if dim != channel_dim(module) % value.dim()]
-        mask = value.isnan().any(others) if others else value.isnan()
-        found[place] = found.get(place, torch.zeros_like(mask)) | mask
+        elements = value.isnan().movedim(channel_dim(module), 1).any(0)
+        found[place, calls[place]] = elements.reshape(len(elements), -1).cpu()
         return (value.nan_to_num(nan=0.0), *inputs[1:]) if place[1] == "input" else None
 
     def spoil(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
@@ -345,7 +357,7 @@ def nan_channels(
         *(module.register_forward_pre_hook(partial(observe, place)) for place, module in sinks.items()),
     ):
         samples = forward(network)
-    return None if samples.isnan().any() else {place: mask.cpu() for place, mask in found.items()}
+    return None if samples.isnan().any() else found
 
 
 @contextmanager
