@@ -273,6 +273,12 @@ PYTHON_NAMES = [
     "find_directions",
     "load_directions",
     "Directions",
+    "compress",
+    "Compression",
+    "sampling.pruning.Pruned",
+    "benchmark",
+    "Speed",
+    "sampling.benchmark.Latency",
 ]
 """Names of the package for scripts and notebooks."""
 

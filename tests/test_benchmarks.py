@@ -43,8 +43,8 @@ def has_table(text):
 
 
 PROGRAMS = (
-    "adagan_modes asked_classes baselines budget cost frechet_bias gpu memory_by_hand mnist_classifier modes "
-    "performance reconstructions table1 together"
+    "adagan_modes asked_classes baselines budget compression cost frechet_bias gpu memory_by_hand mnist_classifier "
+    "modes performance reconstructions table1 together"
 )
 
 

@@ -100,10 +100,12 @@ def command(
             rows.append(("Fréchet distance", *frechet_distances((path, out), against, count, device, trust)))
     if result.pruned is not None:
         click.echo(f"{result.pruned.removed} of {result.pruned.units} groups of channels are removed")
+    first = ""
     if share is not None or overrides:
+        first = f"{result.start:.4f} at first, now "
         loss = "samples and features of the discriminator" if result.with_discriminator else "samples"
-        click.echo(f"trained for {iterations} steps, loss of {loss}")
-    click.echo(f"mean absolute difference of the samples: {result.start:.4f} at first, {result.distance:.4f} now")
+        click.echo(f"trained for {plural(iterations, 'step')}, loss of {loss}")
+    click.echo(f"mean absolute difference of the samples: {first}{result.distance:.4f}")
     print_table(("", "before", "after"), rows)
     click.echo(f"written: {out}")
 

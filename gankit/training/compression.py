@@ -41,6 +41,8 @@ class Compression(NamedTuple):
     """Result of `compress`: both generators, and facts about the compression."""
 
     before: Sampler
+    """Original generator."""
+
     after: Sampler
     """Generator of the new file."""
 
@@ -51,6 +53,8 @@ class Compression(NamedTuple):
     """Mean absolute difference between the samples of the new file and those of the original generator."""
 
     pruned: Pruned | None
+    """Numbers of removed channels, or None if no channels were pruned."""
+
     with_discriminator: bool
     """True if the features of the run's discriminator were part of the loss."""
 

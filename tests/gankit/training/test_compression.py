@@ -11,6 +11,7 @@ from gankit import Plugin, Sampler, Settings, benchmark, compress, hookimpl
 from gankit.errors import GankitError, InputError
 from gankit.sampling.benchmark import size_of
 from gankit.sampling.generator_file import read_generator_file, save_generator
+from gankit.storage.atomic_io import tensors_to_bytes
 from gankit.storage.trained_network import read_trained_network
 from gankit.training.compression import load_discriminator
 from gankit.training.distillation import Batches, feature_loss, sample_loss
@@ -103,11 +104,13 @@ def test_conditional_generator_and_discriminator_of_a_run(train_toy, tmp_path, m
     )
     out = tmp_path / "small.safetensors"
     result = compress(run, out, ["generator.width=5"], trust=True, **LONG)
-    print(result.start,result.distance)
+    print(result.start, result.distance)
     assert result.with_discriminator
     assert result.distance < result.start
     assert read_generator_file(out)[0]["compression"][0]["discriminator"]
-    alone = compress(run / "generator.safetensors", tmp_path / "x.safetensors", ["generator.width=3"], trust=True, **FAST)
+    alone = compress(
+        run / "generator.safetensors", tmp_path / "x.safetensors", ["generator.width=3"], trust=True, **FAST
+    )
     assert not alone.with_discriminator
     assert (tmp_path / "x.safetensors").read_bytes() != out.read_bytes()
     discriminator = loaded[0].discriminator
@@ -133,6 +136,21 @@ def test_speed_has_a_row_for_each_backend_and_batch_size(wide, monkeypatch):
     ]
     assert sampler.generator.training
     assert torch.get_rng_state().equal(state)
+
+
+def test_compiled_generator_is_timed_or_left_out_with_its_error(wide, monkeypatch):
+    def broken(*inputs):
+        raise RuntimeError("no\n  kernel")
+
+    sampler = Sampler.load(wide, "cpu")
+    monkeypatch.setattr("gankit.sampling.benchmark.shutil.which", lambda name: name)
+    monkeypatch.setattr(torch, "compile", lambda network, dynamic: network)
+    rows = benchmark(sampler, (2,), ("eager", "compiled"), seconds=0.01).rows
+    assert [(row.backend, row.batch) for row in rows] == [("eager", 2), ("compiled", 2)]
+    monkeypatch.setattr(torch, "compile", lambda network, dynamic: broken)
+    speed = benchmark(sampler, (2,), ("compiled",), seconds=0.01)
+    assert speed.rows == []
+    assert speed.left_out == ["compiled: left out, torch.compile cannot compile the generator: RuntimeError: no kernel"]
 
 
 def test_generator_that_cannot_be_pruned_is_refused(shelf, toy_run, tmp_path):
@@ -193,8 +211,6 @@ def test_refused_arguments(wide, tmp_path, monkeypatch, arguments, message):
 def test_damaged_weights_are_an_error_without_a_file(wide, tmp_path):
     card, tensors = read_generator_file(wide)
     tensors["paint.bias"][0] = float("nan")
-    from gankit.storage.atomic_io import tensors_to_bytes
-
     wide.write_bytes(tensors_to_bytes(tensors, card))
     with pytest.raises(GankitError, match="the loss is nan after 10 steps; no file is written"):
         compress(wide, tmp_path / "x.safetensors", ["generator.width=3"], **FAST)
