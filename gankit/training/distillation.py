@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -13,6 +14,7 @@ from gankit.plugin.step import Step
 from gankit.runtime.progress_bar import progress_bar
 from gankit.runtime.rng import derived_seed, fork_rng
 from gankit.sampling.sampler import Sampler
+from gankit.training.memory_check import unit_of
 from gankit.training.run import TrainingRun
 
 LEARNING_RATE = 1e-3
@@ -33,7 +35,8 @@ class Batches:
 
     Args:
         sampler: sampler of the generator.
-        batch_size: number of samples in a batch.
+        batch_size: smallest number of samples in a batch. If batches of the run have the same number of images of each
+            class, or if D takes several images as one input, the number is rounded up to fit.
         seed: random seed.
         sources: source images (n, C, H, W), for an image-to-image generator.
 
@@ -42,8 +45,10 @@ class Batches:
     """
 
     def __init__(self, sampler: Sampler, batch_size: int, seed: int, sources: Tensor | None = None) -> None:
-        self.sampler, self.batch_size, self.seed = sampler, batch_size, seed
-        count = POOL if sources is None else min(POOL, len(sources))
+        self.sampler, self.seed = sampler, seed
+        unit = unit_of(sampler.spec)
+        self.batch_size = unit * math.ceil(batch_size / unit)
+        count = max(POOL, self.batch_size) if sources is None else min(POOL, len(sources))
         self.conditions = sampler.conditions(count, {}, derived_seed(seed, "conditions"), sources)
 
     def draw(self, number: int | str) -> Inputs:
@@ -51,7 +56,10 @@ class Batches:
         seed, condition = derived_seed(self.seed, f"batch {number}"), None
         if self.conditions is not None:
             randomness = torch.Generator().manual_seed(seed)
-            condition = self.conditions[torch.randint(len(self.conditions), (self.batch_size,), generator=randomness)]
+            rows = torch.randint(len(self.conditions), (self.batch_size,), generator=randomness)
+            if self.sampler.spec.class_balanced:
+                rows = torch.arange(self.batch_size)  # labels that cycle through the classes
+            condition = self.conditions[rows]
         return self.sampler.inputs(self.sampler.latent(self.batch_size, condition, seed), condition)
 
 

@@ -120,6 +120,14 @@ def test_conditional_generator_and_discriminator_of_a_run(train_toy, tmp_path, m
     assert set(labels.tolist()) == {0, 1}
 
 
+def test_batches_of_a_balanced_generator_have_all_classes_equally_often(toy_run, tmp_path):
+    run = toy_run(train={"batch_size": 9, "class_balanced": True}, data={"classes": 3})
+    save_generator(run, tmp_path / "g.safetensors")
+    batches = Batches(Sampler.load(tmp_path / "g.safetensors", "cpu"), 64, 0)
+    assert batches.draw(3)[1].bincount().tolist() == [22, 22, 22]
+    assert not batches.draw(3)[0].equal(batches.draw(4)[0])
+
+
 def test_speed_has_a_row_for_each_backend_and_batch_size(wide, monkeypatch):
     monkeypatch.setattr("gankit.sampling.benchmark.missing_onnx", lambda: "onnx is not installed; run pip")
     monkeypatch.setattr("gankit.sampling.benchmark.shutil.which", lambda name: None)
