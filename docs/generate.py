@@ -283,6 +283,12 @@ PYTHON_NAMES = [
     "Audit",
     "Attack",
     "evaluation.membership.Auc",
+    "compress",
+    "Compression",
+    "sampling.pruning.Pruned",
+    "benchmark",
+    "Speed",
+    "sampling.benchmark.Latency",
 ]
 """Names of the package for scripts and notebooks."""
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.recipe.path import RecipePath as RecipePath
     from gankit.recipe.recipe import Recipe as Recipe
     from gankit.runtime.progress_bar import progress_bar as progress_bar
+    from gankit.sampling.benchmark import Speed as Speed, benchmark as benchmark
     from gankit.sampling.directions import Directions as Directions, load_directions as load_directions
     from gankit.sampling.find_directions import find_directions as find_directions
     from gankit.sampling.grid import sample_grid as sample_grid
@@ -53,6 +54,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.training.audit import Attack as Attack
     from gankit.training.audit import Audit as Audit
     from gankit.training.audit import audit as audit
+    from gankit.training.compression import Compression as Compression, compress as compress
     from gankit.training.cost import Cost as Cost
     from gankit.training.memory_check import StepMemory as StepMemory
 
@@ -80,6 +82,7 @@ _MODULES = {
     "recipe.path": ("RecipePath",),
     "recipe.recipe": ("Recipe",),
     "runtime.progress_bar": ("progress_bar",),
+    "sampling.benchmark": ("Speed", "benchmark"),
     "sampling.directions": ("Directions", "load_directions"),
     "sampling.find_directions": ("find_directions",),
     "sampling.grid": ("sample_grid",),
@@ -87,6 +90,7 @@ _MODULES = {
     "sampling.sampler": ("Sampler", "truncated"),
     "storage.atomic_io": ("write_bytes",),
     "training.audit": ("Attack", "Audit", "audit"),
+    "training.compression": ("Compression", "compress"),
     "training.cost": ("Cost",),
     "training.memory_check": ("StepMemory",),
 }

@@ -47,6 +47,8 @@ PROGRAMS = (
     "performance privacy reconstructions table1 together"
     "adagan_modes asked_classes baselines budget cost federated frechet_bias gpu memory_by_hand mnist_classifier modes "
     "performance reconstructions table1 together"
+    "adagan_modes asked_classes baselines budget compression cost frechet_bias gpu memory_by_hand mnist_classifier "
+    "modes performance reconstructions table1 together"
 )
 
 

@@ -198,6 +198,10 @@ def run_command(command, folder):
         arguments = ["watch", arguments[1], "--terminal"]  # stdout is no terminal, so the command ends at once
     if arguments[0] == "project":
         arguments += ["--steps", "2"]
+    if arguments[0] == "compress":
+        arguments += ["--iterations", "2", "--count", "8"]
+    if arguments[0] == "benchmark":
+        arguments += ["--seconds", "0.01"]
     if arguments[0] == "eval":
         arguments.append("evaluation.count=8")
     if arguments[0] == "explain":

@@ -33,6 +33,8 @@ COMMANDS = {
     "explain": "Show what D looks at, and which units of G draw what.",
     "video": "Write a video of images whose z moves, as MP4 or GIF.",
     "demo": "Show a generator in the browser, with sliders.",
+    "compress": "Make a generator smaller and faster.",
+    "benchmark": "Measure the speed of a generator on this machine.",
     "export": "Convert a generator to ONNX, TorchScript or torch.export.",
     "push": "Upload a generator to the Hugging Face Hub, with a model card.",
     "show": "Show the newest images of a run in the terminal.",

@@ -188,10 +188,12 @@ def from_torchscript(data: bytes) -> Function:
 
 
 def from_onnx(data: bytes) -> Function:
-    """Load a file that `to_onnx` has written, with onnxruntime on the CPU."""
+    """Load a file that `to_onnx` has written, with onnxruntime on the CPU, with as many threads as torch."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
 
     def call(*inputs: Tensor) -> Tensor:
@@ -216,16 +218,21 @@ FORMATS = {
 }
 
 
-def require_onnx() -> None:
-    """Raise InputError if a package that the export to ONNX needs is missing."""
+def missing_onnx() -> str | None:
+    """Return a sentence that names a missing package that ONNX files need, or None if there is none."""
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise InputError(
-            f"--onnx: {error.name} is not installed; run `pip install 'gankit[onnx]'`, or choose --torch-export"
-        ) from None
+        return f"{error.name} is not installed; run `pip install 'gankit[onnx]'`"
+    return None
+
+
+def require_onnx() -> None:
+    """Raise InputError if a package that the export to ONNX needs is missing."""
+    if (missing := missing_onnx()) is not None:
+        raise InputError(f"--onnx: {missing}, or choose --torch-export")
 
 
 class Export(NamedTuple):

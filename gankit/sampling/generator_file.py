@@ -20,6 +20,7 @@ from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
 from gankit.storage.checkpoint import read_tensors
 from gankit.storage.hub import download_generator, is_address, parse_address
 from gankit.storage.provenance import plugin_record
+from gankit.storage.quantisation import dequantise
 from gankit.storage.run_dir import RunDir
 from gankit.storage.trained_network import Origin
 from gankit.version import __version__
@@ -146,7 +147,7 @@ def generator_file(path: Path) -> Path:
 
 
 def read_generator_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the metadata and the tensors of a generator file.
+    """Return the metadata and the tensors of a generator file. Weights that are stored in 8 bits are converted.
 
     Raises:
         InputError: the file is missing, truncated, or not a generator file.
@@ -161,4 +162,4 @@ def read_generator_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         or not all(isinstance(card.get(name), kind) for name, kind in tables.items())
     ):
         raise InputError(f"{path} is not a generator file that this version of gankit can read")
-    return card, tensors
+    return card, dequantise(tensors)

@@ -45,6 +45,7 @@ from gankit.sampling.generator_file import (
     refuse_untrusted,
     untrusted_uses,
 )
+from gankit.sampling.pruning import resize
 from gankit.storage.atomic_io import disk_errors, whole_file
 
 CHUNK = 64
@@ -182,6 +183,58 @@ class Sampler:
         """
         path, overrides = generator_file(Path(path)), tuple(overrides)
         card, tensors = read_generator_file(path)
+        sampler = cls._built(path, card, device, trust, registry, overrides)
+        generator = sampler.generator
+        if card.get("pruned"):
+            resize(generator, tensors)
+        try:
+            generator.load_state_dict(tensors)
+        except RuntimeError as error:
+            if overrides:
+                reason = " ".join(str(error).split())[:200]
+                raise InputError(f"{path}: its weights do not fit {', '.join(overrides)}: {reason}") from error
+            records = [(key, card["plugins"].get(key, {})) for key in card["needed"]]
+            plugins = ", ".join(
+                f"{key} {r.get('distribution', '')} {r.get('version', '')}".rstrip() for key, r in records
+            )
+            raise InputError(
+                f"{path} was made with {plugins}, and does not fit the plugins installed now: "
+                f"{' '.join(str(error).split())[:200]}"
+            ) from error
+        return sampler._placed()
+
+    @classmethod
+    def untrained(
+        cls,
+        path: Path,
+        card: dict[str, Any],
+        device: str = "auto",
+        trust: bool = False,
+        overrides: Iterable[str] = (),
+    ) -> Sampler:
+        """Build the generator of a generator file with changed settings and random weights.
+
+        Args:
+            path: path of the generator file, for error messages.
+            card: metadata of the generator file.
+            device, trust, overrides: the same as for `load`.
+
+        Raises:
+            InputError: as for `load`.
+        """
+        return cls._built(path, card, device, trust, None, tuple(overrides))._placed()
+
+    @classmethod
+    def _built(
+        cls,
+        path: Path,
+        card: dict[str, Any],
+        device: str,
+        trust: bool,
+        registry: Registry | None,
+        overrides: tuple[str, ...],
+    ) -> Sampler:
+        """Build the generator of a generator file on the CPU, without its weights."""
         needed = card["needed"]
         for override in overrides:
             check_override(override.partition("=")[0], needed, path)
@@ -201,28 +254,18 @@ class Sampler:
             "normalization", player, layer, features, player=player
         )
         generator, _ = build_network(hooks, "generator", spec, None, str(path))
-        try:
-            generator.load_state_dict(tensors)
-        except RuntimeError as error:
-            if overrides:
-                reason = " ".join(str(error).split())[:200]
-                raise InputError(f"{path}: its weights do not fit {', '.join(overrides)}: {reason}") from error
-            records = [(key, card["plugins"].get(key, {})) for key in needed]
-            plugins = ", ".join(
-                f"{key} {r.get('distribution', '')} {r.get('version', '')}".rstrip() for key, r in records
-            )
-            raise InputError(
-                f"{path} was made with {plugins}, and does not fit the plugins installed now: "
-                f"{' '.join(str(error).split())[:200]}"
-            ) from error
-        if card["recipe"].get("train", {}).get("channels_last"):
-            # Use the memory format of the run, because random numbers inside G depend on the memory format.
-            to_channels_last(generator)
-        target = choose_device(device)
-        sampler = cls(generator.to(target).eval(), hooks, spec, target, examples)
+        sampler = cls(generator, hooks, spec, choose_device(device), examples)
         sampler.card = card
         sampler.settings = ranged_settings(built)
         return sampler
+
+    def _placed(self) -> Sampler:
+        """Move the generator to the sampler's device, in the memory format of the run. Return the sampler."""
+        if self.card["recipe"].get("train", {}).get("channels_last"):
+            # Use the memory format of the run, because random numbers inside G depend on the memory format.
+            to_channels_last(self.generator)
+        self.generator.to(self.device).eval()
+        return self
 
     def conditions(
         self, count: int, requested: Requested = MappingProxyType({}), seed: int = 0, sources: Tensor | None = None

@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from gankit.errors import InputError
 from gankit.storage.checkpoint import FILES, PARTS, TensorFile, newest_whole_checkpoint, read_tensors, verify
+from gankit.storage.quantisation import dequantise
 from gankit.storage.run_dir import RunDir
 
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".tar")
@@ -43,6 +44,7 @@ def read_trained_network(path: Path, network: str) -> tuple[TensorFile, Origin]:
     if file.suffix.lower() in PICKLED:
         raise InputError(_refusal_of_pickle(file))
     tensors, card = read_tensors(file)
+    tensors = dequantise(tensors)
     if network != "generator" and "generator" in card:
         raise InputError(
             f"{path} contains a generator; for the network {network!r}, give a run directory, one of its checkpoints, "
