@@ -49,6 +49,8 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.sampling.projection import Projection as Projection, project as project
     from gankit.sampling.sampler import Sampler as Sampler, truncated as truncated
     from gankit.storage.atomic_io import write_bytes as write_bytes
+    from gankit.training.augment_dataset import AugmentedDataset as AugmentedDataset
+    from gankit.training.augment_dataset import augment_dataset as augment_dataset
     from gankit.training.cost import Cost as Cost
     from gankit.training.memory_check import StepMemory as StepMemory
 
@@ -81,6 +83,7 @@ _MODULES = {
     "sampling.projection": ("Projection", "project"),
     "sampling.sampler": ("Sampler", "truncated"),
     "storage.atomic_io": ("write_bytes",),
+    "training.augment_dataset": ("AugmentedDataset", "augment_dataset"),
     "training.cost": ("Cost",),
     "training.memory_check": ("StepMemory",),
 }

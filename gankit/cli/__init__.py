@@ -27,6 +27,7 @@ COMMANDS = {
     "ablate": "Measure the effect and the cost of each trick of a recipe.",
     "search": "Search for good values of a recipe's settings, with Optuna.",
     "sample": "Draw images from a trained generator.",
+    "augment-dataset": "Write generated images of each class, to enlarge a dataset.",
     "directions": "Find directions in the latent space, and draw them.",
     "project": "Find real images in the latent space of a generator.",
     "reconstruct": "Encode images and generate them again, with a run's encoder.",
