@@ -2,7 +2,7 @@
 
     GANKIT_DATA=DIR python benchmarks/augment_dataset.py --work runs/augment [--data mnist] [--seeds 0 1 2 3 4]
 
-For each seed, the program draws `--real` training images of each class (20), trains a conditional DCGAN on these images
+For each seed, the program draws `--real` training images of each class (20), trains a conditional GAN on these images
 only, and writes `--per-class` generated images of each class with `gankit.augment_dataset`, with each filter. It then
 trains a small classifier in each condition, with the same number of steps, and measures its accuracy on all test
 images. If there are generated images, half of each batch is real. A second GAN is trained on all training images. It
@@ -58,9 +58,22 @@ BATCH, LEARNING_RATE = 64, 2e-3
 KEEP, CONFIDENCE, FILTER_STEPS = 0.5, 0.9, 200
 """Share that the filter `discriminator` keeps, and smallest probability and training steps of `classifier`."""
 
-GAN = ["train.batch_size=50", "latent={use='normal', size=64}", "generator.width=16", "discriminator.width=16"]
-GAN += ["tricks.diff_augment.policy=['translation', 'cutout']", "output.sample_count=100"]
-"""Settings of both GANs. The augmentation of D's inputs is for small datasets (Zhao 2020)."""
+GANS: dict[str, tuple[str, list[str]]] = {
+    "mnist": (
+        "cgan_mnist",
+        [
+            "train.batch_size=50",
+            "generator={use='cgan', noise_units=200, label_units=100, joint_units=400}",
+            *("optimizer.generator.lr=5e-4", "optimizer.discriminator.lr=5e-4"),
+            *("tricks.crop={}", "tricks.r1.gamma=2"),
+        ],
+    ),
+    "cifar10": (
+        "conditional_dcgan_cifar10",
+        ["train.batch_size=50", "tricks.flip={}", "tricks.crop={}", "tricks.r1={gamma=2, every=4}"],
+    ),
+}
+"""Recipe and settings of the GANs for each dataset. The shifts of D's inputs and R1 are for small datasets."""
 
 
 def images_of(table_: dict[str, object]) -> tuple[Rows, tuple[str, ...]]:
@@ -99,7 +112,8 @@ def trained(work: Path, data: str, seed: int, source: str, iterations: int, sett
     own = [f"data={{{few}}}" if source == FEW else f"data={{use='{data}'}}", f"seed={seed}"]
     lengths = [f"train.iterations={iterations}", f"output.sample_every={iterations}"]
     run = work / f"gan-{source}-{seed}"
-    finish("conditional_dcgan_mnist", run, [*GAN, *own, *lengths, *settings], threads=1)
+    recipe, common = GANS[data]
+    finish(recipe, run, [*common, *own, *lengths, *settings], threads=1)
     return run
 
 

@@ -330,7 +330,7 @@ def run_with_discriminator(file: Path, device: str, trust: bool) -> tuple[Traini
         InputError: `file` is not a run directory with a checkpoint, or its discriminator takes several images at once.
     """
     if not file.is_dir():
-        raise InputError(f"{file}: a generator file has no discriminator; name the run directory, or choose another filter")
+        raise InputError(f"{file}: a generator file has no discriminator; name the run, or choose another filter")
     run, sampler, _ = load_saved_run(file, device, trust)
     if run.spec.pack > 1:
         raise InputError(

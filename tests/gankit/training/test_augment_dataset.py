@@ -64,7 +64,7 @@ def test_the_origin_of_each_sample_is_recorded(trained, tmp_path):
     sampler = Sampler.load(trained.path, "cpu")
     condition = torch.ones(64, dtype=torch.int64)
     z = sampler.latent(64, condition, one["seed"])
-    image = list(sampler.outputs(z, condition))[0][one["row"]]  # the toy generator has no noise
+    image = next(iter(sampler.outputs(z, condition)))[one["row"]]  # the toy generator has no noise
     assert list(read_image(tmp_path / "more" / one["file"]).tobytes()) == to_bytes(image).flatten().tolist()
 
 
