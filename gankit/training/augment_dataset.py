@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from rich.progress import MofNCompleteColumn
@@ -25,7 +24,7 @@ from gankit.plugin.extractor import Extractor
 from gankit.recipe.toml import overrides_from_here
 from gankit.runtime.progress_bar import progress_bar
 from gankit.runtime.rng import derived_seed, eval_mode, fork_rng
-from gankit.sampling.generator_file import generator_file
+from gankit.sampling.directions import weights_hash
 from gankit.sampling.sampler import CHUNK, Sampler, safe_name
 from gankit.storage.atomic_io import write_folder, write_json
 from gankit.training.run import TrainingRun
@@ -125,7 +124,7 @@ def augment_dataset(
             accepts too few samples.
     """
     file, out = Path(file), Path(out)
-    check_arguments(out, per_class, keep, confidence, seed)
+    check_arguments(out, filter, per_class, keep, confidence, seed)
     run = None
     if filter == "discriminator":
         run, sampler = run_with_discriminator(file, device, trust)
@@ -173,10 +172,7 @@ def augment_dataset(
             temporary / PROVENANCE,
             {
                 "gankit": __version__,
-                "generator": {
-                    "sha256": hashlib.sha256(generator_file(file).read_bytes()).hexdigest(),
-                    "iteration": sampler.card["iteration"],
-                },
+                "generator": {"weights": weights_hash(sampler.generator), "iteration": sampler.card["iteration"]},
                 "seed": seed,
                 "filter": facts,
                 "classes": {n: {"folder": folders[n], "drawn": drawn[n], "kept": per_class} for n in classes},
@@ -188,8 +184,12 @@ def augment_dataset(
     return AugmentedDataset(out, dict.fromkeys(classes, per_class), drawn)
 
 
-def check_arguments(out: Path, per_class: int, keep: float, confidence: float, seed: int) -> None:
-    """Raise InputError if the folder exists or a number is outside its range."""
+def check_arguments(
+    out: Path, filter: Filter | None, per_class: int, keep: float, confidence: float, seed: int
+) -> None:
+    """Raise InputError if the folder exists, the filter is unknown, or a number is outside its range."""
+    if filter not in (None, *get_args(Filter)):
+        raise InputError(f"filter: {filter!r} is unknown; there are {', '.join(get_args(Filter))}")
     if out.exists():
         raise InputError(f"{out}: exists already; choose a new folder")
     for name, value, valid, range_ in (

@@ -203,6 +203,7 @@ def test_arguments_that_cannot_be_used_are_refused(trained, tmp_path):
     (tmp_path / "there").mkdir()
     for arguments, message in (
         ({"out": tmp_path / "there"}, "there: exists already; choose a new folder"),
+        ({"filter": "best"}, "filter: 'best' is unknown; there are discriminator, classifier"),
         ({"per_class": 0}, "per_class: 0 given"),
         ({"keep": 0.0}, "keep: 0.0 given"),
         ({"keep": float("nan")}, "keep: nan given"),
@@ -244,6 +245,26 @@ def test_logits_of_patches_are_averaged(train_toy, tmp_path):
         scores = network(images, None)[0].mean((1, 2, 3))
     kept = sorted(scores.topk(3).indices.tolist())
     assert [row["score"] for row in rows[:3]] == pytest.approx(scores[kept].tolist(), abs=1e-5)
+
+
+def test_a_plugin_writes_files_of_its_own_type(train_toy, tmp_path, shelf):
+    class Texts(Plugin):
+        name = "texts"
+
+        @hookimpl
+        def save_samples(self, samples, names, folder):
+            paths = [folder / f"{name}.txt" for name in names]
+            for path, sample in zip(paths, samples, strict=True):
+                path.write_text(f"{sample.sum():.3f}")
+            return paths
+
+    shelf.add(Texts, kind="trick")
+    run = train_toy(tricks={"texts": {"use": "Texts"}})
+    augment_dataset(run.path, tmp_path / "more", 2)
+    expected = [f"{name}/generated_{number:06d}.txt" for name in "ab" for number in range(2)]
+    assert sorted(files(tmp_path / "more")) == [*expected, "provenance.json"]
+    assert [row["file"] for row in provenance(tmp_path / "more")["samples"]] == expected
+    assert (tmp_path / "more" / expected[1]).read_text() == f"{drawn_naively(run, 'a', 2)[1].sum():.3f}"
 
 
 def test_words_of_an_attribute_are_classes():
