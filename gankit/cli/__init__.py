@@ -22,7 +22,7 @@ from gankit.version import __version__
 
 COMMANDS = {
     "run": "Train from a recipe.",
-    "resume": "Resume a run that was interrupted, or extend a complete one.",
+    "resume": "Resume an interrupted run, or extend a complete one.",
     "watch": "Watch a run in the browser or in the terminal.",
     "ablate": "Measure the effect and the cost of each trick of a recipe.",
     "search": "Search for good values of a recipe's settings, with Optuna.",
@@ -30,11 +30,11 @@ COMMANDS = {
     "augment-dataset": "Write generated images of each class, to enlarge a dataset.",
     "directions": "Find directions in the latent space, and draw them.",
     "project": "Find real images in the latent space of a generator.",
-    "reconstruct": "Encode images and generate them again, with a run's encoder.",
+    "reconstruct": "Encode images to z, and generate them again from z.",
     "video": "Write a video of images whose z moves, as MP4 or GIF.",
     "demo": "Show a generator in the browser, with sliders.",
     "export": "Convert a generator to ONNX, TorchScript or torch.export.",
-    "push": "Upload a generator to the Hugging Face Hub, with a model card.",
+    "push": "Upload a generator to the Hugging Face Hub.",
     "show": "Show the newest images of a run in the terminal.",
     "animate": "Write the image grids of a run as an animated GIF.",
     "eval": "Compute metrics of a generator against real images.",
