@@ -70,10 +70,10 @@ GANS: dict[str, tuple[str, list[str]]] = {
     ),
     "cifar10": (
         "conditional_dcgan_cifar10",
-        ["train.batch_size=50", "tricks.flip={}", "tricks.crop={}", "tricks.r1={gamma=2, every=4}"],
+        ["train.batch_size=50", "normalization.discriminator=spectral_norm", "tricks.flip={}", "tricks.crop={}"],
     ),
 }
-"""Recipe and settings of the GANs for each dataset. The shifts of D's inputs and R1 are for small datasets."""
+"""Recipe and settings of the GANs for each dataset. Shifts of D's inputs and the penalty R1 are for small datasets."""
 
 
 def images_of(table_: dict[str, object]) -> tuple[Rows, tuple[str, ...]]:
