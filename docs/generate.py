@@ -265,6 +265,8 @@ PYTHON_NAMES = [
     "prepare",
     "read_prepared",
     "sample_grid",
+    "augment_dataset",
+    "AugmentedDataset",
     "project",
     "Projection",
     "sampling.projection.LatentPoint",

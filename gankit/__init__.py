@@ -55,6 +55,8 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.training.audit import Audit as Audit
     from gankit.training.audit import audit as audit
     from gankit.training.compression import Compression as Compression, compress as compress
+    from gankit.training.augment_dataset import AugmentedDataset as AugmentedDataset
+    from gankit.training.augment_dataset import augment_dataset as augment_dataset
     from gankit.training.cost import Cost as Cost
     from gankit.training.memory_check import StepMemory as StepMemory
 
@@ -91,6 +93,7 @@ _MODULES = {
     "storage.atomic_io": ("write_bytes",),
     "training.audit": ("Attack", "Audit", "audit"),
     "training.compression": ("Compression", "compress"),
+    "training.augment_dataset": ("AugmentedDataset", "augment_dataset"),
     "training.cost": ("Cost",),
     "training.memory_check": ("StepMemory",),
 }

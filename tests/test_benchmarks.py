@@ -11,6 +11,7 @@ from pathlib import Path
 
 import adagan_modes
 import asked_classes
+import augment_dataset
 import budget
 import cost
 import data
@@ -48,6 +49,7 @@ PROGRAMS = (
     "adagan_modes asked_classes baselines budget cost federated frechet_bias gpu memory_by_hand mnist_classifier modes "
     "performance reconstructions table1 together"
     "adagan_modes asked_classes baselines budget compression cost frechet_bias gpu memory_by_hand mnist_classifier "
+    "adagan_modes asked_classes augment_dataset baselines budget cost frechet_bias gpu memory_by_hand mnist_classifier "
     "modes performance reconstructions table1 together"
 )
 
@@ -445,3 +447,31 @@ def test_systems_are_trained_for_the_same_time(tmp_path, monkeypatch):
     budget.main(arguments)  # what is finished is kept
     assert (tmp_path / "DCGAN-0" / "recipe.toml").stat().st_mtime_ns == finished
     assert (tmp_path / "docs" / "cifar10.md").read_text() == written
+
+
+def test_accuracies_with_and_without_generated_images():
+    results = {
+        "real": {"0": 0.80, "1": 0.82, "2": 0.81},
+        "real, shifted": {"0": 0.9, "1": 0.9},
+        "real + generated": {"0": 0.81, "1": 0.84, "2": 0.84},
+        "real, shifted + generated": {"0": 0.91, "1": 0.88},
+    }
+    lines = augment_dataset.section(results, "about").splitlines()
+    assert lines[0] == "about"
+    cells = {row.split(" | ")[0].strip("| "): row.split(" | ")[1:] for row in lines[4:]}
+    assert cells["real + generated"] == ["83 (78.7 to 87.3)", "+2.00 (-0.48 to +4.48)", "3 |"]
+    assert cells["real, shifted + generated"] == ["91, 88", "-0.50", "2 |"]
+    assert len(cells) == 4
+
+
+def test_shifts_move_images_and_keep_their_size():
+    torch.manual_seed(0)
+    images = torch.zeros(50, 1, 16, 16, dtype=torch.uint8)
+    images[:, :, 8, 6] = 255
+    moved = augment_dataset.shifted(images, flips=False)
+    places = {(row - 8, column - 6) for _, _, row, column in moved.nonzero().tolist()}
+    assert moved.sum() == images.sum()
+    assert places <= {(row, column) for row in range(-2, 3) for column in range(-2, 3)}
+    assert len(places) > 10
+    columns = {column for *_, column in augment_dataset.shifted(images, flips=True).nonzero().tolist()}
+    assert columns == {4, 5, 6, 7, 8, 9, 10, 11}

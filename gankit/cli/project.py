@@ -188,7 +188,8 @@ def check_replaced(option: str, results: Sequence[Path], kept: Sequence[Path]) -
 def encoder_of(file: Path, device: str, trust: bool) -> Encode | None:
     """Return the encoder of a run directory, or None if FILE is a generator file or the run has no encoder."""
     from gankit.storage.run_dir import RunDir
-    from gankit.training.reconstruction import encode, has_encoder, load_encoder, recipe_of
+    from gankit.training.reconstruction import encode, has_encoder, load_encoder
+    from gankit.training.saved_run import recipe_of
 
     if not file.is_dir() or not has_encoder(recipe_of(RunDir.open(file), trust)):
         return None

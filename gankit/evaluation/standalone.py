@@ -40,6 +40,9 @@ from gankit.suggest import nearest
 DEFAULT_METRICS = ("frechet_distance", "precision_recall", "density_coverage", "modes", "memorisation")
 """Metrics that are computed if neither the user nor the recipe specifies metrics."""
 
+CLASSIFIER = "classifier"
+"""Extractor that `class_extractor` uses by default. It is trained only on the real images."""
+
 TABLES = ("data", "extractor", "metrics", "evaluation")  # tables of a recipe that affect how metrics are computed
 
 
@@ -118,6 +121,47 @@ def evaluate(
         "target": str(parse_address(target) if is_address(target) else target),
         "left_out": not_applicable(results) if requested else "",
     }
+
+
+def class_extractor(
+    target: Path, sampler: Sampler, against: str | None, changes: Raw, device: str = "auto", trust: bool = False
+) -> Extractor:
+    """Return an extractor whose logits predict the classes of a generator. It learns the classes from real images.
+
+    Args:
+        target: run directory or generator file of `sampler`, for messages.
+        sampler: sampler of a class-conditional generator.
+        against: name of a data plugin, or path to real images. None means the training data of the generator.
+        changes: settings from the user, in the tables `data` and `extractor` of a recipe.
+        device: device of the extractor.
+        trust: True if settings in the generator file may import Python files and modules.
+
+    Raises:
+        InputError: an argument cannot be used, the real images have another shape, or the extractor does not predict
+            the classes.
+    """
+    for key in changes:
+        if key not in ("data", "extractor"):
+            raise InputError(f"{key}: settings of the classifier are in the tables data and extractor")
+    tables = default_tables(sampler, against) | {"metrics": {}, "extractor": {"use": CLASSIFIER}}
+    components, _ = resolve(target, merge(tables, changes), changes, trust)
+    _, hooks = build_plugins(components, str(target))
+    with recipe_errors(str(target), "data"):
+        dataset = loaded_once(in_eight_bits(hooks.one("load_data", Spec())))
+    if dataset.shape != sampler.spec.shape:
+        real, fake = ("x".join(map(str, shape)) for shape in (dataset.shape, sampler.spec.shape))
+        raise InputError(
+            f"{target}: the generated samples are {fake}, and the real ones are {real}; set data.resolution and "
+            "data.channels to the same size"
+        )
+    with recipe_errors(str(target), "extractor"):
+        extractor: Extractor = hooks.one("build_extractor", dataset, choose_device(device))
+    if missing := [name for name in sampler.class_names if name not in extractor.class_names]:
+        raise InputError(
+            f"{target}: the extractor {extractor.name} does not predict the class {missing[0]!r} better than chance; "
+            "name more real images of this class with --against, or choose another extractor"
+        )
+    return extractor
 
 
 def chosen(sampler: Sampler | None, changes: Raw) -> bool:

@@ -29,8 +29,9 @@ from gankit.runtime.rng import derived_seed, eval_mode, fork_rng
 from gankit.sampling.directions import frozen
 from gankit.sampling.sampler import CHUNK, Sampler
 from gankit.storage.atomic_io import disk_errors, write_json
-from gankit.training.reconstruction import LoadedRun, encode, load_run
+from gankit.training.reconstruction import encode
 from gankit.training.run import TrainingRun
+from gankit.training.saved_run import SavedRun, load_saved_run
 
 BASELINE_IMAGES = 1024
 """Maximum number of real images whose mean is the baseline of integrated gradients and the fill of occlusion."""
@@ -189,7 +190,7 @@ def explain(
         InputError: the run cannot be loaded, its samples are not images, or there is no such layer.
     """
     path = Path(run)
-    loaded = load_run(path, device, trust)
+    loaded = load_saved_run(path, device, trust)
     if len(loaded.run.spec.shape) != 3 or loaded.sampler.draw_samples is not None:
         raise InputError(f"{path}: the samples are no images, so they have no pixels to explain; use a run on images")
     with recipe_errors(loaded.run.recipe.source, "data"):
@@ -208,13 +209,13 @@ def explain(
     )
 
 
-def with_sources(loaded: LoadedRun, data: Rows) -> LoadedRun:
+def with_sources(loaded: SavedRun, data: Rows) -> SavedRun:
     """Give the sampler of an image-to-image generator source images of the data. Other runs are returned unchanged."""
     run, sampler, iteration = loaded
     if not isinstance(sampler.condition, ImageCondition) or data.condition is None:
         return loaded
     sources = data.condition[evenly_spaced(len(data.condition), min(DISSECTED, len(data.condition)))]
-    return LoadedRun(run, Sampler(sampler.generator, run.hooks, run.spec, run.device, sources), iteration)
+    return SavedRun(run, Sampler(sampler.generator, run.hooks, run.spec, run.device, sources), iteration)
 
 
 def chosen_layer(sampler: Sampler, name: str | None) -> Layer | None:
@@ -291,7 +292,7 @@ def logit_function(run: TrainingRun, condition: Tensor | None) -> Function:
 
 
 def explain_discriminator(
-    loaded: LoadedRun, data: Rows, parts: PartFinder, count: int
+    loaded: SavedRun, data: Rows, parts: PartFinder, count: int
 ) -> tuple[dict[str, Image.Image], list[Share], float]:
     """Attribute D's logits of real and generated images to their pixels.
 

@@ -412,10 +412,25 @@ class Sampler:
             folder.mkdir(parents=True, exist_ok=True)
         remaining = iter(self.file_names(len(z), condition, names))
         for samples in self.outputs(z, condition):
-            chunk = [next(remaining) for _ in samples]
-            if self.save_samples is None or self.save_samples(samples, chunk, folder) is None:
-                for name, picture in zip(chunk, to_bytes(as_pictures(samples)), strict=True):
-                    save_png(to_image(picture), folder / f"{name}.png")
+            self.write(samples, [next(remaining) for _ in samples], folder)
+
+    def write(self, samples: Tensor, names: Sequence[str], folder: Path) -> list[Path]:
+        """Write each of the samples (N, *shape) in [-1, 1] to a separate file, and return the paths of the files.
+
+        The files are PNG images, unless a plugin's hook `save_samples` writes files of another type.
+
+        Args:
+            samples: samples of the generator, on the CPU.
+            names: name of each file without suffix.
+            folder: existing folder for the files.
+        """
+        paths = None if self.save_samples is None else self.save_samples(samples, names, folder)
+        if paths is not None:
+            return list(paths)
+        paths = [folder / f"{name}.png" for name in names]
+        for path, picture in zip(paths, to_bytes(as_pictures(samples)), strict=True):
+            save_png(to_image(picture), path)
+        return paths
 
     def file_names(self, count: int, condition: Tensor | None, names: Sequence[str] = ()) -> list[str]:
         """Return a file name without suffix for each sample. The other arguments are those of `save`."""
@@ -437,17 +452,31 @@ class Sampler:
         Raises:
             InputError: no plugin of the generator writes files with the suffix of `path`.
         """
-        refused = InputError(
-            f"{path}: the generator writes no such file; choose a name that ends in "
-            f"{' or '.join((*self.file_suffixes, '.png'))}"
-        )
-        if self._save_sample_file is None or path.suffix.lower() not in self.file_suffixes:
-            raise refused
+        self._check_suffix(path)
         # z has the same seed. The noise needs another one, because equal seeds would give correlated numbers.
-        samples = torch.cat(list(self.outputs(z, condition, derived_seed(seed, "noise"))))
+        self.write_file(torch.cat(list(self.outputs(z, condition, derived_seed(seed, "noise")))), condition, path)
+
+    def write_file(self, samples: Tensor, condition: Tensor | None, path: Path) -> None:
+        """Write all samples (N, *shape) in [-1, 1] and their condition to one file, such as the rows of a CSV file.
+
+        An existing file is replaced only when the new file is complete.
+
+        Raises:
+            InputError: no plugin of the generator writes files with the suffix of `path`.
+        """
+        self._check_suffix(path)
+        assert self._save_sample_file is not None
         with whole_file(path) as temporary:
             if self._save_sample_file(samples, condition, temporary, self.spec) is None:
-                raise refused
+                raise self._wrong_suffix(path)
+
+    def _check_suffix(self, path: Path) -> None:
+        if self._save_sample_file is None or path.suffix.lower() not in self.file_suffixes:
+            raise self._wrong_suffix(path)
+
+    def _wrong_suffix(self, path: Path) -> InputError:
+        suffixes = " or ".join((*self.file_suffixes, ".png"))
+        return InputError(f"{path}: the generator writes no such file; choose a name that ends in {suffixes}")
 
     def sample(
         self,

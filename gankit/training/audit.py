@@ -28,13 +28,9 @@ from gankit.recipe.toml import Raw, merge
 from gankit.runtime.rng import eval_mode, fork_rng
 from gankit.sampling.generator_file import refuse_untrusted
 from gankit.sampling.sampler import CHUNK, Sampler
-from gankit.storage.checkpoint import newest_whole_checkpoint
 from gankit.storage.hub import is_address
-from gankit.storage.run_dir import RunDir
-from gankit.training.assembly import assemble
-from gankit.training.reconstruction import recipe_of
 from gankit.training.run import TrainingRun
-from gankit.training.state import load_networks
+from gankit.training.saved_run import load_run
 
 FPR = 0.01
 """False positive rate at which the true positive rate of an attack is reported."""
@@ -200,14 +196,9 @@ def discriminator_scores(
     """
     if is_address(path) or not Path(path).is_dir():
         raise InputError(f"{path} has no discriminator; name the run directory")
-    directory = RunDir.open(Path(path))
-    checkpoint, damaged = newest_whole_checkpoint(directory)
-    if checkpoint is None:
-        raise InputError(damaged[0] if damaged else f"{path}: no checkpoint is saved yet")
-    run = assemble(recipe_of(directory, trust), device)
+    run, _ = load_run(Path(path), device, trust)
     if run.spec.pack > 1 or run.spec.latent_pairs:
         raise InputError("the discriminator takes several samples, or a sample with its z, as one input")
-    load_networks(run, checkpoint)
     check_condition(run.spec.condition, held_out.condition)
     return logits(run, members), logits(run, non_members)
 

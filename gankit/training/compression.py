@@ -23,11 +23,9 @@ from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
 from gankit.storage.checkpoint import newest_whole_checkpoint
 from gankit.storage.quantisation import quantise
 from gankit.storage.run_dir import RunDir
-from gankit.training.assembly import assemble
 from gankit.training.distillation import Batches, distance, distil
-from gankit.training.reconstruction import recipe_of
 from gankit.training.run import TrainingRun
-from gankit.training.state import load_networks
+from gankit.training.saved_run import load_run
 from gankit.version import __version__
 
 BATCH_SIZE = 64
@@ -198,12 +196,9 @@ def load_discriminator(path: Path, device: str, trust: bool) -> TrainingRun | No
     """
     if not (path / "recipe.toml").is_file():
         return None
-    directory = RunDir.open(path)
-    checkpoint, _ = newest_whole_checkpoint(directory)
-    if checkpoint is None:
+    if newest_whole_checkpoint(RunDir.open(path))[0] is None:
         return None
-    run = assemble(recipe_of(directory, trust), device)
-    load_networks(run, checkpoint)
+    run, _ = load_run(path, device, trust)
     for network in run.networks.values():
         network.eval().requires_grad_(False)
     return run

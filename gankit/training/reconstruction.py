@@ -18,18 +18,12 @@ from gankit.plugin.condition import evenly_spaced
 from gankit.plugin.dataset import Rows
 from gankit.plugin.hook_values import describe
 from gankit.plugin.hooks import hooks_of
-from gankit.plugin.registry import Registry
-from gankit.recipe.recipe import Recipe, RecipeParser
-from gankit.recipe.toml import read_toml
+from gankit.recipe.recipe import Recipe
 from gankit.runtime.rng import eval_mode, fork_rng
-from gankit.sampling.generator_file import refuse_untrusted
-from gankit.sampling.sampler import CHUNK, Sampler
-from gankit.storage.checkpoint import newest_whole_checkpoint
+from gankit.sampling.sampler import CHUNK
 from gankit.storage.run_dir import RunDir
-from gankit.training.assembly import assemble
-from gankit.training.resume_checks import find_moved_plugins
 from gankit.training.run import TrainingRun
-from gankit.training.state import load_networks
+from gankit.training.saved_run import SavedRun, load_saved_run, recipe_of
 
 
 class Reconstruction(NamedTuple):
@@ -77,22 +71,13 @@ def reconstruct(
     return Reconstruction(originals, reconstructions, (real - fake).square().mean().item(), iteration)
 
 
-class LoadedRun(NamedTuple):
-    """Run whose networks are loaded from its newest checkpoint, and a sampler for its saved generator."""
-
-    run: TrainingRun
-    sampler: Sampler
-    iteration: int
-    """Iteration at which the networks were saved."""
-
-
 def has_encoder(recipe: Recipe) -> bool:
     """Return True if a plugin of the recipe provides an encoder."""
     return any("encode" in hooks_of(component.plugin_class) for component in recipe.components.values())
 
 
-def load_encoder(path: Path, device: str = "auto", trust: bool = False) -> LoadedRun:
-    """Load the networks of a run that has an encoder. The arguments and other errors are those of `load_run`.
+def load_encoder(path: Path, device: str = "auto", trust: bool = False) -> SavedRun:
+    """Load the networks of a run's newest checkpoint and the run's saved generator.
 
     Raises:
         InputError: the run has no encoder.
@@ -102,35 +87,7 @@ def load_encoder(path: Path, device: str = "auto", trust: bool = False) -> Loade
             f"{path}: the run has no encoder, because no plugin of its recipe provides `encode`; train with a plugin "
             "that has one, such as the discriminator of a BiGAN"
         )
-    return load_run(path, device, trust)
-
-
-def load_run(path: Path, device: str = "auto", trust: bool = False) -> LoadedRun:
-    """Load the networks of a run's newest checkpoint and the run's saved generator.
-
-    Args:
-        path: run directory.
-        device: device to use.
-        trust: True to import plugins that the run's recipe specifies by module or path.
-
-    Raises:
-        InputError: the run does not exist or has no checkpoint, or the generator file is of another iteration.
-    """
-    directory = RunDir.open(path)
-    recipe = recipe_of(directory, trust)
-    checkpoint, damaged = newest_whole_checkpoint(directory)
-    if checkpoint is None:
-        reason = damaged[0] if damaged else f"{path}: no checkpoint is saved yet"
-        raise InputError(f"{reason}; `gankit resume {path}` resumes the run")
-    run = assemble(recipe, device)
-    load_networks(run, checkpoint)
-    sampler = Sampler.load(directory.generator_file, str(run.device), trust)
-    if sampler.card["iteration"] != int(checkpoint.name):
-        raise InputError(
-            f"{path}: the newest whole checkpoint is of iteration {int(checkpoint.name)}, and the generator file is of "
-            f"iteration {sampler.card['iteration']}; `gankit resume {path}` writes both again"
-        )
-    return LoadedRun(run, sampler, int(checkpoint.name))
+    return load_saved_run(path, device, trust)
 
 
 @torch.no_grad()
@@ -153,21 +110,6 @@ def encode(run: TrainingRun, images: Tensor) -> Tensor:
         key = " and ".join(implementation.key for implementation in run.hooks.of("encode"))
         raise PluginError(f"{key}: `encode` returns {describe(z)}; it must return z of shape {expected}")
     return z.float()
-
-
-def recipe_of(directory: RunDir, trust: bool) -> Recipe:
-    """Return the recipe of a run. If a plugin file does not exist, the run's copy of this file is used.
-
-    Raises:
-        InputError: the recipe is invalid, or it specifies plugins by module or path and `trust` is False.
-    """
-    raw, source = read_toml(directory.recipe_file), directory.recipe_file
-    if not trust:
-        parser = RecipeParser(raw, source, Registry([]))
-        refuse_untrusted(source, parser.uses_at([key for key, _, _ in parser.places()]))
-    find_moved_plugins(raw, directory)
-    recorded = directory.read_last_environment().get("plugins", {})
-    return Recipe.from_dict(raw, source=source, recorded=recorded)
 
 
 def rows_to_reconstruct(run: TrainingRun, sources: Sequence[Path]) -> Rows:

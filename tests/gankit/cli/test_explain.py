@@ -14,8 +14,8 @@ from gankit.explanation.explain import logit_function
 from gankit.plugin.condition import VectorCondition
 from gankit.plugin.spec import Spec
 from gankit.training.launch import resume
-from gankit.training.reconstruction import load_run
 from gankit.training.reporter import Reporter
+from gankit.training.saved_run import load_saved_run
 
 PAINTING = ("generator=./toy.py:Painter", "train.iterations=4")
 PARTS = (*PAINTING, "tricks.brightness.use=./toy.py:Brightness")
@@ -95,7 +95,7 @@ def test_a_generator_without_feature_maps(explain, toy_run):
 def test_logits_are_complete(explain, toy_run):
     run = toy_run("run", *PARTS)
     explanation = toolkit.explain(run, count=5, device="cpu", trust=True)
-    loaded = load_run(run, "cpu", trust=True).run
+    loaded = load_saved_run(run, "cpu", trust=True).run
     loaded.discriminator.eval()
     images, labels, _ = loaded.dataset.read()
     logits = logit_function(loaded, labels[:3])(images[:3].float() / 127.5 - 1)
