@@ -1,4 +1,4 @@
-"""Size, speed and Fréchet distance of compressed generators: narrower ones, pruned ones, and weights in 8 bits.
+"""Size, speed and Frechet distance of compressed generators: narrower ones, pruned ones, and weights in 8 bits.
 
     OMP_NUM_THREADS=1 python benchmarks/compression.py RUN --out FOLDER
 
@@ -94,14 +94,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path, help="directory of a trained run")
     parser.add_argument("--out", type=Path, default=Path("compressed"), help="folder for the files")
     parser.add_argument("--iterations", type=int, default=600, help="training steps")
-    parser.add_argument("--count", type=int, default=2000, help="images for the Fréchet distance")
+    parser.add_argument("--count", type=int, default=2000, help="images for the Frechet distance")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     heads = ["generator", "file", "multiply-adds", "batch 1", "batch 16", "images/s", "difference"]
     names = ["original", *VARIANTS]
     rows = [row(name, measure(name, options.run, options.out, options.iterations, options.count)) for name in names]
     print(machine())
-    print("\n".join(table([*heads, "Fréchet distance", "CPU time"], rows)))
+    print("\n".join(table([*heads, "Frechet distance", "CPU time"], rows)))
     print("\n".join(table(["batch", "float32", "dynamic int8"], dynamic_quantisation(200))))
 
 

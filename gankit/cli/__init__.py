@@ -30,7 +30,6 @@ COMMANDS = {
     "augment-dataset": "Write generated images of each class, to enlarge a dataset.",
     "directions": "Find directions in the latent space, and draw them.",
     "project": "Find real images in the latent space of a generator.",
-    "reconstruct": "Encode images and generate them again, with a run's encoder.",
     "explain": "Show what D looks at, and which units of G draw what.",
     "reconstruct": "Encode images to z, and generate them again from z.",
     "video": "Write a video of images whose z moves, as MP4 or GIF.",

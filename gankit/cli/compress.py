@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--against",
     metavar="DATA",
-    help="Real images for the Fréchet distance: the name of a dataset, a folder, a zip file or a prepared file.",
+    help="Real images for the Frechet distance: the name of a dataset, a folder, a zip file or a prepared file.",
 )
 @click.option(
     "--count",
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     default=10_000,
     show_default=True,
     type=click.IntRange(min=2),
-    help="Number of real and of generated images for the Fréchet distance.",
+    help="Number of real and of generated images for the Frechet distance.",
 )
 @device_option
 @click.option("--trust", is_flag=True, help="Import the Python files and modules that FILE names.")
@@ -73,7 +73,7 @@ def command(
     same way. If FILE is a run directory, the features of its discriminator are part of the loss. --int8 makes the file
     four times smaller, and not faster.
 
-    The table compares size, multiply-adds, latency and, with --against, the Fréchet distance.
+    The table compares size, multiply-adds, latency and, with --against, the Frechet distance.
 
     \b
     gankit compress RUN generator.width=8 --out small.safetensors
@@ -96,8 +96,8 @@ def command(
         status.show("measuring")
         rows = comparison_rows(result, path, out)
         if against is not None:
-            status.show("computing the Fréchet distance")
-            rows.append(("Fréchet distance", *frechet_distances((path, out), against, count, device, trust)))
+            status.show("computing the Frechet distance")
+            rows.append(("Frechet distance", *frechet_distances((path, out), against, count, device, trust)))
     if result.pruned is not None:
         click.echo(f"{result.pruned.removed} of {result.pruned.units} groups of channels are removed")
     first = ""
@@ -135,7 +135,7 @@ def comparison_rows(result: Compression, before: Path, after: Path) -> list[tupl
 def frechet_distances(
     files: tuple[Path, Path], against: str, count: int, device: str | None, trust: bool
 ) -> tuple[str, str]:
-    """Return the Fréchet distances of the generators in two files, on the bundled features, as text."""
+    """Return the Frechet distances of the generators in two files, on the bundled features, as text."""
     from gankit.evaluation.standalone import evaluate
 
     changes = {"evaluation": {"count": count}, "extractor": {"use": "bundled"}}
