@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.sampling.projection import Projection as Projection, project as project
     from gankit.sampling.sampler import Sampler as Sampler, truncated as truncated
     from gankit.storage.atomic_io import write_bytes as write_bytes
+    from gankit.sampling.merging import merge as merge
     from gankit.training.compression import Compression as Compression, compress as compress
     from gankit.training.cost import Cost as Cost
     from gankit.training.memory_check import StepMemory as StepMemory
@@ -84,6 +85,7 @@ _MODULES = {
     "sampling.projection": ("Projection", "project"),
     "sampling.sampler": ("Sampler", "truncated"),
     "storage.atomic_io": ("write_bytes",),
+    "sampling.merging": ("merge",),
     "training.compression": ("Compression", "compress"),
     "training.cost": ("Cost",),
     "training.memory_check": ("StepMemory",),
