@@ -34,6 +34,7 @@ COMMANDS = {
     "reconstruct": "Encode images to z, and generate them again from z.",
     "video": "Write a video of images whose z moves, as MP4 or GIF.",
     "demo": "Show a generator in the browser, with sliders.",
+    "merge": "Average generators, or join them in one file.",
     "compress": "Make a generator smaller and faster.",
     "benchmark": "Measure the speed of a generator on this machine.",
     "export": "Convert a generator to ONNX, TorchScript or torch.export.",

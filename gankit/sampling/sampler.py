@@ -38,6 +38,7 @@ from gankit.recipe.toml import merge, overrides_from_here
 from gankit.runtime.device import choose_device
 from gankit.runtime.rng import derived_seed, eval_mode, fork_rng
 from gankit.sampling.directions import Directions, MovedGenerator
+from gankit.sampling.ensemble import Ensemble
 from gankit.sampling.generator_file import (
     SampledRun,
     generator_file,
@@ -183,6 +184,29 @@ class Sampler:
         """
         path, overrides = generator_file(Path(path)), tuple(overrides)
         card, tensors = read_generator_file(path)
+        if "members" not in card:
+            return cls._loaded(path, card, tensors, device, trust, registry, overrides)._placed()
+        members = [
+            cls._loaded(path, member, part(tensors, number), device, trust, registry, overrides)
+            for number, member in enumerate(card["members"])
+        ]
+        sampler = members[0]
+        sampler.generator = Ensemble([member.generator for member in members], card["weights"])
+        sampler.card = card
+        return sampler._placed()
+
+    @classmethod
+    def _loaded(
+        cls,
+        path: Path,
+        card: dict[str, Any],
+        tensors: dict[str, Tensor],
+        device: str,
+        trust: bool,
+        registry: Registry | None,
+        overrides: tuple[str, ...],
+    ) -> Sampler:
+        """Build the generator of a generator file on the CPU, with its weights."""
         sampler = cls._built(path, card, device, trust, registry, overrides)
         generator = sampler.generator
         if card.get("pruned"):
@@ -201,7 +225,7 @@ class Sampler:
                 f"{path} was made with {plugins}, and does not fit the plugins installed now: "
                 f"{' '.join(str(error).split())[:200]}"
             ) from error
-        return sampler._placed()
+        return sampler
 
     @classmethod
     def untrained(
@@ -578,6 +602,12 @@ def safe_name(name: str) -> str:
     The name may come from an untrusted generator file. A `/` in the name would put the file in another folder.
     """
     return re.sub(r"[^\w.+-]", "_", name).encode()[:LONGEST_NAME].decode(errors="ignore")
+
+
+def part(tensors: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+    """Return the tensors of one generator of an ensemble, whose names in the file start with its number and a dot."""
+    start = f"{number}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
 def examples_of(condition: Condition | None, rows: Any) -> Tensor | None:
