@@ -285,6 +285,7 @@ PYTHON_NAMES = [
     "Audit",
     "Attack",
     "evaluation.membership.Auc",
+    "merge",
     "compress",
     "Compression",
     "sampling.pruning.Pruned",
