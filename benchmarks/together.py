@@ -93,8 +93,10 @@ PARTNERS: dict[str, Change] = {
 
 LEFT_OUT = {("loss", "non_saturating"), ("normalization", "none"), ("optimizer", "adam")}
 LEFT_OUT |= {("trick", "cycle_consistency"), ("trick", "l1_to_target"), ("trick", "random_caption")}
-LEFT_OUT |= {("trick", "federated")}
+LEFT_OUT |= {("trick", "federated"), ("trick", "dp_sgd")}
 """Plugins that the tiny recipe has already, and tricks that need files, source images or captions.
+
+`dp_sgd` is left out because it accepts only the few plugins that its page lists.
 
 Loggers are left out too: without a run directory they do nothing.
 """
