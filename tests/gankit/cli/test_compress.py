@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import time
 
 import pytest
@@ -89,8 +90,13 @@ def test_a_killed_compression_keeps_the_old_file(run, start_process):
         while not any(name.startswith("libtorch") for name in open_libraries(process.pid)):
             time.sleep(0.05)
         time.sleep(1)
-        os.kill(process.pid, number)
-        process.wait(timeout=30)
+        for _ in range(6):
+            os.kill(process.pid, number)
+            try:
+                process.wait(timeout=10)
+                break
+            except subprocess.TimeoutExpired:  # a signal during the import of a library can be lost
+                continue
         assert old.read_bytes() == b"old"
         assert not list(run.parent.glob(".tmp-*"))
     assert process.returncode == 130
