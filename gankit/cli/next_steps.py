@@ -7,8 +7,6 @@ from pathlib import Path
 
 import click
 
-from gankit.plugin.base import Plugin
-from gankit.plugin.hooks import hooks_of
 from gankit.runtime.torchrun_env import place_of_process
 
 
@@ -34,13 +32,6 @@ def resume_command(directory: Path) -> str:
         master = f"--master-addr {os.environ.get('MASTER_ADDR', 'HOST')} --node-rank 0"
         program = f"torchrun --nnodes {machines} {master} --nproc-per-node {place.local_size} -m gankit"
     return f"{program} resume {quoted(directory)}"
-
-
-def samples_path(data: type[Plugin]) -> str:
-    """Return the name of a file, or of a folder, for generated samples of a data plugin, such as `samples.csv`."""
-    if data.sample_suffixes:
-        return f"samples{data.sample_suffixes[0]}"
-    return "samples" if "save_samples" in hooks_of(data) else "samples.png"
 
 
 def quoted(path: object) -> str:

@@ -14,10 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from gankit.cli.live_bars import LiveBars, live_console, write_from_signal_handler
-from gankit.cli.next_steps import samples_path
 from gankit.cli.run_facts import describe_images, describe_parameters
 from gankit.cli.status_line import StatusLine
 from gankit.formatting import duration, number
+from gankit.plugin.base import Plugin
+from gankit.plugin.hooks import hooks_of
 from gankit.plugin.slots import PLAYERS, Player
 from gankit.report.page import write_report_of
 from gankit.storage.run_dir import RunDir
@@ -210,6 +211,13 @@ class LiveProgress(RunProgress):
 def _values(values: dict[str, float]) -> list[Text]:
     """Return a `rich.text.Text` for each value: its name, a non-breaking space and the number."""
     return [Text.assemble((f"{name}\u00a0", "dim"), number(value)) for name, value in values.items()]
+
+
+def samples_path(data: type[Plugin]) -> str:
+    """Return the name of a file, or of a folder, for generated samples of a data plugin, such as `samples.csv`."""
+    if data.sample_suffixes:
+        return f"samples{data.sample_suffixes[0]}"
+    return "samples" if "save_samples" in hooks_of(data) else "samples.png"
 
 
 def run_progress(quiet: bool, status: StatusLine | None = None) -> RunProgress:

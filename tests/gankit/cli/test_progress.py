@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from torch import nn
 
+from gankit import Plugin
 from gankit.cli.progress import STOPPING, LiveProgress, Pace, PlainProgress, run_progress
 from gankit.cli.run_facts import describe_images
 from gankit.formatting import duration, number, plural
@@ -78,7 +79,11 @@ def test_formatting(written, text):
 def run_of(names=()):
     """Return the part of a run that the displays use."""
     return SimpleNamespace(
-        recipe=SimpleNamespace(name="[bold]named", train=SimpleNamespace(iterations=2000, batch_size=64)),
+        recipe=SimpleNamespace(
+            name="[bold]named",
+            train=SimpleNamespace(iterations=2000, batch_size=64),
+            plugin_class=lambda key: Plugin,
+        ),
         iteration=0,
         device="cpu",
         dataset=Dataset((3, 32, 32), ClassCondition.of(names), load=lambda: None),

@@ -9,8 +9,7 @@ import sys
 import pytest
 
 from gankit import Plugin, hookimpl
-from gankit.cli.next_steps import samples_path
-from gankit.cli.progress import STOPPING
+from gankit.cli.progress import STOPPING, samples_path
 from gankit.runtime.signals import SIGNALS as SIGNALS_THAT_END
 from gankit.runtime.signals import Interrupt
 from tests.gankit.cli.conftest import Terminal

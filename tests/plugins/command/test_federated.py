@@ -68,7 +68,7 @@ def shapes(plain_recipe, tmp_path):
     """Recipe of images with two classes, batch norm and metrics."""
     recipe = plain_recipe("igan") | {"evaluation": {"count": 8}, "extractor": {"use": "pixels"}}
     recipe["metrics"] = {"frechet_distance": {}}
-    recipe["output"] |= {"keep_best": "frechet_distance", "patience": 5}
+    recipe["output"] = recipe["output"] | {"keep_best": "frechet_distance", "patience": 5}
     path = tmp_path / "shapes.toml"
     path.write_text(Recipe.from_dict(recipe).to_toml())
     return path
