@@ -10,6 +10,7 @@ from gankit.cli.arguments import device_option
 from gankit.cli.status_line import StatusLine
 from gankit.cli.text_table import print_table
 from gankit.errors import InputError
+from gankit.recipe.toml import Raw
 
 
 @click.command("merge")
@@ -20,6 +21,7 @@ from gankit.errors import InputError
 @click.option("--choose", metavar="M", help="Choose the weights of an ensemble by the metric M.")
 @click.option("--line", metavar="M", help="Show the metric M at five points of the line from A to B.")
 @click.option("--against", metavar="DATA", help="Real images for the metric, as for gankit eval.")
+@click.option("--extractor", metavar="E", help="Feature extractor of the metric, as for gankit eval.")
 @click.option(
     "--count",
     metavar="N",
@@ -38,6 +40,7 @@ def command(
     choose: str | None,
     line: str | None,
     against: str | None,
+    extractor: str | None,
     count: int,
     device: str | None,
     trust: bool,
@@ -66,7 +69,9 @@ def command(
 
         higher = choose is not None and is_higher_better(choose)
         shares = merge(paths, out, given, ensemble, trust)
-        changes = {"evaluation": {"count": count}}
+        changes: Raw = {"evaluation": {"count": count}}
+        if extractor is not None:
+            changes["extractor"] = {"use": extractor}
         score = Score(paths, choose or line or "", against, changes, device or "auto", trust)
 
         def scored(weights: tuple[float, ...]) -> float:
