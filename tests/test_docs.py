@@ -113,6 +113,7 @@ def test_tutorial_works_from_top_to_bottom(page, tmp_path, monkeypatch):
 
 OWN_NETWORKS = {"nets.toml", "gaussian_ring", "conditional_dcgan_mnist", "wavegan_sounds", "video_shapes"}
 OWN_NETWORKS |= {"stackgan_shapes", "stackgan2_shapes", "attributes_bars", "ctgan_table", "wgan_gp_lines"}
+OWN_NETWORKS |= {"image_and_mask_shapes"}
 """Recipes whose networks have other settings than those in `SMALL`."""
 
 OWN_SOUNDS = ("data.path=recordings", "data.path=sounds.safetensors")

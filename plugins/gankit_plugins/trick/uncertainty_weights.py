@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from gankit import ExtraNetwork, InputError, LossTerm, Player, Plugin, Run, Settings, Step, hookimpl, value_at
+from gankit import ExtraNetwork, InputError, LossTerm, Player, Plugin, Run, Settings, hookimpl
 
 PLAYERS: tuple[Player, ...] = ("generator", "discriminator")
 
 
-def uncertainty_loss(loss: Tensor, log_variance: Tensor, every: float = 1.0) -> Tensor:
-    """Return 1 / (2 sigma^2) L + every log sigma (Kendall 2018, equation 7), elementwise.
+def uncertainty_weight(log_variance: Tensor) -> Tensor:
+    """Return 1 / (2 sigma^2) for s = log sigma^2, elementwise: the weight of a loss term (Kendall 2018, equation 7)."""
+    return (-log_variance).exp() / 2
 
-    Args:
-        loss: L, any shape.
-        log_variance: s = log sigma^2, the same shape.
-        every: factor of the log term. A loss that is computed in every n-th step with n times its weight needs n.
-    """
-    return ((-log_variance).exp() * loss + every * log_variance) / 2
+
+def log_sigma(log_variances: Tensor) -> Tensor:
+    """Return sum_i log sigma_i, a scalar, for s_i = log sigma_i^2, (n,) (Kendall 2018, equation 7)."""
+    return log_variances.sum() / 2
 
 
 class LogVariances(nn.Module):
@@ -101,22 +100,17 @@ class UncertaintyWeights(Plugin):
                 )
 
     @hookimpl
-    def backward(self, run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor] | None:
+    def loss_terms(self, player: Player, run: Run) -> Iterable[LossTerm]:
+        if self.names(player):
+            s = run.networks[network_name(player)]
+            yield LossTerm("log_sigma", lambda step: log_sigma(s()))
+
+    @hookimpl
+    def loss_weights(self, run: Run, player: Player) -> dict[str, Tensor] | None:
         names = self.names(player)
         if not names:
             return None
-        values = {term.name: term.function(step) for term in terms}
-        s = dict(zip(names, run.networks[network_name(player)](), strict=True))
-        loss = torch.zeros((), device=run.device)
-        for term in terms:
-            # The weight of the term already contains this factor.
-            every = term.every / run.recipe.train.accumulate
-            weighted = value_at(term.weight, run) * values[term.name]
-            loss = loss + (uncertainty_loss(weighted, s[term.name], every) if term.name in s else weighted)
-        if loss.requires_grad:
-            with torch.autocast(run.device.type, enabled=False):
-                loss.backward()
-        return {name: value.detach() for name, value in values.items()}
+        return dict(zip(names, uncertainty_weight(run.networks[network_name(player)]()), strict=True))
 
     @hookimpl
     def log_values(self, run: Run) -> dict[str, Tensor]:

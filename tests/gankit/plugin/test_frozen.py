@@ -28,7 +28,7 @@ from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
-SHA256 = "0e4e1fd4bc74836708ab6428d83f8245dcfe614b765c8ea671c9190430d57e17"
+SHA256 = "e60a943deee57d8c4b9add4bc15c9d300ddcfa6cbb0b48c008490331d7496b56"
 
 
 _spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", FILE)

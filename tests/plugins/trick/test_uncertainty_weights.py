@@ -1,5 +1,7 @@
 """Trick: weights of loss terms from learned uncertainties."""
 
+import math
+
 import pytest
 import torch
 
@@ -8,8 +10,8 @@ from gankit.recipe.toml import merge
 from gankit.testing import train_iterations
 from gankit.training.launch import resume, start
 from gankit.training.reporter import Reporter
-from gankit.training.update import backward, draw_step, due_terms
-from gankit_plugins.trick.uncertainty_weights import LogVariances, uncertainty_loss
+from gankit.training.update import backward, draw_step, due_terms, with_factors
+from gankit_plugins.trick.uncertainty_weights import LogVariances, log_sigma, uncertainty_weight
 
 TRICK = "uncertainty_weights"
 BOTH = {
@@ -42,24 +44,31 @@ def same_step(run):
     return Step(run, "generator", rows.images, rows.condition, torch.zeros(4, run.spec.latent_size), fake)
 
 
+def gradients_of(run, player, parts=1):
+    """Add up the gradients of some equal parts of a batch, and return the values of the terms."""
+    for _ in range(parts):
+        terms = with_factors(run, player, due_terms(run, player, parts))
+        values = backward(run, same_step(run), player, terms)
+    return values
+
+
 def test_equation_and_its_gradient_by_hand():
     """For L / (2 sigma^2) + log sigma and s = log sigma^2: dL = exp(-s) / 2, ds = (1 - L exp(-s)) / 2."""
     loss = torch.tensor([0.5, 4.0], dtype=torch.float64, requires_grad=True)
     s = torch.tensor([-1.0, 0.7], dtype=torch.float64, requires_grad=True)
     sigma = (s / 2).exp()
-    value = uncertainty_loss(loss, s)
-    torch.testing.assert_close(value, loss / (2 * sigma**2) + sigma.log())
-    value.sum().backward()
+    value = (uncertainty_weight(s) * loss).sum() + log_sigma(s)
+    torch.testing.assert_close(value, (loss / (2 * sigma**2) + sigma.log()).sum())
+    value.backward()
     torch.testing.assert_close(loss.grad, (-s).exp().detach() / 2)
     torch.testing.assert_close(s.grad, ((1 - loss * (-s).exp()) / 2).detach())
 
 
-def test_best_variance_equals_the_loss_also_of_a_lazy_term():
-    loss = torch.tensor(3.0)
+def test_best_variance_equals_the_loss():
+    loss = torch.tensor([3.0, 0.1])
     s = loss.log().requires_grad_()
-    for every in (1.0, 4.0):
-        (gradient,) = torch.autograd.grad(uncertainty_loss(every * loss, s, every), s)
-        assert gradient.item() == pytest.approx(0, abs=1e-6)
+    (gradient,) = torch.autograd.grad((uncertainty_weight(s) * loss).sum() + log_sigma(s), s)
+    assert gradient.tolist() == pytest.approx([0, 0], abs=1e-6)
 
 
 def test_rate_multiplies_the_change_of_s():
@@ -73,7 +82,7 @@ def test_rate_multiplies_the_change_of_s():
 def test_gradients_are_those_of_the_weighted_sum(run):
     run = run()
     network = set_s(run, "generator", [0.3, -1.2])
-    values = backward(run, same_step(run), "generator", due_terms(run, "generator", 1))
+    values = gradients_of(run, "generator")
     found = [None if p.grad is None else p.grad.clone() for p in run.parameters["generator"]]
     run.optimizers["generator"].zero_grad()
     s, step = network(), same_step(run)
@@ -81,6 +90,7 @@ def test_gradients_are_those_of_the_weighted_sum(run):
     expected = (terms["adversarial"] * (-s[0]).exp() + 100 * terms["l1_to_target"] * (-s[1]).exp() + s.sum()) / 2
     expected.backward()
     torch.testing.assert_close(values, {name: value.detach() for name, value in terms.items()})
+    assert terms["log_sigma"].item() == pytest.approx(-0.45)
     for gradient, parameter in zip(found, run.parameters["generator"], strict=True):
         torch.testing.assert_close(gradient, parameter.grad)
 
@@ -92,8 +102,8 @@ def test_other_terms_keep_their_weight_and_the_other_player_is_unchanged(run):
     gradients = []
     for one in (weighted, plain):
         torch.manual_seed(0)
-        step = draw_step(one, "discriminator")
-        backward(one, step, "discriminator", due_terms(one, "discriminator", 1))
+        terms = with_factors(one, "discriminator", due_terms(one, "discriminator", 1))
+        backward(one, draw_step(one, "discriminator"), "discriminator", terms)
         gradients.append([p.grad for p in one.discriminator.parameters()])
     torch.testing.assert_close(*gradients)
     assert set(weighted.networks) == {"generator", "discriminator", "uncertainty_generator"}
@@ -103,26 +113,23 @@ def test_parts_of_a_batch_give_the_log_term_once(run):
     """The gradient of s over two equal parts is that of the whole batch: log sigma is not counted twice."""
     run = run(train={"batch_size": 4, "accumulate": 2})
     network = set_s(run, "generator", [0.3, -1.2])
-    for _ in range(2):
-        values = backward(run, same_step(run), "generator", due_terms(run, "generator", 2))
+    values = gradients_of(run, "generator", 2)
     losses = torch.stack([values["adversarial"], 100 * values["l1_to_target"]])
     expected = network.rate * (1 - losses * (-network()).exp()) / 2
     torch.testing.assert_close(network.scaled.grad, expected)
 
 
-def test_a_lazy_term_leaves_its_sigma_alone_in_other_steps(run, start_run):
-    lazy = {"r1": {"every": 2}, TRICK: {"discriminator": ["adversarial", "r1"]}}
-    run = start_run({"tricks": lazy, "train": {"discriminator_steps": 1}})
-    assert [[t.name for t in due_terms(run, "discriminator", 1)], run.step_counts["discriminator"]] == [
-        ["adversarial", "r1"],
-        0,
-    ]
-    train_iterations(run, 1)
-    step = draw_step(run, "discriminator")
-    step.require_input_gradients(run.terms["discriminator"])
-    values = backward(run, step, "discriminator", due_terms(run, "discriminator", 1))
-    assert list(values) == ["adversarial"]
-    assert run.networks["uncertainty_discriminator"].scaled.grad[1] == 0
+def test_weight_of_a_lazy_term_is_learned_too(start_run):
+    """The term has n times its weight in every n-th step, so its mean gradient fits that of log sigma."""
+    run = start_run({"tricks": {"r1": {"every": 2, "gamma": 6.0}, TRICK: {"discriminator": ["r1"]}}})
+    set_s(run, "discriminator", [0.7])
+    terms = [with_factors(run, "discriminator", due_terms(run, "discriminator", 1))]
+    run.step_counts["discriminator"] = 1
+    terms.append(with_factors(run, "discriminator", due_terms(run, "discriminator", 1)))
+    weights = [{term.name: float(torch.as_tensor(term.weight).detach()) for term in one} for one in terms]
+    plain = next(term.weight for term in run.terms["discriminator"] if term.name == "r1")
+    assert weights[0] == {"adversarial": 1, "r1": pytest.approx(2 * plain / 2 * math.exp(-0.7)), "log_sigma": 1}
+    assert weights[1] == {"adversarial": 1, "log_sigma": 1}
 
 
 def test_sigma_is_logged(run):
@@ -159,7 +166,7 @@ def test_a_killed_run_resumes_with_the_same_sigma(tmp_path, plain_recipe):
 
 
 def test_an_unknown_term_is_an_error_that_lists_the_terms(start_run):
-    with pytest.raises(InputError, match="the generator has no loss term 'l1'; its terms are adversarial"):
+    with pytest.raises(InputError, match="the generator has no loss term 'l1'; its terms are adversarial, log_sigma"):
         start_run({"tricks": {TRICK: {"generator": ["l1"]}}})
 
 
