@@ -66,6 +66,13 @@ PARTNERS: dict[str, dict[str, Any]] = {
         }
         for name in ("penalty path_length", "trick style_mixing")
     },
+    "trick semi_supervised": {
+        "data": {
+            "use": "few_labels",
+            "labels": 10 * len(KINDS),
+            "images": {"use": "shapes", "resolution": 28, "channels": 1, "count": 640, "kinds": KINDS},
+        }
+    },
     "trick phase_shuffle": {
         "data": {"use": "tones", "count": 640},
         **{player: {"use": "wavegan", "width": 8} for player in PLAYERS},
@@ -78,6 +85,8 @@ NEED_SOURCES = ("cycle_consistency", "l1_to_target")
 
 LEFT_OUT = ("trick federated", "trick random_caption")
 """Plugins that need files, and plugins that the drawn shapes refuse."""
+LEFT_OUT = ("trick random_caption", "trick uncertainty_weights")
+"""Plugins that the drawn shapes refuse, or that need the names of loss terms."""
 
 PERIODS = {"penalty path_length": 8}
 """Number of iterations of a timed block, for plugins that act only in every n-th iteration. Default: 1."""

@@ -61,6 +61,7 @@ SMALL: dict[str, Change] = {
     "balanced_steps": {"patience": 1},
     "dropout": {"p": 0.3},
     "freeze_d": {"layers": 1},
+    "uncertainty_weights": {player: ["adversarial"] for player in PLAYERS},
     "progressive_growing": {"stable": 1, "fade": 1},
 }
 """Settings for plugins whose defaults do not suit a tiny run."""
@@ -83,6 +84,13 @@ PARTNERS: dict[str, Change] = {
     },
     **{
         name: {"generator": {"use": "conditional_dcgan", "width": 2}} for name in ("auxiliary_classifier", "projection")
+    },
+    "semi_supervised": {
+        "data": {
+            "use": "few_labels",
+            "labels": 4,
+            "images": {"use": "shapes", "resolution": 8, "count": 16, "kinds": ["circle", "ring"]},
+        }
     },
     "phase_shuffle": {
         "data": {"use": "tones", "count": 16, "length": 256, "condition": "kind"},

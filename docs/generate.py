@@ -329,6 +329,7 @@ PLUGIN_NAMES = [
     "Features",
     "network_extractor",
     "to_rgb",
+    "as_input",
     "to_bytes",
     "to_image",
     "write_gif",
@@ -341,6 +342,7 @@ PLUGIN_NAMES = [
     "cache_folder",
     "write_bytes",
     "write_gif",
+    "as_input",
     "to_bytes",
     "to_image",
 ]

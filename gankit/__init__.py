@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.evaluation.feature_cache import cache_folder as cache_folder, disk_cache as disk_cache
     from gankit.explanation.explain import Explanation as Explanation, explain as explain
     from gankit.images.gif import write_gif as write_gif
-    from gankit.images.grid import to_bytes as to_bytes, to_image as to_image
+    from gankit.images.grid import as_input as as_input, to_bytes as to_bytes, to_image as to_image
     from gankit.plugin.base import Plugin as Plugin, Settings as Settings, hookimpl as hookimpl
     from gankit.plugin.comparison import Comparison as Comparison
     from gankit.plugin.condition import ClassCondition as ClassCondition, Condition as Condition
@@ -69,7 +69,7 @@ _MODULES = {
     "evaluation.feature_cache": ("cache_folder", "disk_cache"),
     "explanation.explain": ("Explanation", "explain"),
     "images.gif": ("write_gif",),
-    "images.grid": ("to_bytes", "to_image"),
+    "images.grid": ("as_input", "to_bytes", "to_image"),
     "plugin.base": ("Plugin", "Settings", "hookimpl"),
     "plugin.comparison": ("Comparison",),
     "plugin.condition": ("ClassCondition", "Condition", "ImageCondition", "TokenCondition", "VectorCondition"),

@@ -29,9 +29,11 @@ CLIPS = ["data={ use = 'moving_shapes', resolution = 8, frames = 4, count = 40 }
 OTHER_DATA = {
     "ctgan_table": ["data.count=60"],
     "cyclegan_cifar10": [f"data={{ use = 'unpaired', source = {SHAPES}, target = {SHAPES} }}"],
+    "image_and_mask_shapes": ["data.images={ use = 'captioned_shapes', resolution = 16, count = 40 }"],
     "own_videos": CLIPS,
     "pix2pix_emoji": [f"data.images={SHAPES}"],
     "pix2pix_mnist_edges": [f"data.images={SHAPES}"],
+    "semi_supervised_mnist": ["data.labels=8", f"data.images={SHAPES}"],
     "video_shapes": CLIPS,
     "wavegan_paper": TONES,
     "wavegan_sounds": TONES,

@@ -121,6 +121,7 @@ OWN_NETWORKS = {
     "explained.toml",
 }
 OWN_NETWORKS |= {"stackgan_shapes", "stackgan2_shapes", "attributes_bars", "ctgan_table", "wgan_gp_lines"}
+OWN_NETWORKS |= {"image_and_mask_shapes"}
 """Recipes whose networks have other settings than those in `SMALL`."""
 
 OWN_SOUNDS = ("data.path=recordings", "data.path=sounds.safetensors")

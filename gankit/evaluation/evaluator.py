@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gankit.data.batches import Batches, BatchSource
 from gankit.data.mmap_advice import sequential_access
@@ -26,7 +27,7 @@ from gankit.plugin.component import Component
 from gankit.plugin.condition import Condition, ImageCondition
 from gankit.plugin.dataset import Dataset, Rows, to_eight_bits
 from gankit.plugin.extractor import Extractor, Features, MetricProtocol
-from gankit.runtime.rng import derived_seed, fork_rng
+from gankit.runtime.rng import derived_seed, eval_mode, fork_rng
 from gankit.sampling.generator_file import SampledRun
 from gankit.sampling.sampler import Sampler
 
@@ -51,6 +52,7 @@ class EvaluatedRun(SampledRun, Protocol):
     """Interface (`typing.Protocol`) with the attributes and methods of a run that the evaluator uses."""
 
     dataset: Dataset
+    networks: dict[str, nn.Module]
     batches: BatchSource | None
     metrics: dict[str, Metric]  # all implementations of the hook `compute_metrics`, by the key of their plugin
 
@@ -151,12 +153,14 @@ class Evaluator:
         """Compare `count` generated samples with at most `count` real samples. Return the protocol and the metrics."""
         run, seed = self.run, self.settings.seed
         sampler, reference = Sampler.of_run(run), self.reference.first(count)
-        with fork_rng(run.device):
+        with fork_rng(run.device), ExitStack() as stack:
+            for network in run.networks.values():
+                stack.enter_context(eval_mode(network))
             fake = generate(sampler, count, seed, reference.samples)
             facts = comparison_facts(run.recipe.components, reference.samples, fake, seed)
             facts |= generator_facts(sampler, reference.samples, run.sampled_generator_name())
             try:
-                comparison = reference.compare(fake, facts)
+                comparison = reference.compare(fake, facts, run.networks)
             except GankitError as error:
                 # The comparison failed, for example because there are too few images. All metrics then fail with this
                 # error.
@@ -194,17 +198,18 @@ class Reference:
         features = None if f is None else Features(f.values[:count], None if f.logits is None else f.logits[:count])
         return replace(self, samples=samples, features=features)
 
-    def compare(self, fake: Samples, facts: MetricProtocol) -> Comparison:
+    def compare(
+        self, fake: Samples, facts: MetricProtocol, networks: Mapping[str, nn.Module] = MappingProxyType({})
+    ) -> Comparison:
         """Return a `Comparison` of the real samples with the generated samples `fake`.
 
         `facts` describe how the metrics are computed, for example the seed. They are stored with each metric.
+        `networks` are those of the run, if there is one.
 
         Raises:
             InputError: there are too few images.
         """
-        return Comparison(
-            self.samples, fake, self.extractor, facts, self.features, dataset_features=self.dataset_features
-        )
+        return Comparison(self.samples, fake, self.extractor, facts, self.features, self.dataset_features, networks)
 
 
 def with_features(

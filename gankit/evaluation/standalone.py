@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from gankit.data.load import checked_table
 from gankit.data.prepared import read_prepared
 from gankit.data.user_images import read_images
 from gankit.errors import InputError, recipe_errors
@@ -277,13 +278,14 @@ def settings_from_user(changes: Raw, key: str) -> set[str]:
 def refuse_paths(target: Path, components: Mapping[str, Component], changes: Raw) -> None:
     """Raise InputError if a setting from a generator file could execute code, such as the path to a network file.
 
-    Only numbers, booleans, None and default values are accepted from the generator file. All settings of `data` are
-    accepted, because reading images executes no code.
+    Only numbers, booleans, None and default values are accepted from the generator file. All settings of datasets are
+    accepted, because reading images executes no code: those of `data`, and settings of the type `DataTable`.
     """
     for key, component in components.items():
         for name, field in type(component.config).model_fields.items():
             value, default = getattr(component.config, name), field.get_default(call_default_factory=True)
-            safe = key == "data" or isinstance(value, bool | int | float | None) or value == default
+            is_data = key == "data" or any(getattr(one, "func", None) is checked_table for one in field.metadata)
+            safe = is_data or isinstance(value, bool | int | float | None) or value == default
             if not safe and name not in settings_from_user(changes, key):
                 raise InputError(
                     f"{target} names {key}.{name} = {value}, which may run code; if you trust the file, add "

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gankit.errors import InputError
 from gankit.plugin.condition import ClassCondition, Condition
@@ -70,6 +71,7 @@ class Comparison:
         real_features: features of the real images, if they are already computed.
         dataset_features: function that returns the features of all images of the dataset. None if `real` already
             contains all images of the dataset.
+        networks: networks of the run by name. Empty outside of a run.
 
     Raises:
         InputError: there are fewer than 2 real images, or fewer than 2 generated images.
@@ -83,6 +85,7 @@ class Comparison:
         facts: MetricProtocol,
         real_features: Features | None = None,
         dataset_features: Callable[[], Features] | None = None,
+        networks: Mapping[str, nn.Module] = MappingProxyType({}),
     ) -> None:
         if min(len(real.images), len(fake.images)) < 2:
             raise InputError(
@@ -94,6 +97,12 @@ class Comparison:
         if real_features is not None:
             self.real_features = real_features
         self._dataset_features = dataset_features
+        self.networks = networks
+        """Networks of the run by name, such as `discriminator`, in evaluation mode. Metrics must not change them.
+
+        Empty for `gankit eval`, because generator files contain only G.
+        """
+
         self._cache: dict[Hashable, Any] = {}
 
     @property

@@ -107,6 +107,7 @@ EXPECTED: dict[str, Expected] = {
     "sampling_latent": Expected("a tensor z", lambda value: isinstance(value, Tensor), or_none=False),
     "draw_step": _instance("a gankit.Step", Step),
     "discriminator_inputs": Expected("a tuple (images, condition)", _is_images_and_condition, or_none=False),
+    "loss_weights": Expected("a dict of numbers or scalar tensors by name", _is_numbers_by_name),
     "backward": Expected("a dict with the value of each term, a tensor", _is_tensors_by_name),
     "sampling_generator": MODULE,
     "draw_samples": _instance("a PIL image", Image),

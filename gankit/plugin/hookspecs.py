@@ -28,6 +28,7 @@ This pseudocode shows where a run calls the hook points:
                 before_d_step(run, step) or before_g_step(run, step)
                 # The loss terms use step.real_output and step.fake_output. Each output is computed once, by the call
                 #     D(discriminator_inputs(images, condition, source, player, run, step))
+                terms = terms with weights multiplied by loss_weights(run, player)
                 backward(run, step, player, terms)            # default: the gradient of the weighted sum of the terms
             # With several ranks, gradients and term values are averaged over the ranks here.
             after_backward(run, step, player)                 # with the `step` of the last micro-batch
@@ -482,14 +483,31 @@ def discriminator_inputs(  # type: ignore[empty-body]
     """
 
 
+@_hook("merged")
+def loss_weights(run: Run, player: Player) -> Mapping[str, float | Tensor] | None:
+    """Return factors for the weights of the player's loss terms in this step, by the name of the term.
+
+    A term without a factor keeps its weight. A factor is a number or a scalar tensor. A tensor may depend on parameters
+    of an extra network, which then get gradients from the loss. If several plugins return a factor for a term, the
+    factors are multiplied. The log shows the values of the terms without weights and factors. `run.terms[player]`
+    contains all terms of the player.
+
+    Example:
+
+        def loss_weights(self, run, player):
+            return {"adversarial": min(1.0, run.iteration / 1000)} if player == "generator" else None
+    """
+
+
 @_hook("at most one")
 def backward(run: Run, step: Step, player: Player, terms: Sequence[LossTerm]) -> dict[str, Tensor] | None:
     """Replace the default backward pass: accumulate gradients in `.grad`, and return the unweighted value of each term.
 
     Return None to keep the default, for example in the steps of the other player. The `weight` of each term is a
-    number, even if the recipe sets a schedule. gankit has already multiplied the weight by the term's interval `every`
-    and divided it by `train.accumulate`. With bf16, the hook runs in autocast. For arithmetic on gradients, turn
-    autocast off with `torch.autocast(device.type, enabled=False)`.
+    number, even if the recipe sets a schedule, or a scalar tensor, if a plugin returns a tensor from `loss_weights`.
+    gankit has already multiplied the weight by the term's interval `every` and divided it by `train.accumulate`. With
+    bf16, the hook runs in autocast. For arithmetic on gradients, turn autocast off with
+    `torch.autocast(device.type, enabled=False)`.
 
     Example:
 

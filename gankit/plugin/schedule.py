@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from pydantic import Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from gankit.plugin.base import Settings
 from gankit.plugin.slots import Player
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NUMBER, SCHEDULE = "<number>", "<schedule>"
 """Names in pydantic's errors for the two types of a `Scheduled` setting. Messages to the user omit these names."""
@@ -119,6 +122,10 @@ else:
             )
 
 
-def value_at(setting: float | Schedule, run: Progress) -> float:
-    """Return the current value of a setting of type `Scheduled`."""
+@overload
+def value_at(setting: float | Schedule, run: Progress) -> float: ...
+@overload
+def value_at(setting: float | Schedule | Tensor, run: Progress) -> float | Tensor: ...
+def value_at(setting: float | Schedule | Tensor, run: Progress) -> float | Tensor:
+    """Return the current value of a setting of type `Scheduled`. Numbers and tensors are returned unchanged."""
     return setting.at(run) if isinstance(setting, Schedule) else setting

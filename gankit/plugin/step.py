@@ -95,8 +95,11 @@ class LossTerm:
     function: Callable[[Step], Tensor]
     """Function that takes the step and returns the unweighted value of the term, a scalar tensor."""
 
-    weight: float | Schedule = 1.0
-    """Factor of the term in the player's loss: a number, or a schedule that computes the number for each step."""
+    weight: float | Schedule | Tensor = 1.0
+    """Factor of the term in the player's loss: a number, or a schedule that computes the number for each step.
+
+    In the hook `backward`, the factor is a scalar tensor if a plugin returns a tensor from `loss_weights`.
+    """
 
     every: int = 1
     """Interval n, in steps of the player. The term is computed in every n-th step, with its weight multiplied by n.

@@ -17,6 +17,7 @@ PURPOSES = (
     "Images of requested attributes",
     "Text to image",
     "An image from an image",
+    "Several tasks",
     "Video",
     "Texts",
     "Mode collapse",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -316,9 +316,13 @@ class RecipeParser:
         return tuple(given)
 
     def uses_at(self, keys: Iterable[str]) -> list[str]:
-        """Return the value of `use` for each plugin at the given keys. The plugins are not imported."""
+        """Return the value of `use` for each plugin at the given keys. The plugins are not imported.
+
+        The result includes each `use` in a setting that is a table, such as the dataset of a data plugin.
+        """
         requested = set(keys)
-        uses = [_use(raw, kinds) for key, kinds, raw in self.places() if key in requested]
+        places = [place for place in self.places() if place[0] in requested]
+        uses = [use for _, kinds, raw in places for use in (_use(raw, kinds), *_nested_uses(raw))]
         return [use for use in uses if isinstance(use, str)]
 
     def components_at(self, keys: Iterable[str]) -> dict[str, Component]:
@@ -431,6 +435,15 @@ def _fits(version: str, required: Requirement) -> bool:
         return required.specifier.contains(Version(version), prereleases=True)
     except InvalidVersion:
         return False
+
+
+def _nested_uses(table: Any) -> Iterator[Any]:
+    """Yield the value of each `use` in the settings of a plugin's table, in tables and lists of any depth."""
+    values = list(table.values()) if isinstance(table, dict) else table if isinstance(table, list) else []
+    for value in values:
+        if isinstance(value, dict) and "use" in value:
+            yield value["use"]
+        yield from _nested_uses(value)
 
 
 def _use(raw: Any, kinds: tuple[Kind, ...]) -> Any:

@@ -367,6 +367,7 @@ def resolve_hooks(run: TrainingRun) -> None:
     run.metrics = {implementation.key: implementation.call for implementation in hooks.of("compute_metrics")}
     run.step_order = hooks.sole("step_order")
     run.draw_step = hooks.sole("draw_step")
+    run.loss_weights = hooks.calls("loss_weights")
     run.backward = hooks.sole("backward")
     sample_latent = hooks.sole("sample_latent")
     if sample_latent is None:

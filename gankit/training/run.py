@@ -115,6 +115,7 @@ class TrainingRun(Run):
     on_stop: Event
     draw_step: Callable[[Run, Player], Step | None] | None
     step_order: Callable[[Run], StepOrder | None] | None
+    loss_weights: list[Callable[[Run, Player], Mapping[str, float | Tensor] | None]]
     backward: Callable[[Run, Step, Player, Sequence[LossTerm]], dict[str, Tensor] | None] | None
     sample_latent: Callable[[int, Tensor | None, torch.device, torch.Generator | None], Tensor]
     input_hooks: list[Callable[..., tuple[Tensor, Tensor | None]]]

@@ -55,7 +55,8 @@ def train_step(run: TrainingRun, player: Player) -> None:
                 step = draw_step(run, player)
                 step.require_input_gradients(terms)
                 run.before_step[player](run, step)
-            for name, value in backward(run, step, player, terms).items():
+                weighted = with_factors(run, player, terms)
+            for name, value in backward(run, step, player, weighted).items():
                 part = value / parts if parts > 1 else value
                 values[name] = part + values[name] if name in values else part
     finally:
@@ -87,6 +88,25 @@ def due_terms(run: TrainingRun, player: Player, parts: int) -> list[LossTerm]:
     ]
 
 
+def with_factors(run: TrainingRun, player: Player, terms: list[LossTerm]) -> list[LossTerm]:
+    """Return the terms with their weights multiplied by the factors from the `loss_weights` hooks.
+
+    Raises:
+        PluginError: a plugin returns a factor for a term that the player does not have.
+    """
+    for call in run.loss_weights:
+        factors = call(run, player) or {}
+        names = [term.name for term in run.terms[player]]
+        if unknown := next((name for name in factors if name not in names), None):
+            raise PluginError(
+                f"`loss_weights` returns a factor for {unknown!r}; the {player}'s terms are {', '.join(names)}"
+            )
+        terms = [
+            replace(t, weight=value_at(t.weight, run) * factors[t.name]) if t.name in factors else t for t in terms
+        ]
+    return terms
+
+
 def draw_step(run: TrainingRun, player: Player) -> Step:
     """Return a `Step` with new real images, z and fake images. Fake images require gradients only in the G step."""
     with torch.set_grad_enabled(player == "generator"):
@@ -112,7 +132,13 @@ def backward(run: TrainingRun, step: Step, player: Player, terms: list[LossTerm]
     with run.autocast():
         values = {term.name: value_of(term, step) for term in terms}
         # Skip the multiplication by a weight of 1, which would launch a kernel in the forward and the backward pass.
-        weighted = [values[t.name] if t.weight == 1 else value_at(t.weight, run) * values[t.name] for t in terms]
+        # A comparison of a tensor with 1 would make the CPU wait for the GPU.
+        weighted = [
+            values[t.name]
+            if not isinstance(t.weight, Tensor) and t.weight == 1
+            else value_at(t.weight, run) * values[t.name]
+            for t in terms
+        ]
         loss = reduce(add, weighted) if weighted else None
     # PyTorch recommends running the backward pass outside of autocast. The backward pass uses the data types of the
     # forward pass.

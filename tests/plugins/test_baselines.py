@@ -126,6 +126,7 @@ PAPERS = {
         | {"moving_average": {"decay": 0.9999, "start": 0, "half_life": None}, "standing_statistics": {"passes": 100}},
         {"betas": (0.0, 0.999)}, ("batch_norm", "spectral_norm"), "normal",
     ),
+    "image_and_mask_shapes": (128, 1, "non_saturating", {}, ADAM, ("batch_norm", "batch_norm"), "uniform"),
     "r3gan_stacked_mnist": (
         64, 1, "non_saturating",
         R3GAN | {name: {"gamma": 2.0, "every": 1} for name in ("r1", "r2")}

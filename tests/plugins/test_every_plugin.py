@@ -20,6 +20,12 @@ NO_EFFECT |= {"csv", "tensorboard", "wandb", "mlflow", "trackio"}
 STYLEGAN2 = {"use": "stylegan2", "w_size": 8, "mapping_layers": 2, "channel_base": 32, "max_channels": 8}
 """Generator with a mapping network, for plugins that need one."""
 
+KINDS = ["circle", "ring"]
+
+FEW_LABELS = {"labels": 4, "images": {"use": "shapes", "count": 24, "resolution": 8, "kinds": KINDS}}
+
+MASKS = {"images": {"use": "captioned_shapes", "count": 24, "resolution": 8}}
+
 SMALL = {
     "virtual_batch_norm": {"size": 8},
     "experience_replay": {"capacity": 8},
@@ -105,13 +111,20 @@ SMALL = {
     "rule_pairs": {"images": {"use": "shapes", "count": 24, "resolution": 8}, "rule": "grey"},
     "unpaired": {
         name: {"use": "shapes", "count": 12, "resolution": 8, "kinds": [kind]}
-        for name, kind in (("source", "circle"), ("target", "ring"))
+        for name, kind in zip(("source", "target"), KINDS, strict=True)
     },
     "generator.pix2pix": {"width": 4},
     "generator.cyclegan": {"width": 2, "blocks": 1},
     "patchgan": {"width": 4, "patch": 16},
     "conditional_patchgan": {"width": 4, "patch": 16},
     "cycle_consistency": {"pool": 4},
+    "few_labels": FEW_LABELS,
+    "field_channels": MASKS,
+    "joined": {
+        "datasets": {kind: {"use": "shapes", "count": 12, "resolution": 8, "kinds": [kind]} for kind in KINDS},
+    },
+    "uncertainty_weights": {"generator": ["adversarial"], "discriminator": ["adversarial"]},
+    "classifier_accuracy": {"data": {"use": "shapes", "count": 12, "resolution": 8, "kinds": KINDS}},
 }
 """Settings for a run of four iterations, by name or by kind and name."""
 
@@ -173,6 +186,9 @@ REQUIRED = {
     "spectrogram": sounds(1024) | WAVEGAN,
     "pitch_error": sounds(256) | WAVEGAN,
     "mismatched_pairs": STACKGAN,
+    "semi_supervised": {"data": {"use": "few_labels", **FEW_LABELS}},
+    "classifier_accuracy": {"data": {"use": "few_labels", **FEW_LABELS}, "tricks": {"semi_supervised": {}}},
+    "mask_iou": {"data": {"use": "field_channels", **MASKS}},
     "drawn_table": {player: TABLE[player] for player in ("generator", "discriminator")},
     "generator.ctgan": {name: TABLE[name] for name in ("data", "discriminator")},
     "discriminator.ctgan": {name: TABLE[name] for name in ("data", "generator")},
@@ -195,7 +211,11 @@ LINEAR_OUTPUT += ("penalty.path_length", "trick.style_mixing")
 """Plugins whose generator, or that of whose partner, may return values outside [-1, 1]."""
 
 UNREACHED = {"generator.pggan": ["to_image.0."], "discriminator.pggan": ["from_image.0."]}
-"""Parameters without a gradient. The layers of a lower level are unused without `progressive_growing`."""
+UNREACHED["trick.semi_supervised"] = ["network.head."]
+"""Parameters without a gradient.
+
+The layers of a lower level are unused without `progressive_growing`. `semi_supervised` replaces D's last layer.
+"""
 
 NEED_SOURCES = ("pix2pix", "cyclegan", "conditional_patchgan", "l1_to_target", "cycle_consistency", "paired_distance")
 CLASSES = dict.fromkeys(NEED_CLASSES, (2,)) | dict.fromkeys(NEED_SOURCES, (0,))

@@ -20,6 +20,18 @@ MAX_POSITIONS = 64
 """Maximum number of words in a caption."""
 
 
+def foreground(images: Tensor) -> Tensor:
+    """Return the pixels of the bright shape in images (N, C, H, W) uint8 on a dark background, (N, H, W) bool.
+
+    The threshold is the middle between the brightness of the background and the largest brightness of each image. The
+    brightness of a pixel is its largest channel. At least one pixel is true.
+    """
+    value = images.amax(1).float() / 255
+    flat = value.flatten(1)
+    threshold = (flat.quantile(0.25, 1) + flat.amax(1)) / 2
+    return value >= threshold[:, None, None]
+
+
 def shape_features(images: Tensor) -> Tensor:
     """Return features (N, F) of images (N, C, H, W) uint8 of one bright shape on a dark background.
 
@@ -27,10 +39,7 @@ def shape_features(images: Tensor) -> Tensor:
     shape, which does not depend on its position and size.
     """
     pixels = images.float() / 255
-    value = pixels.amax(1)
-    flat = value.flatten(1)
-    threshold = (flat.quantile(0.25, 1) + flat.amax(1)) / 2
-    inside = (value >= threshold[:, None, None]).float()[:, None]  # never empty, because the maximum is inside
+    inside = foreground(images).float()[:, None]
 
     def mean(part: Tensor) -> Tensor:
         return (pixels * part).sum((2, 3)) / part.sum((2, 3)).clamp(min=1)
@@ -38,7 +47,7 @@ def shape_features(images: Tensor) -> Tensor:
     def chroma(colour: Tensor) -> Tensor:
         return colour / colour.amax(1, keepdim=True).clamp(min=1e-3)
 
-    height, width = value.shape[1:]
+    height, width = images.shape[2:]
     y, x = (torch.arange(side) * 2 / side + 1 / side - 1 for side in (height, width))
     area = inside.sum((1, 2, 3))
     centre_y = (inside[:, 0] * y[:, None]).sum((1, 2)) / area

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -22,30 +21,9 @@ from gankit import (
     Step,
     hookimpl,
 )
+from gankit_plugins.layers.class_logits import CLASS_LOGITS, ClassifyingDiscriminator, class_loss
 from gankit_plugins.layers.conditioning import require_conditional, require_labels
 from gankit_plugins.layers.probe import feature_count, probe
-
-CLASS_LOGITS = "class_logits"
-"""Name of the class logits (B, K) in `DiscriminatorOutput.extra`."""
-
-
-def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return -E[ln P(C = c | X)] in nats, a scalar, for class logits (B, K) and classes c (B,) (Odena 2016, eq. 3)."""
-    return F.cross_entropy(logits.float(), labels)
-
-
-class ClassifyingDiscriminator(nn.Module):
-    """Discriminator with an additional linear layer that maps D's features (B, F) to class logits (B, K)."""
-
-    def __init__(self, network: nn.Module, features: int, classes: int) -> None:
-        super().__init__()
-        self.network = network
-        self.class_head = nn.Linear(features, classes)
-
-    def forward(self, images: Tensor, labels: Tensor | None) -> DiscriminatorOutput:
-        """Return the output of D for images (B, C, H, W) and labels (B,), with class logits as an additional entry."""
-        output = DiscriminatorOutput(*self.network(images, labels))
-        return output._replace(extra={**output.extra, CLASS_LOGITS: self.class_head(output.features)})
 
 
 class AuxiliaryClassifier(Plugin):

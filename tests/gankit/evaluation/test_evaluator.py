@@ -235,3 +235,15 @@ def test_features_of_the_whole_dataset_are_computed_once(train, monkeypatch):
     # One trial and four evaluations each.
     assert sizes == [(False, 64)] * 5 + [(True, 32)] + [(True, 64)] * 4
     assert calls == [40, 64, 64]
+
+
+def test_metrics_get_the_networks_of_the_run_in_evaluation_mode(train):
+    found = []
+
+    def networks(comparison):
+        found.append({name: network.training for name, network in comparison.networks.items()})
+        return {"number": 1.0}
+
+    train(plugins={metric(networks): {}}, metrics=("networks",))
+    assert found
+    assert all(one == {"generator": False, "discriminator": False} for one in found)

@@ -213,6 +213,15 @@ def test_a_generator_file_imports_no_code_and_downloads_nothing(untrusted, tmp_p
     refuse_untrusted(tmp_path, ["plain", "name@gankit"])
 
 
+def test_a_dataset_of_a_metric_is_accepted_unless_it_imports_code(untrusted):
+    metric = {"use": "classifier_accuracy", "data": {"use": "shapes", "count": 4, "resolution": 8}}
+    metrics = {"frechet_distance": {}, "classifier_accuracy": metric}
+    assert "frechet_distance" in evaluate(untrusted(metrics=metrics), None, {})["metrics"]
+    metric["data"] = {"use": "/somewhere/evil.py:Data"}
+    with pytest.raises(InputError, match=r"imports /somewhere/evil\.py:Data; if you trust it, add --trust"):
+        evaluate(untrusted(metrics=metrics), None, {})
+
+
 @pytest.mark.parametrize("use", ["torchscript", "inception"])
 def test_a_generator_file_names_no_path_of_a_network(untrusted, ring, use):
     net = str(ring.path / "net.pt")

@@ -28,7 +28,7 @@ from tests.gankit.conftest import RecordingReporter
 
 FILE = Path(__file__).parents[2] / "frozen" / "api_1.py"
 
-SHA256 = "2fe21d0256c83ac52c6ff3c67112b0766efbfae537a46d1f5d45c4e3c4583778"
+SHA256 = "38270762f85d96ffc6351a9af906c7a6148045778d0dd3f80c48f11aedc349ea"
 
 
 _spec = importlib.util.spec_from_file_location("gankit_frozen_api_1", FILE)

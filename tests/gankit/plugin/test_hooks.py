@@ -176,6 +176,11 @@ VALUES = {
         [None, IMAGES, (IMAGES,), (IMAGES, None, None), (None, None)],
         "a tuple (images, condition)",
     ),
+    "loss_weights": (
+        [{"x": 0.5, "y": torch.zeros(())}, {}, None],
+        [0.5, {"x": "high"}, {"x": torch.zeros(2)}],
+        "a dict of numbers or scalar tensors by name",
+    ),
     "backward": (
         [{"x": torch.zeros(())}, {}, None],
         [{"x": 0.5}, torch.zeros(())],
@@ -393,7 +398,7 @@ def test_every_hook_point_is_called_in_order(recorded):
     assert loop[-1] == "on_stop"
     one = loop[loop.index("step_order") : loop.index("after_iteration")]
     # `discriminator_inputs` follows `backward`, because a loss term is the first to use the output of D.
-    d_step = ["draw_step", "sample_latent", "before_d_step", "backward", "discriminator_inputs"]
+    d_step = ["draw_step", "sample_latent", "before_d_step", "loss_weights", "backward", "discriminator_inputs"]
     d_step += ["after_backward", "after_d_step"]
     assert list(dict.fromkeys(one)) == ["step_order", *d_step, "before_g_step", "after_g_step"]
     assert one.count("before_d_step") == 2

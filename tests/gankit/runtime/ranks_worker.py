@@ -76,6 +76,13 @@ PARTNERS: dict[str, dict[str, Any]] = {
         "data": {"use": "drawn_table", "count": 60},
         **{player: {"use": "ctgan", "hidden": [4]} for player in PLAYERS},
     },
+    "semi_supervised": {
+        "data": {
+            "use": "few_labels",
+            "labels": 4,
+            "images": {"use": "shapes", "count": 40, "resolution": 8, "kinds": ["circle", "ring"]},
+        },
+    },
     "phase_shuffle": {
         "data": {"use": "tones", "count": 40, "length": 256},
         **{player: {"use": "wavegan", "width": 2} for player in PLAYERS},
@@ -98,6 +105,7 @@ EAGER: dict[str, dict[str, Any]] = {
     "unrolled_discriminator": {"steps": 2},
     "progressive_growing": {"stable": 1, "fade": 2},
     "freeze_d": {"layers": 1},
+    "uncertainty_weights": {player: ["adversarial"] for player in PLAYERS},
 }
 """Settings with which a plugin acts within a few iterations."""
 

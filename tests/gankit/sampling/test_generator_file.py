@@ -284,6 +284,31 @@ def test_an_untrusted_file_runs_no_code(file, tmp_path, key, recorded):
     assert not hasattr(sys, "untrusted_code_ran")
 
 
+@pytest.mark.parametrize(
+    "nested",
+    [
+        lambda table: {"images": table},
+        lambda table: {"list": [table]},
+        lambda table: {"a": {"use": "plain", "b": table}},
+    ],
+    ids=["table", "list", "two levels"],
+)
+def test_an_untrusted_file_runs_no_code_of_a_dataset_in_a_setting(file, tmp_path, nested):
+    """A data plugin checks the table of another dataset, and so imports its plugin."""
+    (tmp_path / "evil.py").write_text(UNTRUSTED)
+    use = f"{tmp_path / 'evil.py'}:Evil"
+
+    def change(card):
+        card["recipe"]["data"] = {"use": "nested"} | nested({"use": use})
+        card["needed"].append("data")
+
+    path = altered(file(), change)
+    with pytest.raises(InputError) as error:
+        Sampler.load(path)
+    assert str(error.value) == f"{path} imports {use}; if you trust it, add --trust"
+    assert not hasattr(sys, "untrusted_code_ran")
+
+
 @pytest.mark.parametrize("use", ["./evil.py:Evil", "evil.py:Evil", "os:getcwd"])
 def test_an_untrusted_file_runs_no_code_by_the_name_of_a_trick(file, tmp_path, use):
     (tmp_path / "evil.py").write_text(UNTRUSTED)

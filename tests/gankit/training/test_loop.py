@@ -132,6 +132,45 @@ def test_a_backward_pass_of_a_plugin_for_one_player(shelf, toy_run):
     torch.testing.assert_close(half["discriminator"], [change / 2 for change in plain["discriminator"]])
 
 
+def test_factors_of_loss_weights_are_multiplied_and_may_be_tensors(shelf, toy_run):
+    """With SGD, the factors 1/2 and 1/4 give an eighth of D's update. G has no factors."""
+
+    class Factor(Plugin):
+        @hookimpl
+        def loss_weights(self, run, player):
+            if player == "generator":
+                return None
+            return {term.name: torch.tensor(self.factor) for term in run.terms[player]}
+
+    factors = [type(name, (Factor,), {"name": name, "factor": f}) for name, f in (("Half", 0.5), ("Quarter", 0.25))]
+    for plugin in factors:
+        shelf.add(plugin)
+    moved = []
+    for used in ((), factors):
+        run = toy_run(tricks=tricks(*used), train={"discriminator_steps": 1}, **PLAIN)
+        before = {player: [p.detach().clone() for p in run.parameters[player]] for player in PLAYERS}
+        for player in PLAYERS:
+            train_step(run, player)
+        moved.append({p: [new - old for new, old in zip(run.parameters[p], before[p], strict=True)] for p in PLAYERS})
+    plain, eighth = moved
+    torch.testing.assert_close(eighth["generator"], plain["generator"], rtol=0, atol=0)
+    torch.testing.assert_close(eighth["discriminator"], [change / 8 for change in plain["discriminator"]])
+
+
+def test_a_factor_of_a_term_that_does_not_exist_is_an_error(shelf, toy_run):
+    @shelf.add
+    class Wrong(Plugin):
+        name = "wrong"
+
+        @hookimpl
+        def loss_weights(self):
+            return {"l1": 2.0}
+
+    run = toy_run(tricks=tricks(Wrong), **PLAIN)
+    with pytest.raises(PluginError, match="`loss_weights` returns a factor for 'l1'; the generator's terms are "):
+        train_step(run, "generator")
+
+
 def test_inputs_of_the_discriminator_may_depend_on_z(shelf, toy_run):
     """BiGAN's discriminator, for example, sees pairs of an image and its z."""
 

@@ -11,7 +11,7 @@ from gankit.errors import RecipeError
 from gankit.plugin.slots import PLAYERS
 from gankit.testing import train_iterations
 from gankit.training.update import draw_step
-from gankit_plugins.trick.auxiliary_classifier import ClassifyingDiscriminator, class_loss
+from gankit_plugins.layers.class_logits import ClassifyingDiscriminator, class_loss
 
 TRICK = "auxiliary_classifier"
 WEIGHTS = {"real_weight": 2.0, "fake_weight": 0.5, "generator_weight": 0.25}
