@@ -83,10 +83,8 @@ PARTNERS: dict[str, dict[str, Any]] = {
 NEED_SOURCES = ("cycle_consistency", "l1_to_target")
 """Tricks that are not timed, because they need source images, which the plain recipe does not have."""
 
-LEFT_OUT = ("trick federated", "trick random_caption")
-"""Plugins that need files, and plugins that the drawn shapes refuse."""
-LEFT_OUT = ("trick random_caption", "trick uncertainty_weights")
-"""Plugins that the drawn shapes refuse, or that need the names of loss terms."""
+LEFT_OUT = ("trick federated", "trick random_caption", "trick uncertainty_weights")
+"""Plugins that need files or the names of loss terms, and plugins that the drawn shapes refuse."""
 
 PERIODS = {"penalty path_length": 8}
 """Number of iterations of a timed block, for plugins that act only in every n-th iteration. Default: 1."""
