@@ -142,8 +142,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 sigma = noise_multiplier(budget, given.batch_size / samples, given.iterations * given.d_steps)
                 settings = {"norm": NORM, "sigma": sigma, "delta": DELTA, "chunk": given.batch_size}
                 own["tricks"] = {"dp_sgd": settings}
-            run = given.work / f"{samples}_{budget or 'none'}"
-            file = run / "privacy.json"
+            # The names contain the settings, so other settings do not show the results of these ones.
+            settings_of_run = f"{given.iterations}_{given.batch_size}_{given.d_steps}_{given.width}"
+            run = given.work / f"{samples}_{budget or 'none'}_{settings_of_run}"
+            file = run / f"privacy_{given.count}.json"
             if not file.exists():
                 result = measured(trained(own, run), held_out.absolute(), given.count)
                 file.write_text(json.dumps(result))

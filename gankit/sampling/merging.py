@@ -90,7 +90,9 @@ def merge(
         more: dict[str, Any] = {"members": list(cards), "weights": shares, "generator": "ensemble"}
     else:
         merged, more = weighted_average(tensors, shares), {"generator": f"average of {len(paths)}"}
-    write_bytes(out, tensors_to_bytes(merged, cards[0] | more | {"merged": origins}))
+    # Facts of plugins, such as epsilon of private training, hold for the first generator only.
+    card = {name: value for name, value in cards[0].items() if name != "facts"}
+    write_bytes(out, tensors_to_bytes(merged, card | more | {"merged": origins}))
     return shares
 
 

@@ -1,4 +1,4 @@
-"""Membership-inference audit: can an attacker tell whether a sample was in the training data of a generator?"""
+"""Membership-inference audit: attacks that separate the training data of a generator from other samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gankit.evaluation.membership import (
 )
 from gankit.evaluation.standalone import data_table, evaluate, without_download
 from gankit.images.grid import as_input
-from gankit.plugin.condition import Condition
+from gankit.plugin.condition import ClassCondition, Condition
 from gankit.plugin.dataset import Dataset, Rows, in_eight_bits
 from gankit.plugin.step import DiscriminatorOutput
 from gankit.recipe.toml import Raw, merge
@@ -123,8 +123,12 @@ def audit(
             "data.split=test"
         )
     members, non_members = (draw(rows, count, seed) for rows in (training, others))
-    scores = sample_scores(sampler, members, non_members, dataset, generated, seed)
+    scores: dict[str, tuple[Tensor, Tensor]] = {}
     left_out = []
+    try:
+        scores = sample_scores(sampler, members, non_members, dataset, generated, seed)
+    except InputError as error:
+        left_out.append(f"monte_carlo, nearest_sample: {error}")
     try:
         scores = {"discriminator": discriminator_scores(path, members, non_members, held_out, device, trust)} | scores
     except InputError as error:
@@ -176,8 +180,18 @@ def sample_scores(
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Return the scores of members (N,) and non-members (M,) from distances to generated samples, by attack.
 
-    If G takes conditions, the samples are generated for the conditions of the members.
+    If G takes classes, the samples are generated for the classes of the members.
+
+    Raises:
+        InputError: G takes other conditions than classes.
     """
+    # With conditions of the members that differ for each sample, such as source images, the generated samples are near
+    # the members even if G has not seen them.
+    if not isinstance(sampler.condition, ClassCondition | None):
+        raise InputError(
+            f"the generator takes {sampler.condition.describe()}, and samples for the conditions of the training data "
+            "are near them in any case"
+        )
     fake = generate(sampler, generated, seed, samples_of(members, dataset.condition)).images
     candidates = torch.cat([members.images, non_members.images])
     distances = distances_to_samples(as_input(candidates).flatten(1), as_input(fake).flatten(1))

@@ -1,6 +1,7 @@
 """`gankit audit`: generators and discriminators that know the training data, and others that do not."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,10 @@ from PIL import Image
 
 import gankit
 from gankit.cli import run_command_line
+from gankit.data.load import load_dataset
 from gankit.errors import InputError
+from gankit.plugin.condition import VectorCondition
+from gankit.training.audit import sample_scores
 
 NETWORKS = '''
 import numpy as np
@@ -110,6 +114,14 @@ def test_a_generator_that_has_not_seen_the_data_is_not_accused(folder):
         assert abs(attack.auc.value - 0.5) < 0.15, attack  # 3.5 standard deviations for 100 samples of each
     assert result == audit(folder, "noise")  # the same seed
     assert result.attacks != audit(folder, "noise", seed=1, count=30).attacks
+
+
+def test_samples_for_other_conditions_than_classes_are_not_compared(folder):
+    """Samples for the source images of the training data are near the training data without any leak."""
+    sampler = SimpleNamespace(condition=VectorCondition(("age",)))
+    dataset = load_dataset({"use": "numpy", "path": str(folder / "members.npy")}, "test")
+    with pytest.raises(InputError, match="are near them in any case"):
+        sample_scores(sampler, dataset.read(), dataset.read(), dataset, 10, 0)
 
 
 def test_samples_of_the_training_data_are_no_held_out_samples(folder):

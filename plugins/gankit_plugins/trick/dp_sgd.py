@@ -35,6 +35,7 @@ from gankit_plugins.trick.sample_gradients import (
     map_output,
     poisson_sample,
     sample_gradients,
+    secret_generator,
 )
 
 
@@ -74,7 +75,7 @@ class DpSgd(Plugin):
             ge=0,
             lt=2**63,
             description="seed of the noise and of the choice of samples, for tests; default: a secret seed from the "
-            "operating system, because whoever knows the seed can subtract the noise",
+            "operating system, because an attacker who has the seed can subtract the noise",
         )
         chunk: int = Field(64, ge=1, description="number of samples whose gradients are in memory at a time")
 
@@ -89,11 +90,15 @@ class DpSgd(Plugin):
     generator: torch.Generator | None = None
     """Random numbers of the noise and of the choice of samples, on the CPU. They do not depend on the recipe's seed."""
 
+    samples: int | None = None
+    """Number of samples N of the data. None before the run starts."""
+
     def state_dict(self) -> dict[str, Any]:
         assert self.generator is not None, "on_start is called before the first checkpoint"
-        return {"generator": self.generator.get_state()}
+        return {"generator": self.generator.get_state(), "samples": self.samples}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.samples = state["samples"]
         self.generator = torch.Generator()
         self.generator.set_state(state["generator"].cpu())
 
@@ -110,6 +115,11 @@ class DpSgd(Plugin):
                 "dp_sgd draws each sample with the same probability, but train.class_balanced fixes the classes of a "
                 "batch; set it to false"
             )
+        if recipe.to_dict().get("train", {}).get("rollbacks"):
+            raise ValueError(
+                "train.rollbacks discards steps by the losses of the real samples, and epsilon would not count these "
+                "steps; remove train.rollbacks, or dp_sgd"
+            )
         if recipe.to_dict().get("output", {}).get("keep_best"):
             raise ValueError(
                 "output.keep_best chooses a generator by its metric on the real samples, which is not private; remove "
@@ -119,16 +129,22 @@ class DpSgd(Plugin):
             yield "sigma = 0 adds no noise, so the run is not private"
         if self.config.noise_seed is not None:
             yield "noise_seed is in the generator file, and reveals the noise; remove noise_seed for private training"
+        if recipe.to_dict().get("init"):
+            yield "epsilon does not cover the data that the networks in [init] were trained on; use public data there"
 
     @hookimpl
     def on_start(self, run: Run) -> None:
         if self.generator is None:
-            self.generator = torch.Generator()
-            if self.config.noise_seed is None:
-                self.generator.seed()
-            else:
-                self.generator.manual_seed(self.config.noise_seed + run.ranks.rank)
+            seed = self.config.noise_seed
+            fixed = None if seed is None else torch.Generator().manual_seed(seed + run.ranks.rank)
+            self.generator = fixed or secret_generator()
         N, size, delta = run.num_real, run.recipe.train.batch_size, self.config.delta
+        if self.samples not in (None, N):
+            raise InputError(
+                f"dp_sgd: the run began with {self.samples} samples, and the data now have {N}; epsilon needs one "
+                "number for all steps. Restore the data, or start a new run"
+            )
+        self.samples = N
         if size > N:
             raise InputError(f"dp_sgd: train.batch_size is {size}, and there are {N} samples; give at most {N}")
         if delta >= 1 / N:
@@ -156,6 +172,11 @@ class DpSgd(Plugin):
         The first `count` rows have no real samples, and the last n rows have no generated samples. The missing samples
         are zeros. So no row of generated samples depends on real samples, nor does their number.
         """
+        assert self.generator is not None, "on_start comes first"
+        if player == "discriminator":
+            # Augmentations draw a random number for each real sample, so later random numbers depend on the number of
+            # real samples. The seed of the recipe is public, and would reveal this number. Use a secret seed.
+            torch.manual_seed(int(torch.randint(2**63 - 1, (), generator=self.generator)))
         ranks = run.ranks
         count = run.recipe.train.batch_size // ranks.size
         classes = run.spec.classes
@@ -166,7 +187,6 @@ class DpSgd(Plugin):
             return Step(run, player, torch.zeros_like(fake), condition, z, fake)
         # Each rank samples from its own part of the data. Together, the samples of all ranks are a Poisson sample.
         own = torch.arange(ranks.rank, run.num_real, ranks.size)
-        assert self.generator is not None, "on_start comes first"
         q = run.recipe.train.batch_size / run.num_real
         real = run.take_real(own[poisson_sample(len(own), q, self.generator)])
         n = len(real.images)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from bisect import bisect_right
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
 from gankit import InputError
-
-MOST_STEPS = 10**9
-"""Largest number of steps for which a budget is computed."""
 
 
 class PrivacyAccountant:
@@ -45,10 +41,6 @@ class PrivacyAccountant:
             warnings.filterwarnings("ignore", "Optimal order")
             epsilon, _ = self.analysis.get_privacy_spent(orders=self.orders, rdp=self.rdp * steps, delta=self.delta)
         return float(epsilon)
-
-    def allowed_steps(self, epsilon: float) -> int:
-        """Return the largest number of steps whose epsilon is at most the given one."""
-        return bisect_right(range(MOST_STEPS), epsilon, key=self.epsilon) - 1
 
 
 def _library(name: str) -> ModuleType:

@@ -13,15 +13,16 @@ from gankit import ClassCondition, DiscriminatorOutput, InputError, LossTerm, Pl
 from gankit_plugins.trick.sample_gradients import map_output, sample_gradients
 
 DATA_HOOKS = (
-    *("draw_step", "step_order", "backward", "wrap_loss", "extra_networks", "on_start"),
-    *("before_d_step", "before_g_step", "discriminator_inputs", "after_backward", "after_d_step", "after_iteration"),
+    *("draw_step", "step_order", "backward", "wrap_loss", "extra_networks", "on_start", "before_iteration"),
+    *("before_d_step", "before_g_step", "discriminator_inputs", "after_backward", "after_d_step", "after_g_step"),
+    "after_iteration",
 )
 """Hook points whose implementations may use real samples, or losses of real samples, outside the clipped gradients."""
 
 ALLOWED = (
     *("flip", "crop", "scale", "rotation", "diff_augment", "ada_schedule", "label_smoothing", "instance_noise"),
     *("gradient_norm_clipping", "gradient_value_clipping", "weight_clipping", "historical_averaging"),
-    *("moving_average", "standing_statistics"),
+    *("moving_average", "standing_statistics", "path_length"),
 )
 """Plugins with such implementations that treat each sample separately, or use no real samples."""
 
@@ -135,6 +136,8 @@ def check_networks(run: Run) -> None:
                 "wasserstein, or remove the plugin of this term"
             )
     for term in run.terms["generator"]:
+        if term.name in ALLOWED_PENALTIES:  # Path length stores each value for its average, so do not compute it here.
+            continue
         if value(term, "generator", a, c) != value(term, "generator", b, c):
             raise InputError(
                 f"dp_sgd keeps the real samples from G, but G's term {term.name!r} uses them (the loss is "

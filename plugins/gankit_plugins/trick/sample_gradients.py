@@ -1,7 +1,8 @@
-"""Gradient of a network for each sample, Poisson sampling, and clipping, as DP-SGD needs them."""
+"""Gradient of a network for each sample, Poisson sampling, clipping, and secret random numbers for DP-SGD."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,22 @@ from torch.func import functional_call, grad, vmap
 from gankit import DiscriminatorOutput
 
 Parameters = dict[str, Tensor]
+
+WORDS = 624
+"""Number of 32-bit words in the state of the Mersenne Twister, PyTorch's generator on the CPU."""
+
+
+def secret_generator() -> torch.Generator:
+    """Return a generator on the CPU whose whole state comes from the operating system.
+
+    A seed is not enough: the Mersenne Twister of PyTorch uses only 32 bits of it, so an attacker can try all seeds.
+    """
+    generator = torch.Generator().manual_seed(0)
+    state = generator.get_state()
+    words = torch.frombuffer(bytearray(os.urandom(4 * WORDS)), dtype=torch.int32)
+    # The state starts with three values of 8 bytes: the seed, the position and flags. Each word takes 8 bytes.
+    state.view(torch.int64)[3 : 3 + WORDS] = words.long() & 0xFFFFFFFF
+    return generator.set_state(state)
 
 
 def poisson_sample(count: int, q: float, generator: torch.Generator) -> Tensor:

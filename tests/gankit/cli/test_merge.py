@@ -1,6 +1,10 @@
 """`gankit merge` as a command."""
 
+from pathlib import Path
+
 from gankit.evaluation import merging
+from gankit.sampling.generator_file import read_generator_file
+from gankit.storage.atomic_io import tensors_to_bytes
 
 
 def test_average_with_its_line(gankit, toy_run, monkeypatch):
@@ -25,6 +29,17 @@ def test_ensemble_with_weights(gankit, toy_run):
     refused = gankit("sample", "both.safetensors", "--out", "x.png")
     assert (refused.code, "if you trust it, add --trust" in refused.err) == (2, True)
     assert gankit("sample", "both.safetensors", "--out", "x.png", "--trust").code == 0
+
+
+def test_facts_of_one_generator_are_not_those_of_the_result(gankit, toy_run):
+    """The epsilon of a private generator does not hold for its average with another one."""
+    run = Path(toy_run("one"))
+    card, tensors = read_generator_file(run / "generator.safetensors")
+    Path("private.safetensors").write_bytes(tensors_to_bytes(tensors, card | {"facts": {"epsilon": 1.0}}))
+    for options in ((), ("--ensemble",)):
+        answer = gankit("merge", "private.safetensors", run, "--out", "both.safetensors", "--trust", *options)
+        assert answer.code == 0, answer.err
+        assert "facts" not in read_generator_file(Path("both.safetensors"))[0]
 
 
 def test_options_that_do_not_belong_together(gankit, toy_run):

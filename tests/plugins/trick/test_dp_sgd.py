@@ -23,7 +23,7 @@ from gankit.training.update import draw_step
 from gankit_plugins.trick import dp_sgd
 from gankit_plugins.trick.dp_sgd import DpSgd
 from gankit_plugins.trick.privacy_accountant import PrivacyAccountant
-from gankit_plugins.trick.sample_gradients import clip_factors, clipped_sum, poisson_sample
+from gankit_plugins.trick.sample_gradients import clip_factors, clipped_sum, poisson_sample, secret_generator
 
 pytest.importorskip("opacus")
 
@@ -60,12 +60,8 @@ def test_epsilon_of_the_example_in_the_paper():
     assert 1.0 < epsilon < 1.26
 
 
-def test_the_allowed_steps_stay_within_the_budget():
-    accountant = PrivacyAccountant(0.1, 1.0, 1e-5)
-    assert accountant.epsilon(0) == 0
-    for budget in (1.0, 2.0, 5.0):
-        steps = accountant.allowed_steps(budget)
-        assert accountant.epsilon(steps) <= budget < accountant.epsilon(steps + 1)
+def test_epsilon_before_the_first_step_is_zero():
+    assert PrivacyAccountant(0.1, 1.0, 1e-5).epsilon(0) == 0
 
 
 def test_without_opacus_there_is_a_sentence(monkeypatch):
@@ -195,6 +191,37 @@ def test_the_noise_does_not_follow_from_the_seed_of_the_recipe():
     assert any("remove noise_seed" in sentence for sentence in warnings)
 
 
+def test_the_secret_generator_does_not_follow_from_a_seed_of_32_bits():
+    first, second = secret_generator(), secret_generator()
+    words = [one.get_state().view(torch.int64)[3:627] for one in (first, second)]
+    assert (words[0] != words[1]).sum() > 600  # each of the 624 words is random
+    for one in words:
+        assert one.min() >= 0
+        assert one.max() < 2**32
+        assert one.double().mean().item() == pytest.approx(2**31, rel=0.15)  # 6 standard deviations
+    values = torch.randn(10_000, generator=first)
+    assert values.mean().item() == pytest.approx(0, abs=0.05)
+    assert values.std().item() == pytest.approx(1, abs=0.05)
+    assert not torch.equal(torch.rand(9, generator=first), torch.rand(9, generator=second))
+
+
+def test_generated_samples_do_not_depend_on_the_number_of_real_samples(monkeypatch):
+    """The augmentations of real samples draw random numbers, and the z of the next steps must not reveal how many."""
+
+    def fakes(sizes):
+        run = private_run({}, {"tricks": {"flip": {}, "instance_noise": {}}})
+        drawn = []
+        for n in sizes:
+            monkeypatch.setattr(dp_sgd, "poisson_sample", lambda *_, n=n: torch.arange(n))
+            step = draw_step(run, "discriminator")
+            gradient_of(run, step)
+            drawn.append(step.z[:8])
+        return drawn
+
+    for first, second in zip(fakes([3, 4, 5]), fakes([9, 0, 7]), strict=True):
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
 # Sampling
 
 
@@ -263,6 +290,7 @@ REFUSED = {
     "tricks.collapse_guard": {"tricks": {"collapse_guard": {}}},
     "D's term 'adversarial' couples samples (the loss is softmax)": {"loss": {"use": "softmax"}},
     "train.accumulate": {"train": {"accumulate": 2}},
+    "train.rollbacks": {"train": {"rollbacks": 1}},
     "train.class_balanced": {"train": {"class_balanced": True}, "data": {"classes": 2}},
     "output.keep_best": {
         "output": {"keep_best": "nearest_ratio"},
@@ -278,6 +306,18 @@ REFUSED = {
 def test_what_breaks_the_guarantee_is_refused_by_name(message, changes):
     with pytest.raises(InputError, match=re.escape(message)):
         private_run({}, changes)
+
+
+def test_a_resumed_run_keeps_the_number_of_samples():
+    """Epsilon is computed with one sampling probability for all steps, also with `--allow-changed-data`."""
+    state = private_run().plugins["tricks.dp_sgd"].state_dict()
+    assert state["samples"] == 32
+    run = private_run()
+    run.plugins["tricks.dp_sgd"].load_state_dict(state)
+    run.start()
+    run.plugins["tricks.dp_sgd"].load_state_dict(state | {"samples": 24})
+    with pytest.raises(InputError, match="the run began with 24 samples, and the data now have 32"):
+        run.start()
 
 
 class Coupled(Plugin):
@@ -309,6 +349,15 @@ class Watching(Plugin):
     def before_d_step(self, step): ...
 
 
+class BeforeIteration(Plugin):
+    """Trick of someone else that can draw real samples before an iteration. Source: none."""
+
+    name = "before_everything"
+
+    @hookimpl
+    def before_iteration(self, run): ...
+
+
 class RealInG(Plugin):
     """Loss of G that uses real samples. Source: none."""
 
@@ -325,6 +374,7 @@ class RealInG(Plugin):
     [
         (Coupled, "the discriminator coupled couples the samples"),
         (Watching, "tricks.watching (watching) may use them in its hook before_d_step"),
+        (BeforeIteration, "may use them in its hook before_iteration"),
         (RealInG, "G's term 'matching' uses them"),
     ],
 )
