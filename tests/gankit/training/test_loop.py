@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from waits import Waits
 
 from gankit import GankitError, LossTerm, Plugin, hookimpl
+from gankit.errors import PluginError
 from gankit.plugin.slots import PLAYERS
 from gankit.report.page import page
 from gankit.report.run_record import read_run
