@@ -22,6 +22,7 @@ import memory_by_hand
 import performance
 import pytest
 import reconstructions
+import semi_supervised
 import startup
 import systems
 import torch
@@ -46,6 +47,8 @@ def has_table(text):
 PROGRAMS = (
     "adagan_modes asked_classes augment_dataset baselines budget compression cost federated frechet_bias gpu "
     "memory_by_hand mnist_classifier modes performance privacy reconstructions semi_supervised table1 together"
+    "adagan_modes asked_classes baselines budget cost frechet_bias gpu memory_by_hand mnist_classifier modes "
+    "performance reconstructions semi_supervised table1 together"
 )
 
 
@@ -177,6 +180,26 @@ def test_recipes_are_compared_by_the_requested_classes(tmp_path, capsys):
     assert [(run["seed"], run["iterations"]) for run in runs] == [(0, 2), (1, 2)]
     assert all(0 <= share <= 1 for run in runs for share in run["by class"].values())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["igan_vn_0.png", "igan_vn_1.png"]
+
+
+def test_semi_supervised_training_is_compared_with_the_labels_alone_and_continues(tmp_path, capsys):
+    images = "{ use = 'shapes', count = 40, resolution = 8, kinds = ['circle', 'ring'] }"
+    small = [f"data.images={images}", f"metrics.classifier_accuracy.data={images}", "discriminator.width=2"]
+    small += ["generator.hidden=[8]", "train.iterations=2", "train.batch_size=4"]
+    file = tmp_path / "rows.jsonl"
+    given = [*small, "--seeds", "0", "--out", str(file), "--labels"]
+    semi_supervised.main([*given, "4"])
+    first = file.read_text()
+    rows = [json.loads(line) for line in first.splitlines()]
+    assert [(row["labels"], row["method"]) for row in rows] == [(4, "semi-supervised"), (4, "labels only")]
+    assert all(0 <= row["accuracy"] <= 1 for row in rows)
+    capsys.readouterr()
+    semi_supervised.main([*given, "4", "6"])
+    printed = capsys.readouterr().out
+    assert file.read_text().startswith(first)
+    assert len(file.read_text().splitlines()) == 4
+    assert has_table(printed)
+    assert len([line for line in printed.splitlines() if line.startswith("{")]) == 2
 
 
 def test_shares_are_relative_to_the_iterations_in_between():

@@ -33,7 +33,7 @@ OTHER_DATA = {
     "own_videos": CLIPS,
     "pix2pix_emoji": [f"data.images={SHAPES}"],
     "pix2pix_mnist_edges": [f"data.images={SHAPES}"],
-    "semi_supervised_mnist": ["data.labels=8", f"data.images={SHAPES}"],
+    "semi_supervised_mnist": ["data.labels=12", f"data.images={SHAPES}"],
     "video_shapes": CLIPS,
     "wavegan_paper": TONES,
     "wavegan_sounds": TONES,
