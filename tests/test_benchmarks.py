@@ -47,8 +47,6 @@ def has_table(text):
 PROGRAMS = (
     "adagan_modes asked_classes augment_dataset baselines budget compression cost federated frechet_bias gpu "
     "memory_by_hand mnist_classifier modes performance privacy reconstructions semi_supervised table1 together"
-    "adagan_modes asked_classes baselines budget cost frechet_bias gpu memory_by_hand mnist_classifier modes "
-    "performance reconstructions semi_supervised table1 together"
 )
 
 
