@@ -195,7 +195,7 @@ def sweep_rows(
 
 
 def short_texts(values: Sequence[str | float]) -> list[str]:
-    """Return texts for values. Numbers have as few digits as keep them different, and at least 3. Words are unchanged."""
+    """Return texts for values. Numbers have the fewest digits that keep them apart, at least 3. Words are unchanged."""
     try:
         numbers = [float(value) for value in values]
     except ValueError:
