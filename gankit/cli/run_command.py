@@ -8,7 +8,7 @@ from gankit.cli import INTERRUPTED
 from gankit.cli.next_steps import print_next, quoted, resume_command
 from gankit.cli.progress import RunProgress, run_progress
 from gankit.cli.status_line import StatusLine
-from gankit.formatting import describe_best, duration
+from gankit.formatting import describe_best, duration, plural
 from gankit.plugin.condition import ImageCondition
 from gankit.runtime.torchrun_env import place_of_process
 from gankit.sampling.generator_file import read_generator_file, untrusted_uses
@@ -46,7 +46,7 @@ def train(begin: Callable[[RunProgress], tuple[RunDir, Outcome]], quiet: bool, s
     if outcome.stop_reason is not None:
         click.echo(f"ended at iteration {outcome.iterations}: {outcome.stop_reason}")
     else:
-        click.echo(f"done: {outcome.iterations} iterations{_time_of(outcome, progress.first)}")
+        click.echo(f"done: {plural(outcome.iterations, 'iteration')}{_time_of(outcome, progress.first)}")
     click.echo(f"  images     {directory.newest_grid() or directory.samples}")
     click.echo(f"  generator  {directory.generator_file}")
     if outcome.best is not None:

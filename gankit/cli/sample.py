@@ -199,7 +199,8 @@ def command(
     if as_grid or as_file or out.suffix.lower() in OTHER_SUFFIXES:
         check_output_file("--out", out, ".png", *sampler.file_suffixes)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: exists already; choose a new folder, or a file that ends in .png")
+        endings = " or ".join((".png", *(suffix for suffix in sampler.file_suffixes if suffix != ".png")))
+        raise InputError(f"--out {out}: exists already; choose a new folder, or a file that ends in {endings}")
     if moves:
         sampler = moved_along(sampler, file, moves, directions)
     requested = requested_by(label, numbers, text)

@@ -37,7 +37,7 @@ def test_a_folder_has_a_file_for_each_image(sample, toy):
     assert sorted(p.name for p in (toy / "some").iterdir()) == ["000000_b.png", "000001_b.png"]
     again = sample("folder", "--count", 3)
     assert again.code == 2
-    assert "--out folder: exists already" in again.err
+    assert "--out folder: exists already; choose a new folder, or a file that ends in .png" in again.err
 
 
 def test_the_options_determine_the_images(sample, toy):
