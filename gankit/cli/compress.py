@@ -136,10 +136,8 @@ def frechet_distances(
     files: tuple[Path, Path], against: str, count: int, device: str | None, trust: bool
 ) -> tuple[str, str]:
     """Return the Frechet distances of the generators in two files, on the bundled features, as text."""
-    from gankit.evaluation.standalone import evaluate
+    from gankit.evaluation.standalone import metric_of
 
     changes = {"evaluation": {"count": count}, "extractor": {"use": "bundled"}}
-    first, second = (
-        evaluate(file, against, changes, device or "auto", trust, ("frechet_distance",))["metrics"] for file in files
-    )
-    return f"{first['frechet_distance']:.4g}", f"{second['frechet_distance']:.4g}"
+    first, second = (metric_of(file, "frechet_distance", against, changes, device or "auto", trust) for file in files)
+    return f"{first:.4g}", f"{second:.4g}"

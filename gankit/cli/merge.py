@@ -65,10 +65,11 @@ def command(
     with StatusLine() as status:
         status.show("importing torch")
         from gankit.evaluation.merging import Score, along_line, chosen_weights, is_higher_better
+        from gankit.sampling.generator_file import check_output, generator_file
         from gankit.sampling.merging import merge
 
         higher = choose is not None and is_higher_better(choose)
-        shares = merge(paths, out, given, ensemble, trust)
+        check_output(out, [generator_file(Path(path)) for path in paths])
         changes: Raw = {"evaluation": {"count": count}}
         if extractor is not None:
             changes["extractor"] = {"use": extractor}
@@ -79,8 +80,8 @@ def command(
             return score.of(weights, ensemble)
 
         if choose is not None:
-            best, value = chosen_weights(scored, len(paths), higher)
-            shares = merge(paths, out, best, ensemble, trust)
+            given, value = chosen_weights(scored, len(paths), higher)
+        shares = merge(paths, out, given, ensemble, trust)
         points = [] if line is None else list(along_line(scored))
     if points:
         print_table(("part of B", line or ""), [(f"{t:g}", f"{value:.4g}") for t, value in points])

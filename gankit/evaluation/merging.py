@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gankit.errors import InputError
-from gankit.evaluation.standalone import evaluate
+from gankit.evaluation.standalone import metric_of
 from gankit.plugin.base import Plugin
 from gankit.plugin.registry import Registry
 from gankit.sampling.merging import merge
@@ -51,10 +51,7 @@ class Score:
         with TemporaryDirectory() as folder:
             file = Path(folder) / "merged.safetensors"
             merge(self.paths, file, weights, ensemble, self.trust)
-            row = evaluate(file, self.against, self.changes or {}, self.device, self.trust, (self.metric,))
-        if self.metric not in row["metrics"]:
-            raise InputError(f"{self.metric}: gives no number of this name, but {', '.join(row['metrics'])}")
-        return float(row["metrics"][self.metric])
+            return metric_of(file, self.metric, self.against, self.changes or {}, self.device, self.trust)
 
 
 def along_line(score: Callable[[tuple[float, ...]], float]) -> Iterator[tuple[float, float]]:

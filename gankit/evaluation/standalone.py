@@ -124,6 +124,24 @@ def evaluate(
     }
 
 
+def metric_of(
+    file: Path, metric: str, against: str | None, changes: Raw, device: str = "auto", trust: bool = False
+) -> float:
+    """Return one number that `evaluate` computes for a generator file. The other arguments are those of `evaluate`.
+
+    Args:
+        file: generator file.
+        metric: name of a metric whose number has the same name, such as `frechet_distance`.
+
+    Raises:
+        InputError: as for `evaluate`, or the metric gives no number of its name.
+    """
+    numbers = evaluate(file, against, changes, device, trust, (metric,))["metrics"]
+    if metric not in numbers:
+        raise InputError(f"{metric}: gives no number of this name, but {', '.join(numbers)}; choose another metric")
+    return float(numbers[metric])
+
+
 def class_extractor(
     target: Path, sampler: Sampler, against: str | None, changes: Raw, device: str = "auto", trust: bool = False
 ) -> Extractor:

@@ -23,7 +23,6 @@ from gankit.images.io import save_png
 from gankit.plugin.condition import ImageCondition, VectorCondition, evenly_spaced
 from gankit.plugin.dataset import Rows
 from gankit.plugin.hook_values import describe
-from gankit.plugin.step import DiscriminatorOutput
 from gankit.runtime.progress_bar import progress_bar
 from gankit.runtime.rng import derived_seed, eval_mode, fork_rng
 from gankit.sampling.directions import frozen
@@ -31,7 +30,7 @@ from gankit.sampling.sampler import CHUNK, Sampler
 from gankit.storage.atomic_io import disk_errors, write_json
 from gankit.training.reconstruction import encode
 from gankit.training.run import TrainingRun
-from gankit.training.saved_run import SavedRun, load_saved_run
+from gankit.training.saved_run import SavedRun, load_saved_run, mean_logits
 
 BASELINE_IMAGES = 1024
 """Maximum number of real images whose mean is the baseline of integrated gradients and the fill of occlusion."""
@@ -285,8 +284,7 @@ def logit_function(run: TrainingRun, condition: Tensor | None) -> Function:
         condition = condition.repeat(1, pack)
 
     def logits(images: Tensor) -> Tensor:
-        output = DiscriminatorOutput(*run.discriminator(images.repeat(1, pack, 1, 1), condition))
-        return output.logits.float().reshape(len(images), -1).mean(1)
+        return mean_logits(run, images.repeat(1, pack, 1, 1), condition)
 
     return logits
 

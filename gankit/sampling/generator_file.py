@@ -146,6 +146,18 @@ def generator_file(path: Path) -> Path:
     return file
 
 
+def check_output(out: Path, sources: Iterable[Path]) -> None:
+    """Check the path of a generator file that is made from other generator files, before the work starts.
+
+    Raises:
+        InputError: `out` has another suffix, is a folder, or is one of the files in `sources`.
+    """
+    if out.suffix.lower() != ".safetensors" or out.is_dir():
+        raise InputError(f"--out {out}: choose the name of a file that ends in .safetensors")
+    if out.exists() and any(source.exists() and out.samefile(source) for source in sources):
+        raise InputError(f"--out {out}: is the generator itself; choose another name")
+
+
 def read_generator_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Return the metadata and the tensors of a generator file. Weights that are stored in 8 bits are converted.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from gankit.errors import InputError
 from gankit.sampling.ensemble import uniform_of
-from gankit.sampling.generator_file import generator_file, read_generator_file
+from gankit.sampling.generator_file import check_output, generator_file, read_generator_file
 from gankit.sampling.sampler import Sampler
 from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
 
@@ -39,10 +40,10 @@ def checked_weights(weights: Sequence[float] | None, count: int) -> tuple[float,
     """Return weights whose sum is 1, in the proportions of `weights`. None means equal weights.
 
     Raises:
-        InputError: there is not one weight for each file, or a weight is negative, or all are 0.
+        InputError: there is not one weight for each file, or a weight is negative or not finite, or all are 0.
     """
     given = tuple(weights or (1.0,) * count)
-    if len(given) != count or min(given) < 0 or not sum(given):
+    if len(given) != count or min(given) < 0 or not 0 < sum(given) < math.inf:
         text = ",".join(f"{weight:g}" for weight in given)
         raise InputError(f"--weights {text}: give {count} numbers of at least 0, one for each file, such as 0.7,0.3")
     return tuple(weight / sum(given) for weight in given)
@@ -72,12 +73,11 @@ def merge(
         InputError: a file cannot be read, or the generators do not fit together.
     """
     out = Path(out)
-    if out.suffix != ".safetensors":
-        raise InputError(f"--out {out}: the name must end in .safetensors")
     if len(paths) < 2:
         raise InputError(f"{paths[0] if paths else 'merge'}: give at least two generators")
     shares = checked_weights(weights, len(paths))
     files = [generator_file(Path(path)) for path in paths]
+    check_output(out, files)
     cards, tensors = zip(*map(read_generator_file, files), strict=True)
     for file, card in zip(files, cards, strict=True):
         if "members" in card:

@@ -112,7 +112,8 @@ def prune(network: nn.Module, forward: Forward, share: float, seen: Callable[[in
         if not groups:
             raise InputError(
                 f"the network {type(network).__name__} has no channels that can be removed: its layers are not plain "
-                "linear layers or convolutions, or each channel reaches other parts of the network"
+                "linear layers or convolutions, or each channel reaches other parts of the network; use settings of a "
+                "narrower generator"
             )
         units = [(number, unit) for number, group in enumerate(groups) for unit in group]
         costs = Costs.of(network, multiply_adds(network, forward))
@@ -139,7 +140,10 @@ def prune(network: nn.Module, forward: Forward, share: float, seen: Callable[[in
             )
         smaller = narrowed(network, removed)
         if difference(network, smaller, removed, forward) > TOLERANCE:
-            raise InputError(f"the channels of the network {type(network).__name__} cannot be removed together")
+            raise InputError(
+                f"the channels of the network {type(network).__name__} cannot be removed together; choose another "
+                "share, or settings of a narrower generator"
+            )
     return Pruned(smaller, len(removed), len(units))
 
 

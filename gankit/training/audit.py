@@ -23,14 +23,13 @@ from gankit.evaluation.standalone import data_table, evaluate, without_download
 from gankit.images.grid import as_input
 from gankit.plugin.condition import ClassCondition, Condition
 from gankit.plugin.dataset import Dataset, Rows, in_eight_bits
-from gankit.plugin.step import DiscriminatorOutput
 from gankit.recipe.toml import Raw, merge
 from gankit.runtime.rng import eval_mode, fork_rng
 from gankit.sampling.generator_file import refuse_untrusted
 from gankit.sampling.sampler import CHUNK, Sampler
 from gankit.storage.hub import is_address
 from gankit.training.run import TrainingRun
-from gankit.training.saved_run import load_run
+from gankit.training.saved_run import load_run, mean_logits
 
 FPR = 0.01
 """False positive rate at which the true positive rate of an attack is reported."""
@@ -233,6 +232,5 @@ def logits(run: TrainingRun, rows: Rows) -> Tensor:
     with eval_mode(run.discriminator), fork_rng(run.device):
         for start in range(0, len(rows.images), CHUNK):
             part = rows.slice(start, start + CHUNK).map(lambda tensor: as_input(tensor).to(run.device))
-            own = DiscriminatorOutput(*run.discriminator(part.images, part.condition)).logits.float()
-            scores.append(own.reshape(len(own), -1).mean(1).cpu())
+            scores.append(mean_logits(run, part.images, part.condition).cpu())
     return torch.cat(scores)

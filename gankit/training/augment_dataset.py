@@ -28,7 +28,7 @@ from gankit.sampling.directions import weights_hash
 from gankit.sampling.sampler import CHUNK, Sampler, safe_name
 from gankit.storage.atomic_io import write_folder, write_json
 from gankit.training.run import TrainingRun
-from gankit.training.saved_run import load_saved_run
+from gankit.training.saved_run import load_saved_run, mean_logits
 from gankit.version import __version__
 
 Filter = Literal["discriminator", "classifier"]
@@ -350,9 +350,7 @@ def discriminator_score(run: TrainingRun) -> Score:
     def score(samples: Candidates, name: str) -> Tensor:
         second = samples.z if run.spec.latent_pairs else samples.condition
         with eval_mode(run.discriminator), fork_rng(run.device):
-            logits = run.discriminator(samples.samples.to(run.device), second.to(run.device))[0]
-        scores: Tensor = logits.float().reshape(len(logits), -1).mean(1).cpu()
-        return scores
+            return mean_logits(run, samples.samples.to(run.device), second.to(run.device)).cpu()
 
     return score
 

@@ -16,7 +16,7 @@ from gankit.errors import InputError
 from gankit.recipe.toml import merge, overrides_from_here
 from gankit.runtime.progress_bar import progress_bar
 from gankit.runtime.rng import derived_seed, eval_mode, fork_rng
-from gankit.sampling.generator_file import generator_file
+from gankit.sampling.generator_file import check_output, generator_file
 from gankit.sampling.pruning import Forward, Pruned, prune
 from gankit.sampling.sampler import Sampler
 from gankit.storage.atomic_io import tensors_to_bytes, write_bytes
@@ -94,13 +94,18 @@ def compress(
     file = generator_file(path)
     check_arguments(file, out, overrides, share, int8, iterations)
     teacher = Sampler.load(file, device, trust)
+    if "members" in teacher.card:
+        raise InputError(f"{file}: is an ensemble; compress its generators, and merge the new files")
     batches = Batches(teacher, BATCH_SIZE, seed, sources)
     student, pruned, trained = deepcopy(teacher.generator), None, bool(overrides) or share is not None
     if overrides:
         with fork_rng(teacher.device, derived_seed(seed, "student")):
             student = Sampler.untrained(file, teacher.card, str(teacher.device), trust, overrides).generator
     elif share is not None:
-        pruned = _pruned(teacher, share, batches)
+        try:
+            pruned = _pruned(teacher, share, batches)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
         student = pruned.network.requires_grad_()
     start = distance(student, teacher, batches)
     run = load_discriminator(path, str(teacher.device), trust) if trained and iterations else None
@@ -135,10 +140,7 @@ def check_arguments(
         raise InputError(f"--prune {share:g}: give a share of the multiply-adds above 0 and below 1, such as 0.5")
     if overrides and iterations < 1:
         raise InputError(f"--iterations {iterations}: a narrower generator starts with random weights; give 1 or more")
-    if out.suffix.lower() != ".safetensors" or out.is_dir():
-        raise InputError(f"--out {out}: choose the name of a file that ends in .safetensors")
-    if out.exists() and out.samefile(file):
-        raise InputError(f"--out {out}: is the generator itself; choose another name")
+    check_output(out, [file])
 
 
 def compressed_bytes(

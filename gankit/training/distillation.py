@@ -117,7 +117,7 @@ def distil(student: nn.Module, teacher: Sampler, batches: Batches, iterations: i
             schedule.step()
             if (number + 1) % SHOWN_EVERY == 0 or number + 1 == iterations:
                 value = loss.item()
-                if not torch.tensor(value).isfinite():
+                if not math.isfinite(value):
                     raise GankitError(f"distillation: the loss is {value} after {number + 1} steps; no file is written")
                 bar.update(bar.task_ids[0], completed=number + 1, description=f"distillation, loss {value:.4f}")
     student.eval()

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from torch import Tensor
+
 from gankit.errors import InputError
 from gankit.plugin.registry import Registry
+from gankit.plugin.step import DiscriminatorOutput
 from gankit.recipe.recipe import Recipe, RecipeParser
 from gankit.recipe.toml import read_toml
 from gankit.sampling.generator_file import refuse_untrusted
@@ -59,6 +62,18 @@ def load_run(path: Path, device: str = "auto", trust: bool = False) -> tuple[Tra
     run = assemble(recipe, device)
     load_networks(run, checkpoint)
     return run, int(checkpoint.name)
+
+
+def mean_logits(run: TrainingRun, images: Tensor, condition: Tensor | None) -> Tensor:
+    """Return D's logit for each of B inputs, (B,) float32. If D has several logits for an input, return their mean.
+
+    Args:
+        run: run with the discriminator. Its evaluation mode and the state of its gradients are left as they are.
+        images: inputs of D, (B, C, H, W), on the device of the run.
+        condition: condition (B, ...), or None.
+    """
+    logits = DiscriminatorOutput(*run.discriminator(images, condition)).logits.float()
+    return logits.reshape(len(logits), -1).mean(1)
 
 
 def recipe_of(directory: RunDir, trust: bool) -> Recipe:

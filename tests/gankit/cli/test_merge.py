@@ -7,8 +7,10 @@ from gankit.sampling.generator_file import read_generator_file
 from gankit.storage.atomic_io import tensors_to_bytes
 
 
+
+
 def test_average_with_its_line(gankit, toy_run, monkeypatch):
-    monkeypatch.setattr(merging, "evaluate", lambda file, *arguments: {"metrics": {"brightness": 2.5}})
+    monkeypatch.setattr(merging, "metric_of", lambda file, *arguments: 2.5)
     one, two = toy_run("one"), toy_run("two", "seed=1")
     answer = gankit("merge", one, two, "--out", "both.safetensors", "--line", "brightness", "--count", "8", "--trust")
     assert answer.code == 0, answer.err
@@ -40,6 +42,24 @@ def test_facts_of_one_generator_are_not_those_of_the_result(gankit, toy_run):
         answer = gankit("merge", "private.safetensors", run, "--out", "both.safetensors", "--trust", *options)
         assert answer.code == 0, answer.err
         assert "facts" not in read_generator_file(Path("both.safetensors"))[0]
+
+
+def test_chosen_weights_are_written_only_at_the_end(gankit, toy_run, toy, monkeypatch):
+    def scores(file, *arguments):
+        assert (toy / "both.safetensors").read_bytes() == b"old"
+        weights = [one["weight"] for one in read_generator_file(file)[0]["merged"]]
+        return abs(weights[0] - 0.75)
+
+    monkeypatch.setattr(merging, "metric_of", scores)
+    monkeypatch.setattr(merging, "is_higher_better", lambda metric: False)
+    (toy / "both.safetensors").write_bytes(b"old")
+    one, two = toy_run("one"), toy_run("two", "seed=1")
+    options = ("--ensemble", "--choose", "error", "--trust")
+    answer = gankit("merge", one, two, "--out", "both.safetensors", *options)
+    assert answer.code == 0, answer.err
+    assert "error: 0\nensemble with the weights 0.75, 0.25\n" in answer.out
+    refused = gankit("merge", one, two, "--out", "both.pt", *options)
+    assert (refused.code, "--out both.pt: choose the name" in refused.err) == (2, True)
 
 
 def test_options_that_do_not_belong_together(gankit, toy_run):

@@ -34,7 +34,7 @@ def test_weights_have_the_sum_1(given, expected):
     assert checked_weights(given, 2) == expected
 
 
-@pytest.mark.parametrize("weights", [(1,), (1, -1), (0, 0), (1, 1, 1)])
+@pytest.mark.parametrize("weights", [(1,), (1, -1), (0, 0), (1, 1, 1), (float("nan"), 1), (float("inf"), 1)])
 def test_wrong_weights_are_refused(weights):
     with pytest.raises(InputError, match=r"--weights .*: give 2 numbers of at least 0"):
         checked_weights(weights, 2)
@@ -109,8 +109,12 @@ def test_a_sample_of_an_ensemble_is_that_of_its_member(files, tmp_path):
 
 def test_generators_that_do_not_fit_are_refused(files, file, tmp_path):
     out = tmp_path / "x.safetensors"
-    with pytest.raises(InputError, match=r"--out .*x\.pt: the name must end in \.safetensors"):
+    with pytest.raises(InputError, match=r"--out .*x\.pt: choose the name of a file that ends in \.safetensors"):
         merge(files, tmp_path / "x.pt")
+    before = files[1].read_bytes()
+    with pytest.raises(InputError, match=r"--out .*b\.safetensors: is the generator itself"):
+        merge(files, files[1])
+    assert files[1].read_bytes() == before
     with pytest.raises(InputError, match="give at least two generators"):
         merge(files[:1], out)
     other = file("c.safetensors", latent={"size": 3})

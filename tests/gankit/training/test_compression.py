@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from gankit import Plugin, Sampler, Settings, benchmark, compress, hookimpl
+from gankit import Plugin, Sampler, Settings, benchmark, compress, hookimpl, merge
 from gankit.errors import GankitError, InputError
 from gankit.sampling.benchmark import size_of
 from gankit.sampling.generator_file import read_generator_file, save_generator
@@ -104,7 +104,6 @@ def test_conditional_generator_and_discriminator_of_a_run(train_toy, tmp_path, m
     )
     out = tmp_path / "small.safetensors"
     result = compress(run, out, ["generator.width=5"], trust=True, **LONG)
-    print(result.start, result.distance)
     assert result.with_discriminator
     assert result.distance < result.start
     assert read_generator_file(out)[0]["compression"][0]["discriminator"]
@@ -185,8 +184,19 @@ def test_generator_that_cannot_be_pruned_is_refused(shelf, toy_run, tmp_path):
 
     run = toy_run(generator={"use": "Single"}, data={"classes": 0})
     save_generator(run, tmp_path / "flat.safetensors")
-    with pytest.raises(InputError, match="the network Flat has no channels that can be removed: its layers"):
+    with pytest.raises(
+        InputError, match=r"flat\.safetensors: the network Flat has no channels that can be removed: its layers"
+    ):
         compress(tmp_path / "flat.safetensors", tmp_path / "x.safetensors", share=0.5, **FAST)
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_ensemble_is_refused(wide, tmp_path):
+    """The file of an ensemble has the tensors of several networks, so one network cannot be stored in its place."""
+    merge([wide, wide], tmp_path / "both.safetensors", ensemble=True)
+    for how in ({"int8": True}, {"share": 0.5}, {"overrides": ["generator.width=3"]}):
+        with pytest.raises(InputError, match=r"both\.safetensors: is an ensemble; compress its generators"):
+            compress(tmp_path / "both.safetensors", tmp_path / "x.safetensors", **how, **FAST)
     assert not (tmp_path / "x.safetensors").exists()
 
 
