@@ -61,7 +61,6 @@ SMALL: dict[str, Change] = {
     "balanced_steps": {"patience": 1},
     "dropout": {"p": 0.3},
     "freeze_d": {"layers": 1},
-    "uncertainty_weights": {player: ["adversarial"] for player in PLAYERS},
     "progressive_growing": {"stable": 1, "fade": 1},
 }
 """Settings for plugins whose defaults do not suit a tiny run."""
@@ -85,13 +84,6 @@ PARTNERS: dict[str, Change] = {
     **{
         name: {"generator": {"use": "conditional_dcgan", "width": 2}} for name in ("auxiliary_classifier", "projection")
     },
-    "semi_supervised": {
-        "data": {
-            "use": "few_labels",
-            "labels": 4,
-            "images": {"use": "shapes", "resolution": 8, "count": 16, "kinds": ["circle", "ring"]},
-        }
-    },
     "phase_shuffle": {
         "data": {"use": "tones", "count": 16, "length": 256, "condition": "kind"},
         **{player: {"use": "wavegan", "width": 2} for player in PLAYERS},
@@ -101,10 +93,11 @@ PARTNERS: dict[str, Change] = {
 
 LEFT_OUT = {("loss", "non_saturating"), ("normalization", "none"), ("optimizer", "adam")}
 LEFT_OUT |= {("trick", "cycle_consistency"), ("trick", "l1_to_target"), ("trick", "random_caption")}
-LEFT_OUT |= {("trick", "federated"), ("trick", "dp_sgd")}
+LEFT_OUT |= {("trick", name) for name in ("federated", "dp_sgd", "semi_supervised", "uncertainty_weights")}
 """Plugins that the tiny recipe has already, and tricks that need files, source images or captions.
 
-`dp_sgd` is left out because it accepts only the few plugins that its page lists.
+`dp_sgd` is left out because it accepts only the few plugins that its page lists, `semi_supervised` because it needs a
+few labels, and `uncertainty_weights` because it needs the names of loss terms.
 
 Loggers are left out too: without a run directory they do nothing.
 """

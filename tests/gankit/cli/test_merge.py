@@ -7,8 +7,6 @@ from gankit.sampling.generator_file import read_generator_file
 from gankit.storage.atomic_io import tensors_to_bytes
 
 
-
-
 def test_average_with_its_line(gankit, toy_run, monkeypatch):
     monkeypatch.setattr(merging, "metric_of", lambda file, *arguments: 2.5)
     one, two = toy_run("one"), toy_run("two", "seed=1")
