@@ -15,8 +15,8 @@ EXPECTED = {
     # At a check, once in `every` iterations.
     "trick training_monitor": {*READS, "aten.lift_fresh"},
     "trick collapse_guard": READS,
-    # Indices of the drawn samples, on the CPU.
-    "trick dp_sgd": {"aten.nonzero"},
+    # Indices of the drawn samples and seeds, on the CPU.
+    "trick dp_sgd": {"aten.nonzero", *READS},
     # A number inside torch, on the CPU.
     "optimizer rmsprop": {"aten.lift_fresh"},
 }
