@@ -197,6 +197,8 @@ def section(results: dict[str, dict[str, float]], about: str) -> str:
         difference = f"{effect.mean:+.2f}"
         if effect.low is not None and len(pairs) > 2:
             difference += f" ({effect.low:+.2f} to {effect.high:+.2f})"
+        if CONDITIONS[condition][1] is None:
+            difference = ""
         rows.append([condition, cell([100 * value for value in found.values()]), difference, len(found)])
     heads = ["training images", "test accuracy, %", "difference from the same without generated images", "seeds"]
     return "\n".join([about, "", *table(heads, rows), ""])

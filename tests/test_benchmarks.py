@@ -477,6 +477,7 @@ def test_accuracies_with_and_without_generated_images():
     cells = {row.split(" | ")[0].strip("| "): row.split(" | ")[1:] for row in lines[4:]}
     assert cells["real + generated"] == ["83 (78.7 to 87.3)", "+2.00 (-0.48 to +4.48)", "3 |"]
     assert cells["real, shifted + generated"] == ["91, 88", "-0.50", "2 |"]
+    assert cells["real"] == ["81 (78.5 to 83.5)", "", "3 |"]
     assert len(cells) == 4
 
 
