@@ -10,6 +10,7 @@ from gankit.cli.arguments import device_option
 from gankit.cli.status_line import StatusLine
 from gankit.cli.text_table import print_table
 from gankit.errors import InputError
+from gankit.recipe.toml import Raw
 
 
 @click.command("merge")
@@ -28,6 +29,7 @@ from gankit.errors import InputError
     type=click.IntRange(min=2),
     help="Number of real and of generated images for the metric.",
 )
+@click.option("--extractor", metavar="E", help="Feature extractor of the metric. Default: that of A.")
 @device_option
 @click.option("--trust", is_flag=True, help="Import the Python files and modules that the files name.")
 def command(
@@ -39,6 +41,7 @@ def command(
     line: str | None,
     against: str | None,
     count: int,
+    extractor: str | None,
     device: str | None,
     trust: bool,
 ) -> None:
@@ -62,11 +65,13 @@ def command(
     with StatusLine() as status:
         status.show("importing torch")
         from gankit.evaluation.merging import Score, along_line, chosen_weights, is_higher_better
-        from gankit.sampling.merging import merge
+        from gankit.sampling.merging import check_name, checked_weights, merge
 
+        check_name(out)
+        if given is not None:
+            checked_weights(given, len(paths))
         higher = choose is not None and is_higher_better(choose)
-        shares = merge(paths, out, given, ensemble, trust)
-        changes = {"evaluation": {"count": count}}
+        changes: Raw = {"evaluation": {"count": count}} | ({"extractor": {"use": extractor}} if extractor else {})
         score = Score(paths, choose or line or "", against, changes, device or "auto", trust)
 
         def scored(weights: tuple[float, ...]) -> float:
@@ -74,9 +79,9 @@ def command(
             return score.of(weights, ensemble)
 
         if choose is not None:
-            best, value = chosen_weights(scored, len(paths), higher)
-            shares = merge(paths, out, best, ensemble, trust)
+            given, value = chosen_weights(scored, len(paths), higher)
         points = [] if line is None else list(along_line(scored))
+        shares = merge(paths, out, given, ensemble, trust)  # last, so that a failed metric leaves no file
     if points:
         print_table(("part of B", line or ""), [(f"{t:g}", f"{value:.4g}") for t, value in points])
     if choose is not None:

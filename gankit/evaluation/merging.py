@@ -51,7 +51,10 @@ class Score:
         with TemporaryDirectory() as folder:
             file = Path(folder) / "merged.safetensors"
             merge(self.paths, file, weights, ensemble, self.trust)
-            row = evaluate(file, self.against, self.changes or {}, self.device, self.trust, (self.metric,))
+            try:
+                row = evaluate(file, self.against, self.changes or {}, self.device, self.trust, (self.metric,))
+            except InputError as error:  # The temporary file has no meaning for the user.
+                raise InputError(str(error).replace(str(file), ", ".join(map(str, self.paths)))) from error
         if self.metric not in row["metrics"]:
             raise InputError(f"{self.metric}: gives no number of this name, but {', '.join(row['metrics'])}")
         return float(row["metrics"][self.metric])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def checked_weights(weights: Sequence[float] | None, count: int) -> tuple[float,
         InputError: there is not one weight for each file, or a weight is negative, or all are 0.
     """
     given = tuple(weights or (1.0,) * count)
-    if len(given) != count or min(given) < 0 or not sum(given):
+    if len(given) != count or min(given) < 0 or not 0 < sum(given) < inf:
         text = ",".join(f"{weight:g}" for weight in given)
         raise InputError(f"--weights {text}: give {count} numbers of at least 0, one for each file, such as 0.7,0.3")
     return tuple(weight / sum(given) for weight in given)
@@ -72,8 +73,7 @@ def merge(
         InputError: a file cannot be read, or the generators do not fit together.
     """
     out = Path(out)
-    if out.suffix != ".safetensors":
-        raise InputError(f"--out {out}: the name must end in .safetensors")
+    check_name(out)
     if len(paths) < 2:
         raise InputError(f"{paths[0] if paths else 'merge'}: give at least two generators")
     shares = checked_weights(weights, len(paths))
@@ -92,6 +92,12 @@ def merge(
         merged, more = weighted_average(tensors, shares), {"generator": f"average of {len(paths)}"}
     write_bytes(out, tensors_to_bytes(merged, cards[0] | more | {"merged": origins}))
     return shares
+
+
+def check_name(out: Path) -> None:
+    """Check the name of the file to write. Raise InputError if it is not that of a generator file."""
+    if out.suffix != ".safetensors":
+        raise InputError(f"--out {out}: the name must end in .safetensors")
 
 
 def check_fit(
