@@ -28,7 +28,12 @@ OF_FILTER = {
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--out", metavar="FOLDER", required=True, type=click.Path(path_type=Path), help="New folder.")
 @click.option(
-    "--per-class", default=500, show_default=True, type=click.IntRange(min=1), help="Number of samples of each class."
+    "--per-class",
+    metavar="N",
+    default=500,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Number of samples of each class.",
 )
 @click.option(
     "--filter",
@@ -57,7 +62,9 @@ OF_FILTER = {
     "--against", metavar="DATA", help="Real images of the classifier: a dataset, a folder, a zip or prepared file."
 )
 @click.option("--extractor", metavar="E", help="Extractor with the classifier. Default: classifier.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Random seed.")
+@click.option(
+    "--seed", metavar="S", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Random seed."
+)
 @device_option
 @click.option("--trust", is_flag=True, help="Import the Python files and modules that FILE names.")
 @overrides_argument

@@ -91,13 +91,18 @@ def command(
         given = None
         if sources is not None:
             given = sources_of(Sampler.load(path, "cpu", trust), sources).images
+        distances = []
+        if against is not None:  # before the training, so that wrong data end the command at once
+            status.show("computing the Frechet distance of the original")
+            distances.append(frechet_distance(path, against, count, device, trust))
         status.clear()
         result = compress(file, out, overrides, share, int8, iterations, seed, device or "auto", trust, sources=given)
         status.show("measuring")
         rows = comparison_rows(result, path, out)
         if against is not None:
             status.show("computing the Frechet distance")
-            rows.append(("Frechet distance", *frechet_distances((path, out), against, count, device, trust)))
+            distances.append(frechet_distance(out, against, count, device, trust))
+            rows.append(("Frechet distance", distances[0], distances[1]))
     if result.pruned is not None:
         click.echo(f"{result.pruned.removed} of {result.pruned.units} groups of channels are removed")
     first = ""
@@ -132,12 +137,9 @@ def comparison_rows(result: Compression, before: Path, after: Path) -> list[tupl
     return rows
 
 
-def frechet_distances(
-    files: tuple[Path, Path], against: str, count: int, device: str | None, trust: bool
-) -> tuple[str, str]:
-    """Return the Frechet distances of the generators in two files, on the bundled features, as text."""
+def frechet_distance(file: Path, against: str, count: int, device: str | None, trust: bool) -> str:
+    """Return the Frechet distance of the generator in a file, on the bundled features, as text."""
     from gankit.evaluation.standalone import metric_of
 
     changes = {"evaluation": {"count": count}, "extractor": {"use": "bundled"}}
-    first, second = (metric_of(file, "frechet_distance", against, changes, device or "auto", trust) for file in files)
-    return f"{first:.4g}", f"{second:.4g}"
+    return f"{metric_of(file, 'frechet_distance', against, changes, device or 'auto', trust):.4g}"

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from gankit.cli.arguments import device_option
+from gankit.cli.status_line import StatusLine
 
 
 @click.command("explain")
@@ -16,7 +17,12 @@ from gankit.cli.arguments import device_option
     help="Folder to write. Default: RUN/explanation, which the report of RUN shows.",
 )
 @click.option(
-    "--count", default=8, show_default=True, type=click.IntRange(min=1), help="Real and generated images for D."
+    "--count",
+    metavar="N",
+    default=8,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Real and generated images for D.",
 )
 @click.option("--layer", metavar="NAME", help="Module of G. Default: the last block with half of the images' height.")
 @device_option
@@ -34,12 +40,15 @@ def command(run: Path, out: Path | None, count: int, layer: str | None, device: 
     gankit explain RUN
     gankit explain RUN --layer body.1 --count 12 --out explained
     """
-    from gankit.explanation.explain import explain
-    from gankit.report.explanation import summary
-    from gankit.report.page import write_report_of
-    from gankit.storage.run_dir import RunDir
+    with StatusLine() as status:
+        status.show("importing torch")
+        from gankit.explanation.explain import explain
+        from gankit.report.explanation import summary
+        from gankit.report.page import write_report_of
+        from gankit.storage.run_dir import RunDir
 
-    result = explain(run, count, layer, device or "auto", trust)
+        status.show("explaining D and G")  # until the progress bar of the ablations overwrites it
+        result = explain(run, count, layer, device or "auto", trust)
     directory = RunDir.open(run)
     folder = directory.explanation if out is None else out
     result.save(folder)

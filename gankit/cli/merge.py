@@ -40,8 +40,8 @@ def command(
     choose: str | None,
     line: str | None,
     against: str | None,
-    extractor: str | None,
     count: int,
+    extractor: str | None,
     device: str | None,
     trust: bool,
 ) -> None:
@@ -66,10 +66,12 @@ def command(
         status.show("importing torch")
         from gankit.evaluation.merging import Score, along_line, chosen_weights, is_higher_better
         from gankit.sampling.generator_file import check_output, generator_file
-        from gankit.sampling.merging import merge
+        from gankit.sampling.merging import checked_weights, merge
 
-        higher = choose is not None and is_higher_better(choose)
         check_output(out, [generator_file(Path(path)) for path in paths])
+        if given is not None:
+            checked_weights(given, len(paths))
+        higher = choose is not None and is_higher_better(choose)
         changes: Raw = {"evaluation": {"count": count}}
         if extractor is not None:
             changes["extractor"] = {"use": extractor}
@@ -81,8 +83,8 @@ def command(
 
         if choose is not None:
             given, value = chosen_weights(scored, len(paths), higher)
-        shares = merge(paths, out, given, ensemble, trust)
         points = [] if line is None else list(along_line(scored))
+        shares = merge(paths, out, given, ensemble, trust)  # last, so that a failed metric leaves no file
     if points:
         print_table(("part of B", line or ""), [(f"{t:g}", f"{value:.4g}") for t, value in points])
     if choose is not None:

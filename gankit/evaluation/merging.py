@@ -51,7 +51,10 @@ class Score:
         with TemporaryDirectory() as folder:
             file = Path(folder) / "merged.safetensors"
             merge(self.paths, file, weights, ensemble, self.trust)
-            return metric_of(file, self.metric, self.against, self.changes or {}, self.device, self.trust)
+            try:
+                return metric_of(file, self.metric, self.against, self.changes or {}, self.device, self.trust)
+            except InputError as error:  # The temporary file has no meaning for the user.
+                raise InputError(str(error).replace(str(file), ", ".join(map(str, self.paths)))) from error
 
 
 def along_line(score: Callable[[tuple[float, ...]], float]) -> Iterator[tuple[float, float]]:

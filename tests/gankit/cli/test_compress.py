@@ -127,3 +127,9 @@ def test_benchmark_errors(gankit, run):
     assert "add --trust" in gankit("benchmark", "run").err
     answer = gankit("benchmark", "none.safetensors")
     assert (answer.code, answer.err) == (2, "error: there is no generator file none.safetensors\n")
+
+
+def test_wrong_data_end_the_command_before_the_training(gankit, run, tmp_path):
+    answer = gankit("compress", "run", "--int8", "--against", "nowhere", "--out", "x.safetensors", *FAST)
+    assert (answer.code, "--against nowhere: no such folder" in answer.err) == (2, True)
+    assert not (tmp_path / "x.safetensors").exists()

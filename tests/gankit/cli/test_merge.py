@@ -69,3 +69,15 @@ def test_options_that_do_not_belong_together(gankit, toy_run):
     ):
         answer = gankit("merge", run, run, "--out", "x.safetensors", *options)
         assert (answer.code, sentence in answer.err) == (2, True), answer.err
+
+
+def test_a_failed_metric_leaves_no_file(gankit, toy_run, tmp_path):
+    run = toy_run("one")
+    for options, sentence in (
+        (("--line", "nothing", "--extractor", "pixels"), "no metric called 'nothing'"),
+        (("--line", "frechet_distance", "--extractor", "nothing"), f"{run}, {run}: extractor"),
+        (("--weights", "nan,1"), "--weights nan,1: give 2 numbers"),
+    ):
+        answer = gankit("merge", run, run, "--out", "x.safetensors", "--trust", *options)
+        assert (answer.code, sentence in answer.err, "merged.safetensors" in answer.err) == (2, True, False), answer.err
+        assert not (tmp_path / "x.safetensors").exists()
