@@ -286,6 +286,7 @@ PYTHON_NAMES = [
     "Attack",
     "evaluation.membership.Auc",
     "merge",
+    "weighted_average",
     "compress",
     "Compression",
     "sampling.pruning.Pruned",

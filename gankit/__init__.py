@@ -54,7 +54,7 @@ if TYPE_CHECKING:  # `X as X` marks the name X as re-exported for type checkers
     from gankit.training.audit import Attack as Attack
     from gankit.training.audit import Audit as Audit
     from gankit.training.audit import audit as audit
-    from gankit.sampling.merging import merge as merge
+    from gankit.sampling.merging import merge as merge, weighted_average as weighted_average
     from gankit.training.compression import Compression as Compression, compress as compress
     from gankit.training.augment_dataset import AugmentedDataset as AugmentedDataset
     from gankit.training.augment_dataset import augment_dataset as augment_dataset
@@ -93,7 +93,7 @@ _MODULES = {
     "sampling.sampler": ("Sampler", "truncated"),
     "storage.atomic_io": ("write_bytes",),
     "training.audit": ("Attack", "Audit", "audit"),
-    "sampling.merging": ("merge",),
+    "sampling.merging": ("merge", "weighted_average"),
     "training.compression": ("Compression", "compress"),
     "training.augment_dataset": ("AugmentedDataset", "augment_dataset"),
     "training.cost": ("Cost",),

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gankit import InputError
+from gankit import InputError, weighted_average
 
 Split = Literal["equal", "classes", "amounts"]
 
@@ -16,23 +16,13 @@ Split = Literal["equal", "classes", "amounts"]
 def weighted_mean(states: Sequence[Mapping[str, Tensor]], counts: Sequence[int]) -> dict[str, Tensor]:
     """Return the mean w = sum_k (n_k / n) w_k of the clients' tensors, by name.
 
-    Floating-point tensors are averaged in float64. Other tensors, such as counters, are those of the first client.
-
     Args:
         states: tensors w_k of each client, by name.
         counts: number of samples n_k of each client. n is their sum.
 
     Source: McMahan 2017, algorithm 1 (FedAvg).
     """
-    total = sum(counts)
-    mean = {}
-    for name, first in states[0].items():
-        if not first.is_floating_point():
-            mean[name] = first
-            continue
-        terms = (state[name].double() * (n / total) for state, n in zip(states, counts, strict=True))
-        mean[name] = torch.stack(list(terms)).sum(0).to(first.dtype)
-    return mean
+    return weighted_average(states, [n / sum(counts) for n in counts])
 
 
 def split_rows(count: int, labels: Tensor | None, clients: int, split: Split, seed: int) -> list[Tensor]:
