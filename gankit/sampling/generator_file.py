@@ -167,11 +167,21 @@ def read_generator_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise InputError(f"there is no generator file {path}")
     tensors, card = read_tensors(path)
-    tables = {"recipe": dict, "spec": dict, "plugins": dict, "needed": list}
-    if (
-        not isinstance(card, dict)
-        or card.get("format") != FORMAT
-        or not all(isinstance(card.get(name), kind) for name, kind in tables.items())
-    ):
+    if not _is_card(card):
         raise InputError(f"{path} is not a generator file that this version of gankit can read")
     return card, dequantise(tensors)
+
+
+def _is_card(card: Any) -> bool:
+    """Return True if a value has the structure of the metadata of a generator, or of an ensemble of generators."""
+    tables = {"recipe": dict, "spec": dict, "plugins": dict, "needed": list}
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        return False
+    members, weights = card.get("members", []), card.get("weights", [])
+    return (
+        all(isinstance(card.get(name), kind) for name, kind in tables.items())
+        and isinstance(members, list)
+        and isinstance(weights, list)
+        and len(members) == len(weights)
+        and all(map(_is_card, members))
+    )

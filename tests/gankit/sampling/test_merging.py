@@ -9,6 +9,7 @@ from gankit.evaluation.merging import along_line, chosen_weights
 from gankit.sampling.ensemble import Ensemble, member_of, uniform_of
 from gankit.sampling.generator_file import read_generator_file
 from gankit.sampling.merging import checked_weights, weighted_average
+from gankit.storage.atomic_io import tensors_to_bytes
 
 
 class Constant(nn.Module):
@@ -121,3 +122,13 @@ def test_generators_that_do_not_fit_are_refused(files, file, tmp_path):
     with pytest.raises(InputError, match="latent_size is 3"):
         merge([files[0], other], out)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("change", [{"members": {}}, {"members": [{}, {}]}, {"weights": [1.0]}, {"weights": None}])
+def test_a_file_with_altered_members_is_refused(files, tmp_path, change):
+    out = tmp_path / "ensemble.safetensors"
+    merge(files, out, ensemble=True, trust=True)
+    card, tensors = read_generator_file(out)
+    out.write_bytes(tensors_to_bytes(tensors, card | change))
+    with pytest.raises(InputError, match="is not a generator file that this version of gankit can read"):
+        Sampler.load(out, "cpu", trust=True)
